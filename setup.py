@@ -1,0 +1,37 @@
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+INIT = (ROOT / 'convnext_mm' / '__init__.py').read_text()
+
+setup(
+    name='convnext-mm',
+    version=re.search("__version__ = '(.+)'", INIT)[1],
+    description='ConvNeXt backbones for MMDetection and MMSegmentation',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=['convnext_mm*']),
+    # No OpenMMLab distribution: whoever has them keeps theirs, whichever of the two families it is.
+    install_requires=['torch', 'numpy'],
+    extras_require={
+        'openmmlab': [
+            'mmengine>=0.10.7,<1',
+            'mmcv>=2.0.1,<2.2',
+            'mmdet>=3.3,<4',
+            'mmsegmentation>=1.2.2,<2',
+            # MMSegmentation imports these two and does not declare them.
+            'ftfy',
+            'regex',
+        ],
+        # The maintained packages with the same import names; never together with the ones above.
+        'onedl': [
+            'onedl-mmengine>=0.10.8,<1',
+            'onedl-mmcv>=2.3,<3',
+            'onedl-mmdetection>=3.4,<4',
+            'onedl-mmsegmentation>=1.3,<2',
+        ],
+        'test': ['pytest', 'pytest-xdist', 'safetensors'],
+    },
+)

@@ -1,0 +1,300 @@
+import importlib.util
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / 'tools' / 'setup_env.py'
+
+
+@pytest.fixture
+def env(tmp_path, monkeypatch):
+    """The script as a module, for a project in an empty folder with an empty cache."""
+    spec = importlib.util.spec_from_file_location('setup_env', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ('constraints.txt', 'setup.py'):
+        shutil.copy(ROOT / name, tmp_path)
+    venv, cache = tmp_path / '.venv', tmp_path / 'cache'
+    monkeypatch.setattr(module, 'ROOT', tmp_path)
+    monkeypatch.setattr(module, 'VENV', venv)
+    monkeypatch.setattr(module, 'PYTHON', venv / 'bin' / 'python')
+    monkeypatch.setattr(module, 'TMP', venv / 'tmp')
+    monkeypatch.setattr(module, 'STAMP', venv / 'setup-stamp')
+    monkeypatch.setattr(module, 'CONSTRAINTS', tmp_path / 'constraints.txt')
+    monkeypatch.setattr(module, 'CACHE', cache)
+    monkeypatch.setattr(module, 'LOG', cache / 'setup.log')
+    return module
+
+
+@pytest.fixture
+def commands(env, monkeypatch):
+    """Setup without network: commands are recorded, and succeed."""
+    ran = []
+
+    def run(*command, on_line=None):
+        ran.append(' '.join(map(str, command)))
+        env.VENV.mkdir(exist_ok=True)
+        return '{"version": "2.13.0+cpu", "cuda": null, "gpu": false, "cuda_home": null}'
+
+    monkeypatch.setattr(env, 'run', run)
+    monkeypatch.setattr(env, 'check_python', lambda: None)
+    monkeypatch.setattr(env, 'check_disk', lambda needed_gib: None)
+    env.store(wheel(env.ROOT), folder(env))
+    return ran
+
+
+def wheel(path):
+    path = path / 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl'
+    path.write_text('a wheel')
+    return path
+
+
+def folder(env):
+    python = f'cp{sys.version_info[0]}{sys.version_info[1]}'
+    return env.wheel_folder('2.1.0', '2.13.0+cpu', python, env.sysconfig.get_platform())
+
+
+def main(env, monkeypatch, capsys, torch='2.13.0'):
+    """Exit code and the lines on stderr of the script."""
+    monkeypatch.setattr(sys, 'argv', ['setup_env.py', torch])
+    code = env.main()
+    return code, capsys.readouterr().err.splitlines()
+
+
+# --- the cache of wheels
+
+
+@pytest.mark.parametrize('part', range(4))
+def test_each_part_of_the_key_has_its_own_folder(env, part):
+    key = ['2.1.0', '2.13.0+cpu', 'cp311', 'linux-x86_64']
+    other = list(key)
+    other[part] = ['2.0.1', '2.13.0+cu130', 'cp312', 'linux-aarch64'][part]
+    assert env.wheel_folder(*key) != env.wheel_folder(*other)
+
+
+def test_a_stored_wheel_is_found_again_and_nothing_else_is_left_beside_it(env, tmp_path):
+    stored = env.store(wheel(tmp_path), folder(env))
+    assert env.cached_wheel(folder(env)) == stored
+    assert os.listdir(folder(env)) == ['mmcv-2.1.0-cp311-cp311-linux_x86_64.whl']
+
+
+def test_a_half_written_wheel_is_not_found(env, tmp_path, monkeypatch):
+    def interrupted(source, target):
+        Path(target).write_text('half a wh')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(env.shutil, 'copyfile', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        env.store(wheel(tmp_path), folder(env))
+    assert env.cached_wheel(folder(env)) is None
+
+
+def test_a_wheel_that_fails_its_check_is_replaced_by_a_compiled_one(env, commands, monkeypatch):
+    installed = []
+    run = env.run
+
+    def check(*command, **options):
+        if env.CHECK_OPS in command and installed == ['a wheel']:
+            raise env.SetupError('undefined symbol')
+        return run(*command, **options)
+
+    monkeypatch.setattr(env, 'run', check)
+    monkeypatch.setattr(env, 'install_mmcv', lambda path: installed.append(path.read_text()))
+
+    def build_wheel(torch):
+        built = env.ROOT / 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl'
+        built.write_text('a compiled wheel')
+        return built
+
+    monkeypatch.setattr(env, 'build_wheel', build_wheel)
+    env.setup('2.13.0')
+    assert installed == ['a wheel', 'a compiled wheel']
+    assert env.cached_wheel(folder(env)).read_text() == 'a compiled wheel'
+
+
+# --- the second run
+
+
+def test_the_second_run_does_nothing(env, commands, capsys):
+    env.setup('2.13.0')
+    assert commands
+    commands.clear()
+    capsys.readouterr()
+    env.setup('2.13.0')
+    assert commands == []
+    assert capsys.readouterr().out == '.venv is up to date\n'
+
+
+def test_changed_pins_update_the_venv_in_place(env, commands):
+    env.setup('2.13.0')
+    commands.clear()
+    env.CONSTRAINTS.write_text('numpy==2.4.5\n')
+    env.setup('2.13.0')
+    assert commands and not any('venv --clear' in command for command in commands)
+
+
+def test_another_torch_makes_the_venv_anew(env, commands):
+    env.setup('2.13.0')
+    commands.clear()
+    env.setup('2.12.0')
+    assert 'venv --clear' in commands[0]
+
+
+def test_an_interrupted_run_goes_on_in_the_same_venv(env, commands, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(env, 'provide_mmcv', interrupt)
+        code, lines = main(env, monkeypatch, capsys)
+        assert (code, lines) == (1, ['interrupted: `make setup` goes on from here'])
+    commands.clear()
+    env.setup('2.13.0')
+    assert commands and not any('venv --clear' in command for command in commands)
+
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+
+# --- each failure is one line that says what to do
+
+
+@pytest.mark.parametrize('version', [(3, 9), (3, 10), (3, 13)])
+def test_an_unsupported_python_is_told_which_ones_are(env, version, monkeypatch, capsys):
+    check = env.check_python
+    monkeypatch.setattr(env, 'check_python', lambda: check(version))
+    code, (line,) = main(env, monkeypatch, capsys)
+    assert code == 1
+    assert line.startswith(f'error: Python {version[0]}.{version[1]} is not supported')
+    assert 'use 3.11 or 3.12' in line
+
+
+@pytest.mark.parametrize('version', [(3, 11, 7), (3, 12, 1)])
+def test_supported_pythons_pass(env, version):
+    env.check_python(version)
+
+
+def test_a_missing_compiler_is_named_before_anything_is_downloaded(
+    env, commands, monkeypatch, capsys
+):
+    shutil.rmtree(env.CACHE)
+    monkeypatch.setenv('PATH', str(env.ROOT))
+    monkeypatch.delenv('CXX', raising=False)
+    code, (line,) = main(env, monkeypatch, capsys)
+    assert code == 1
+    assert line.startswith('error: no C++ compiler found') and 'apt install g++' in line
+    assert not any('torch' in command for command in commands)
+
+
+def test_a_full_disk_is_named_before_anything_is_written(env, monkeypatch, capsys):
+    monkeypatch.setattr(env, 'check_python', lambda: None)
+    usage = shutil._ntuple_diskusage(total=100 * 2**30, used=99 * 2**30, free=2**30)
+    monkeypatch.setattr(env.shutil, 'disk_usage', lambda path: usage)
+    code, (line,) = main(env, monkeypatch, capsys)
+    assert code == 1
+    assert line.startswith('error: 1.0 GiB free in') and 'free some space' in line
+    assert not env.VENV.exists()
+
+
+def test_a_gpu_without_nvcc_is_told_what_to_install(env, tmp_path):
+    torch = {'cuda': '13.0', 'gpu': True, 'cuda_home': str(tmp_path)}
+    with pytest.raises(env.SetupError, match='or set CUDA_HOME'):
+        env.check_nvcc(torch)
+    (tmp_path / 'bin').mkdir()
+    (tmp_path / 'bin' / 'nvcc').touch()
+    env.check_nvcc(torch)
+    env.check_nvcc({**torch, 'gpu': False, 'cuda_home': None})
+
+
+def test_installed_without_a_torch_says_so(env, monkeypatch, capsys):
+    from importlib import metadata
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(env, 'check_python', lambda: None)
+    monkeypatch.setattr(metadata, 'distribution', missing)
+    code, (line,) = main(env, monkeypatch, capsys, torch='installed')
+    assert code == 1
+    assert line.startswith(f'error: TORCH=installed, but {sys.executable} has no torch')
+
+
+@pytest.mark.parametrize(
+    ('output', 'advice'),
+    [
+        ('OSError: [Errno 28] No space left on device', 'the disk is full: free some space'),
+        ('c++: fatal error: Killed signal terminated program cc1plus', 'MAX_JOBS=1 make setup'),
+        ('ERROR: No matching distribution found for torch==9', 'check TORCH='),
+        ("Retrying after connection broken by 'Timeout'", 'check the network'),
+        ('a.cpp:1:10: fatal error: Python.h: No such file', 'fatal error: Python.h: No such file'),
+        ('ImportError: libGL.so.1: not found', 'ImportError: libGL.so.1: not found'),
+        ('', 'a command failed'),
+    ],
+)
+def test_a_failed_step_gives_its_cause_the_log_and_what_to_do(
+    env, output, advice, monkeypatch, capsys
+):
+    env.CACHE.mkdir()
+    monkeypatch.setattr(env, 'check_python', lambda: None)
+    monkeypatch.setattr(env, 'check_disk', lambda needed_gib: None)
+    failing = [sys.executable, '-c', f'print({output!r}); raise SystemExit(2)']
+    monkeypatch.setattr(env, 'make_venv', lambda: env.run(*failing))
+    code, (line,) = main(env, monkeypatch, capsys)
+    assert code == 1
+    assert advice in line and str(env.LOG) in line and '`make setup`' in line
+    assert output in env.LOG.read_text()
+
+
+# --- progress
+
+
+class Clock:
+    now = 0
+
+    def __call__(self):
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_without_a_terminal_is_a_line_per_tenth_or_half_minute(env):
+    out, clock = io.StringIO(), Clock()
+    progress = env.Progress(out, clock)
+    for done in range(1, 78):
+        clock.now += 10
+        progress(f'  [{done}/77] c++ -MMD -MF /tmp/mmcv/ops/csrc/nms.o.d -c nms.cpp\n')
+        progress('  nms.cpp:5:10: warning: [3/4] is not at the start\n')
+    lines = out.getvalue().splitlines()
+    assert lines[0] == '      3/77 files, 30 s elapsed, 12 min 20 s left'
+    assert lines[-1] == '      77/77 files, 12 min 50 s elapsed, 0 s left'
+    assert 20 < len(lines) < 40
+
+
+def test_progress_on_a_terminal_is_one_line_that_changes(env):
+    out, clock = Terminal(), Clock()
+    progress = env.Progress(out, clock)
+    for done in range(1, 78):
+        clock.now += 1
+        progress(f'  [{done}/77] c++ -c nms.cpp\n')
+    assert '\n' not in out.getvalue()
+    assert out.getvalue().count('\r') == 77
+
+
+# --- what the package asks for
+
+
+def test_the_package_asks_for_no_openmmlab_distribution_outside_its_extras(tmp_path):
+    command = [sys.executable, 'setup.py', '-q', 'egg_info', '--egg-base', str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    required, *extras = (tmp_path / 'convnext_mm.egg-info/requires.txt').read_text().split('\n[')
+    assert required.split() == ['torch', 'numpy']
+    extras = dict(extra.split(']\n') for extra in extras)
+    assert all(name.startswith('onedl-') for name in extras['onedl'].split())
+    assert 'mm' not in extras['test']
