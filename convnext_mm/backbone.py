@@ -1,0 +1,272 @@
+"""ConvNeXt as a backbone: image in, one normed map per requested stage out.
+
+Parameter names are the authors', so published checkpoints fit without renaming.
+Source: facebookresearch/ConvNeXt, ``object_detection/mmdet/models/backbones/convnext.py``;
+facebookresearch/ConvNeXt-V2, ``models/convnextv2.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from convnext_mm import layer_decay
+from convnext_mm.archs import NUM_STAGES, Arch, resolve_arch
+from convnext_mm.layers import GRN, LayerNorm2d, drop_path
+
+NORM_EPS = 1e-6
+STEM_STRIDE = 4
+# The paper's V1 value. A fine-tuning recipe may state another; the checkpoint overwrites it.
+V1_LAYER_SCALE = 1e-6
+
+
+class ConvNeXtBlock(nn.Module):
+    """7x7 depthwise conv, LayerNorm, C -> 4C linear, GELU, (GRN,) 4C -> C linear, (layer scale).
+
+    Paper: figure 4 (V1), figure 5 of ConvNeXt V2 (GRN).
+
+    Args:
+        channels: Number of channels C.
+        drop_path_rate: Probability of dropping the residual branch of a sample in training.
+        layer_scale_init_value: Initial value of the per-channel scale; 0 builds none.
+        grn: Whether to normalise responses after the GELU.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = V1_LAYER_SCALE,
+        grn: bool = False,
+    ) -> None:
+        super().__init__()
+        self.drop_path_rate = drop_path_rate
+        self.dwconv = nn.Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.pwconv1 = nn.Linear(channels, 4 * channels)
+        self.grn = GRN(4 * channels) if grn else None
+        self.pwconv2 = nn.Linear(4 * channels, channels)
+        if layer_scale_init_value:
+            self.gamma = nn.Parameter(torch.full((channels,), float(layer_scale_init_value)))
+        else:
+            self.gamma = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W), free of copies when `x` is channels-last in memory."""
+        y = self.dwconv(x).permute(0, 2, 3, 1)
+        y = self.norm(y)
+        y = F.gelu(self.pwconv1(y))
+        if self.grn is not None:
+            y = self.grn(y)
+        y = self.pwconv2(y)
+        if self.gamma is not None:
+            y = y * self.gamma
+        y = drop_path(y, self.drop_path_rate if self.training else 0.0)
+        return x + y.permute(0, 3, 1, 2)
+
+
+@MODELS.register_module()
+class ConvNeXt(BaseModule):
+    """ConvNeXt V1 or V2 with a LayerNorm on each output, for MMDetection and MMSegmentation.
+
+    The four stages have strides 4, 8, 16 and 32. Each stride rounds down: a (N, 3, 100, 130)
+    image gives maps of 25x32, 12x16, 6x8 and 3x4, the last rows and columns that do not fill a
+    patch being left out, as in the authors' code. Detectors pad their batches to multiples of 32
+    (``pad_size_divisor=32``), where nothing is left out.
+
+    Args:
+        arch: A name of :data:`convnext_mm.ARCHS` (``tiny small base large xlarge``,
+            ``v2_atto`` ... ``v2_huge``) or ``dict(depths=..., channels=..., grn=...)``.
+        in_channels: Channels of the image.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
+        layer_scale_init_value: Initial layer scale; 0 turns it off. By default 1e-6 for V1 and
+            off for V2, whose GRN replaces it.
+        out_indices: Stages to return, counted from the first (0) or, if negative, from the last
+            (-1); an int or increasing indices. Stages after the last one returned are not built.
+        frozen_stages: -1 trains everything, 0 freezes the stem, k the stem and the first k
+            stages with the downsampling between them. Frozen parts stay in eval mode. The output
+            norms are no part of pretrained weights and always train.
+        with_cp: Recompute each block in the backward pass instead of keeping its activations.
+        init_cfg: MMEngine initialisation config, such as
+            ``dict(type='ConvNeXtPretrained', checkpoint='convnext_tiny_1k_224.pth')``. By default
+            the authors' random initialisation (truncated normal with a deviation of 0.02).
+
+    Attributes:
+        out_channels: Channels of each returned map.
+        out_strides: Stride of each returned map with respect to the image.
+
+    Raises:
+        ValueError: An argument is out of range; the message names it and what is allowed.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping | Arch = 'tiny',
+        in_channels: int = 3,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float | None = None,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: Mapping | Sequence[Mapping] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.arch = resolve_arch(arch)
+        self.out_indices = _resolve_out_indices(out_indices)
+        self.in_channels = in_channels
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+        if type(in_channels) is not int or in_channels < 1:
+            raise ValueError(f'in_channels={in_channels!r} must be a positive integer')
+        if not 0.0 <= drop_path_rate < 1.0:
+            raise ValueError(f'drop_path_rate={drop_path_rate!r} must be in [0, 1)')
+        num_stages = self.out_indices[-1] + 1
+        if type(frozen_stages) is not int or not -1 <= frozen_stages <= num_stages:
+            raise ValueError(
+                f'frozen_stages={frozen_stages!r} must be -1 (none), 0 (the stem) or up to '
+                f'{num_stages}, the number of stages that out_indices={self.out_indices} needs'
+            )
+        layer_scale = _resolve_layer_scale(layer_scale_init_value, self.arch)
+
+        channels = self.arch.channels
+        self.out_channels = tuple(channels[i] for i in self.out_indices)
+        self.out_strides = tuple(STEM_STRIDE * 2**i for i in self.out_indices)
+
+        self.downsample_layers = nn.ModuleList()
+        self.stages = nn.ModuleList()
+        last_block = sum(self.arch.depths) - 1
+        block = 0
+        for i in range(num_stages):
+            self.downsample_layers.append(
+                _stem(in_channels, channels[0]) if i == 0 else _downsample(*channels[i - 1 : i + 1])
+            )
+            blocks = []
+            for _ in range(self.arch.depths[i]):
+                rate = drop_path_rate * block / max(last_block, 1)
+                blocks.append(ConvNeXtBlock(channels[i], rate, layer_scale, self.arch.grn))
+                block += 1
+            self.stages.append(nn.Sequential(*blocks))
+        for i in self.out_indices:
+            self.add_module(f'norm{i}', LayerNorm2d(channels[i], eps=NORM_EPS))
+
+        self.apply(_init_weights)
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        self.train()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(N, in_channels, H, W) with H, W >= the last stride -> one (N, C_i, H/s_i, W/s_i) each.
+
+        The maps are NCHW-contiguous: MMCV's RoIAlign reads memory in that order whatever the
+        strides say.
+
+        Raises:
+            ValueError: The image has another number of channels or is smaller than one cell of
+                the last map.
+        """
+        self._check_image(x)
+        # Channels-last memory makes the permutes around LayerNorm and the linears views.
+        x = x.contiguous(memory_format=torch.channels_last)
+        outs = []
+        for i, (downsample, stage) in enumerate(zip(self.downsample_layers, self.stages)):
+            x = downsample(x)
+            if self.with_cp and self.training and torch.is_grad_enabled():
+                for block in stage:
+                    # Non-reentrant: works under DDP, and when the input needs no gradient.
+                    x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = stage(x)
+            if i in self.out_indices:
+                outs.append(getattr(self, f'norm{i}')(x).contiguous())
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> ConvNeXt:
+        """Set the mode of everything but the frozen parts, which stay in eval mode."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def layer_id(self, name: str, decay_type: str) -> int:
+        """Layer id of one of this backbone's parameters; see :mod:`convnext_mm.layer_decay`."""
+        return layer_decay.layer_id(name, self.arch.depths, decay_type)
+
+    def num_layers(self) -> int:
+        """The N of the layer ids: parameters of the heads have id N + 1."""
+        return layer_decay.num_layers(self.arch.depths)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        # The stem alone, or the stem and k stages, each with the downsampling in front of it.
+        k = self.frozen_stages
+        return [*self.downsample_layers[: max(k, 1)], *self.stages[:k]]
+
+    def _check_image(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f'the image has shape {tuple(x.shape)}, expected (N, {self.in_channels}, H, W) '
+                f'because in_channels={self.in_channels}'
+            )
+        if min(x.shape[-2:]) < self.out_strides[-1]:
+            raise ValueError(
+                f'the image of {x.shape[-2]}x{x.shape[-1]} pixels is smaller than the last '
+                f"map's stride, {self.out_strides[-1]}"
+            )
+
+
+def _stem(in_channels: int, channels: int) -> nn.Sequential:
+    """Patchify: 4x4 conv with stride 4, then LayerNorm."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, kernel_size=STEM_STRIDE, stride=STEM_STRIDE),
+        LayerNorm2d(channels, eps=NORM_EPS),
+    )
+
+
+def _downsample(in_channels: int, channels: int) -> nn.Sequential:
+    """LayerNorm, then 2x2 conv with stride 2."""
+    return nn.Sequential(
+        LayerNorm2d(in_channels, eps=NORM_EPS),
+        nn.Conv2d(in_channels, channels, kernel_size=2, stride=2),
+    )
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, (nn.Conv2d, nn.Linear)):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
+    given = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+    if not given or not all(type(i) is int and -NUM_STAGES <= i < NUM_STAGES for i in given):
+        raise ValueError(
+            f'out_indices={out_indices!r} must name at least one stage, each from '
+            f'{-NUM_STAGES} to {NUM_STAGES - 1}'
+        )
+    resolved = tuple(i % NUM_STAGES for i in given)
+    if list(resolved) != sorted(set(resolved)):
+        raise ValueError(
+            f'out_indices={out_indices!r} must be increasing and name each stage once; '
+            f'it names {resolved}'
+        )
+    return resolved
+
+
+def _resolve_layer_scale(value: float | None, arch: Arch) -> float:
+    if value is None:
+        return 0.0 if arch.grn else V1_LAYER_SCALE
+    if value < 0:
+        raise ValueError(f'layer_scale_init_value={value!r} must be 0 (off) or positive')
+    if value and arch.grn:
+        raise ValueError(
+            f'layer_scale_init_value={value!r} with a V2 arch (grn=True): V2 has no layer scale, '
+            'and one would multiply every pretrained residual branch by it; leave it out or give 0'
+        )
+    return float(value)

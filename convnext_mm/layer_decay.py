@@ -1,0 +1,80 @@
+"""Which learning rate each parameter of a ConvNeXt gets under layer-wise decay.
+
+A parameter has a layer id, from 0 (the stem) to N + 1 (everything behind the stages: output
+norms, neck, heads), and trains at ``decay_rate ** (N + 1 - id)`` times the base rate.
+
+=======================  ====================  ==========
+parameter                layer_wise            stage_wise
+=======================  ====================  ==========
+downsample_layers.0      0                     0
+stages.0                 1                     1
+downsample_layers.1      2                     0
+stages.1                 2                     2
+downsample_layers.2      3                     0
+stages.2.b               3 + b // 3            3
+downsample_layers.3      N                     0
+stages.3                 N                     4
+norm0 .. norm3           N + 1                 N + 1
+=======================  ====================  ==========
+
+N follows from the third stage, whose blocks share an id in threes: 6 for 9 blocks, 12 for 27.
+That stage-wise decay gives the downsampling layers id 0, and that N sets its gap to the heads, is
+what the authors trained.
+
+Source: facebookresearch/ConvNeXt, ``layer_decay_optimizer_constructor.py`` in
+``object_detection/mmcv_custom`` and in ``semantic_segmentation/mmcv_custom``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+DECAY_TYPES = ('layer_wise', 'stage_wise')
+_BLOCKS_PER_ID = 3
+_PARAMETER = re.compile(
+    r'(?P<kind>downsample_layers|stages)\.(?P<stage>[0-3])\.(?P<block>\d+)\.|norm[0-3]\.'
+)
+
+
+def num_layers(depths: Sequence[int]) -> int:
+    """The N for which the last group of the third stage has id N - 1.
+
+    Args:
+        depths: Blocks in each of the four stages.
+    """
+    return 4 + (depths[2] - 1) // _BLOCKS_PER_ID
+
+
+def layer_id(name: str, depths: Sequence[int], decay_type: str) -> int:
+    """Layer id of a backbone parameter, 0 to N + 1.
+
+    Args:
+        name: Its name within the backbone, such as ``stages.2.7.pwconv1.weight``.
+        depths: Blocks in each of the four stages.
+        decay_type: One of :data:`DECAY_TYPES`.
+
+    Raises:
+        ValueError: The name is no ConvNeXt parameter's, or the decay type is unknown.
+    """
+    if decay_type not in DECAY_TYPES:
+        raise ValueError(f'decay_type={decay_type!r} is unknown; allowed: {", ".join(DECAY_TYPES)}')
+    match = _PARAMETER.match(name)
+    if match is None:
+        raise ValueError(f'{name!r} is no parameter of a ConvNeXt backbone')
+    n = num_layers(depths)
+    if match['kind'] is None:
+        return n + 1
+    stage, downsample = int(match['stage']), match['kind'] == 'downsample_layers'
+    if decay_type == 'stage_wise':
+        return 0 if downsample else stage + 1
+    if stage == 0:
+        return 0 if downsample else 1
+    if stage == 2:
+        return 3 if downsample else 3 + int(match['block']) // _BLOCKS_PER_ID
+    return 2 if stage == 1 else n
+
+
+def lr_scale(layer: int, n: int, decay_rate: float) -> float:
+    """Factor on the base learning rate of a parameter with id `layer`, 1 for the heads' N + 1."""
+    return decay_rate ** (n + 1 - layer)

@@ -1,0 +1,1 @@
+"""Published weights: recognise a file's format, load it, prove what was loaded."""

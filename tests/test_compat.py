@@ -1,0 +1,66 @@
+"""MMEngine's checkpoints load under weights_only=True; foreign code still does not."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+
+import convnext_mm  # noqa: F401  (allows the types)
+
+
+def test_a_message_hub_of_mmengine_loads_with_weights_only(tmp_path):
+    hub = MessageHub.get_instance('compat')
+    for step in range(3):
+        hub.update_scalar('train/loss', torch.tensor(1.0 / (step + 1)))
+        hub.update_scalar('val/AP', np.float32(0.5))
+    hub.update_info('iter', 3)
+    hub.update_info('dataset_meta', dict(palette=np.zeros((2, 3), np.uint8), score=np.float64(1)))
+    torch.save(dict(message_hub=hub.state_dict()), tmp_path / 'hub.pth')
+    loaded = torch.load(tmp_path / 'hub.pth', weights_only=True)['message_hub']
+    history = loaded['log_scalars']['train/loss']
+    assert isinstance(history, HistoryBuffer)
+    assert history.data[0].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
+    assert loaded['runtime_info']['iter'] == 3
+
+
+class ReachesFor:
+    """A pickle that asks for an attribute of a class or module by way of getattr."""
+
+    def __init__(self, owner, name):
+        self.attribute = owner, name
+
+    def __reduce__(self):
+        return getattr, self.attribute
+
+
+@pytest.mark.parametrize(
+    'owner, name', [(HistoryBuffer, '__init__'), (torch.Tensor, 'numpy'), (np.ndarray, 'tofile')]
+)
+def test_a_file_cannot_reach_for_other_attributes(tmp_path, owner, name):
+    torch.save(ReachesFor(owner, name), tmp_path / 'evil.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / 'evil.pth', weights_only=True)
+
+
+def test_a_file_cannot_run_code(tmp_path):
+    class RunsCode:
+        def __reduce__(self):
+            return exec, ('raise SystemExit("code from a checkpoint ran")',)
+
+    torch.save(RunsCode(), tmp_path / 'evil.pth')
+    with pytest.raises(pickle.UnpicklingError, match=r'Unsupported global: GLOBAL .*exec'):
+        torch.load(tmp_path / 'evil.pth', weights_only=True)
+
+
+def test_importing_the_package_imports_no_framework():
+    """The core knows neither of the three; MMPretrain's import often fails."""
+    code = (
+        'import sys, convnext_mm; '
+        'print([m for m in ("mmdet", "mmseg", "mmpretrain", "torchvision") if m in sys.modules])'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == '[]'

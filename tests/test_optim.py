@@ -1,0 +1,172 @@
+"""The optimizer-wrapper constructor: groups, decay, custom keys, errors."""
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+from convnext_mm import ConvNeXt, LayerDecayOptimWrapperConstructor
+
+SMALL = dict(depths=(1, 1, 4, 1), channels=(8, 16, 24, 32))
+
+
+class Detector(nn.Module):
+    """A backbone under any name, and a head."""
+
+    def __init__(self, name='backbone', arch=SMALL, **kwargs):
+        super().__init__()
+        self.add_module(name, ConvNeXt(arch, **kwargs))
+        self.head = nn.Conv2d(32, 4, 1)
+
+
+def groups(model, *, lr=1e-3, **paramwise):
+    cfg = dict(
+        type='OptimWrapper',
+        constructor='convnext_mm.LayerDecayOptimWrapperConstructor',
+        paramwise_cfg={'decay_rate': 0.7, 'decay_type': 'layer_wise', **paramwise},
+        optimizer=dict(type='AdamW', lr=lr, weight_decay=0.05),
+    )
+    return build_optim_wrapper(model, cfg).optimizer.param_groups
+
+
+def by_name(param_groups):
+    return {name: group for group in param_groups for name in group['param_names']}
+
+
+T_LAYER_WISE = {  # layer id: (parameters with weight decay, without)
+    0: (4608, 288),
+    1: (235296, 2592),
+    2: (986688, 5568),
+    3: (3890304, 11136),
+    4: (3595392, 10368),
+    5: (3595392, 10368),
+    6: (15448320, 22272),
+    7: (0, 2880),
+}
+T_STAGE_WISE = {
+    0: (1552896, 2976),
+    1: (235296, 2592),
+    2: (912960, 5184),
+    3: (10786176, 31104),
+    4: (14268672, 20736),
+    7: (0, 2880),
+}
+
+
+@pytest.mark.parametrize(
+    'decay_type, rate, golden',
+    [('layer_wise', 0.7, T_LAYER_WISE), ('stage_wise', 0.9, T_STAGE_WISE)],
+)
+def test_tiny_has_the_authors_groups(decay_type, rate, golden):
+    constructor = LayerDecayOptimWrapperConstructor(
+        dict(optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.05)),
+        dict(decay_rate=rate, decay_type=decay_type),
+    )
+    with torch.device('meta'):
+        found = constructor.param_groups(ConvNeXt('tiny'))
+    counts = {
+        (round(g.lr_scale, 9), g.weight_decay): sum(p.numel() for p in g.params) for g in found
+    }
+    expected = {}
+    for layer, (decayed, exempt) in golden.items():
+        scale = round(rate ** (7 - layer), 9)
+        expected |= {(scale, 0.05): decayed, (scale, 0.0): exempt}
+    assert counts == {key: count for key, count in expected.items() if count}
+
+
+@pytest.mark.parametrize('arch', ['tiny', 'small', 'base', 'large', 'xlarge'])
+@pytest.mark.parametrize('decay_type', ['layer_wise', 'stage_wise'])
+def test_the_number_of_groups_is_the_authors(arch, decay_type):
+    constructor = LayerDecayOptimWrapperConstructor(
+        dict(optimizer=dict(lr=1.0, weight_decay=0.05)),
+        dict(decay_rate=0.9, decay_type=decay_type),
+    )
+    with torch.device('meta'):
+        found = constructor.param_groups(ConvNeXt(arch))
+    if decay_type == 'stage_wise':
+        assert len(found) == 11
+    else:
+        assert len(found) == (15 if arch == 'tiny' else 27)
+
+
+@pytest.mark.parametrize('name', ['backbone', 'img_backbone', 'student'])
+def test_the_backbone_is_found_under_any_name_and_every_parameter_is_in_one_group(name):
+    model = Detector(name)
+    found = by_name(groups(model))
+    assert sorted(found) == sorted(n for n, _ in model.named_parameters())
+    assert found[f'{name}.downsample_layers.0.0.weight']['lr'] == pytest.approx(1e-3 * 0.7**6)
+    assert found[f'{name}.norm3.weight']['lr'] == found['head.weight']['lr'] == 1e-3
+    assert found['head.weight']['weight_decay'] == 0.05 and found['head.bias']['weight_decay'] == 0
+
+
+def test_several_backbones_each_have_their_own_ids():
+    model = nn.ModuleDict(
+        dict(rgb=ConvNeXt(SMALL), depth=ConvNeXt(dict(SMALL, depths=(1, 1, 1, 1))))
+    )
+    found = by_name(groups(model))
+    assert found['rgb.downsample_layers.0.0.weight']['lr_scale'] == pytest.approx(0.7**6)
+    assert found['depth.downsample_layers.0.0.weight']['lr_scale'] == pytest.approx(0.7**5)
+
+
+def test_grn_has_no_weight_decay():
+    found = by_name(groups(Detector(arch=dict(SMALL, grn=True))))
+    for part in ('gamma', 'beta'):
+        assert found[f'backbone.stages.0.0.grn.{part}']['weight_decay'] == 0
+
+
+def test_frozen_parameters_are_left_out():
+    names = by_name(groups(Detector(frozen_stages=2)))
+    assert not [n for n in names if 'stages.1.' in n or 'downsample_layers.0' in n]
+    assert 'backbone.stages.2.0.gamma' in names
+
+
+def test_a_shared_parameter_is_in_one_group():
+    model = Detector()
+    model.twin = nn.Conv2d(32, 4, 1)
+    model.twin.weight = model.head.weight
+    names = [name for group in groups(model) for name in group['param_names']]
+    assert 'head.weight' in names and 'twin.weight' not in names
+
+
+def test_custom_keys_multiply_and_the_longest_wins():
+    keys = {'head': dict(lr_mult=10.0), 'head.bias': dict(decay_mult=0.0, lr_mult=2.0)}
+    found = by_name(groups(Detector(), custom_keys=keys))
+    assert found['head.weight']['lr'] == pytest.approx(1e-2)
+    assert found['head.bias']['lr'] == pytest.approx(2e-3)
+
+
+def test_a_wrapped_model_gives_the_same_groups():
+    class Wrapper(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    model = Detector()
+    assert by_name(groups(Wrapper(model))).keys() == by_name(groups(model)).keys()
+
+
+@pytest.mark.parametrize(
+    'paramwise, message',
+    [
+        (dict(decay_rate=0), r'decay_rate=0 must be in \(0, 1\]'),
+        (dict(decay_type='layerwise'), "decay_type='layerwise' is unknown; allowed: layer_wise"),
+        (dict(num_layer=6), "unknown key 'num_layer'; allowed: decay_rate, decay_type"),
+        (dict(num_layers=12), r'num_layers=12 does not fit .* numbered up to 5; give that'),
+        (dict(custom_keys={'head': dict(lr_scale=1)}), r"custom_keys\['head'\]: unknown key"),
+    ],
+)
+def test_a_bad_setting_is_named_with_what_is_allowed(paramwise, message):
+    with pytest.raises(ValueError, match=message):
+        groups(Detector(), **paramwise)
+
+
+def test_missing_settings_and_a_missing_backbone_are_errors():
+    wrapper = dict(optimizer=dict(type='AdamW', lr=1.0))
+    with pytest.raises(ValueError, match='the key decay_rate is missing'):
+        LayerDecayOptimWrapperConstructor(wrapper, dict(decay_type='layer_wise'))
+    with pytest.raises(ValueError, match='optimizer has no lr'):
+        LayerDecayOptimWrapperConstructor(
+            dict(optimizer=dict(type='AdamW')), dict(decay_rate=0.7, decay_type='layer_wise')
+        )
+    with pytest.raises(ValueError, match='Conv2d holds no ConvNeXt'):
+        groups(nn.Conv2d(1, 1, 1))
