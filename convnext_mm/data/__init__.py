@@ -1,0 +1,1 @@
+"""Data sets: the built-in shapes, and a user's own COCO-format data turned into a config."""
