@@ -1,0 +1,5 @@
+"""The error for what a user of the tools can put right."""
+
+
+class UserError(Exception):
+    """A mistake in what the user gave; its message says what to do and needs no traceback."""

@@ -1,0 +1,67 @@
+"""Training curves from the scalars MMEngine logs."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Metrics worth a curve, and their names in the plot.
+_METRICS = {
+    'coco/bbox_mAP': 'box AP',
+    'coco/segm_mAP': 'mask AP',
+    'coco/bbox_mAP_50': 'box AP50',
+    'coco/segm_mAP_50': 'mask AP50',
+    'mIoU': 'mIoU',
+}
+
+
+def read_scalars(log_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every scalar of a run as (iteration, value) pairs, from ``vis_data/scalars.json``.
+
+    MMEngine numbers evaluations in epochs where it trains in epochs; here they are at the
+    iteration they happened at.
+    """
+    scalars: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    iteration = 0
+    for line in (log_dir / 'vis_data' / 'scalars.json').read_text().splitlines():
+        record = json.loads(line)
+        if 'loss' in record:
+            iteration = record['iter'] if 'iter' in record else record['step']
+        for name, value in record.items():
+            scalars[name].append((iteration, value))
+    return scalars
+
+
+def plot_curves(log_dir: Path, path: Path) -> Path:
+    """Draw loss, learning rate and metrics over the iterations into a PNG, and return its path.
+
+    Args:
+        log_dir: The run's time-stamped folder in the work dir.
+        path: PNG to write.
+    """
+    scalars = read_scalars(log_dir)
+    figure = Figure(figsize=(10, 4), layout='constrained')
+    loss_axes, metric_axes = figure.subplots(1, 2)
+
+    loss_axes.plot(*zip(*scalars['loss']), color='tab:blue', label='loss')
+    loss_axes.set(xlabel='iteration', ylabel='loss', ylim=(0, None), title='training')
+    rate_axes = loss_axes.twinx()
+    rate_axes.plot(*zip(*scalars['base_lr']), color='tab:gray', lw=0.8, label='learning rate')
+    rate_axes.set(ylabel='learning rate', ylim=(0, None))
+    loss_axes.legend(handles=[*loss_axes.lines, *rate_axes.lines], loc='upper right')
+
+    for name, label in _METRICS.items():
+        if name in scalars:
+            metric_axes.plot(*zip(*scalars[name]), marker='o', ms=4, label=label)
+    if metric_axes.lines:
+        metric_axes.legend(loc='lower right')
+    metric_axes.set(xlabel='iteration', title='validation', ylim=(0, None))
+    for axes in (loss_axes, metric_axes):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    return path

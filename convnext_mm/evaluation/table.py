@@ -1,0 +1,41 @@
+"""A table of metrics as their fields print them: AP per kind, or mIoU and accuracies."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+# CocoMetric's names in COCO's order.
+_AP_COLUMNS = {
+    'mAP': 'AP',
+    'mAP_50': 'AP50',
+    'mAP_75': 'AP75',
+    'mAP_s': 'AP small',
+    'mAP_m': 'AP medium',
+    'mAP_l': 'AP large',
+}
+_AP_ROWS = {'coco/bbox_': 'box', 'coco/segm_': 'mask'}
+
+
+def metrics_table(metrics: dict[str, float], title: str) -> Table:
+    """Lay out an evaluator's metrics: box and mask AP in COCO's columns, anything else by name.
+
+    COCO gives -1 for a size of which the ground truth has no object; the table shows a dash.
+    """
+    rows = {
+        row: [metrics.get(prefix + key) for key in _AP_COLUMNS]
+        for prefix, row in _AP_ROWS.items()
+        if prefix + 'mAP' in metrics
+    }
+    table = Table(title=title, title_justify='left')
+    if rows:
+        table.add_column('')
+        for column in _AP_COLUMNS.values():
+            table.add_column(column, justify='right')
+        for row, values in rows.items():
+            table.add_row(row, *('-' if v is None or v < 0 else f'{v:.3f}' for v in values))
+    else:
+        table.add_column('metric')
+        table.add_column('value', justify='right')
+        for name, value in metrics.items():
+            table.add_row(name, f'{value:.2f}')
+    return table

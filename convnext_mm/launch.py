@@ -1,0 +1,179 @@
+"""From a command line to a running MMEngine Runner: what ``tools/train.py`` and ``test.py`` share.
+
+Detection and segmentation configs alike; which of the two it is, is the config's
+``default_scope``. The options are MMDetection's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.evaluator import BaseMetric, DumpResults
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from convnext_mm.data.layouts import check_data
+from convnext_mm.errors import UserError
+
+# MMEngine 0.10 imports pkg_resources wherever a config inherits from `mmdet::`; nothing a user of
+# this package can do about it.
+warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """The options that training and testing share, as in MMDetection's tools."""
+    parser.add_argument('--work-dir', help='where logs and results go (work_dirs/<config name>)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings of the config to override, as key=value; a list is key="[a,b]" or key=a,b',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    # torch.distributed.launch passes --local-rank, older versions --local_rank.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def train(args: argparse.Namespace) -> Runner:
+    """Train as ``tools/train.py`` is told, and evaluate on the way as the config says."""
+    cfg = _read_config(args)
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UserError(
+                '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the batch size '
+                'its learning rate is meant for'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else _existing(args.resume)
+    _fit_to_machine(cfg)
+    check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
+
+
+def test(args: argparse.Namespace) -> dict[str, float]:
+    """Evaluate a checkpoint as ``tools/test.py`` is told, and return the metrics."""
+    cfg = _read_config(args)
+    cfg.load_from = args.checkpoint if '://' in args.checkpoint else _existing(args.checkpoint)
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise UserError(f'--out {args.out}: the file must end in .pkl or .pickle')
+    if args.show_dir:
+        _draw_into(cfg, args.show_dir)
+    if args.tta:
+        _augment_test(cfg)
+    _fit_to_machine(cfg)
+    check_data(cfg, ('test_dataloader',))
+    runner = Runner.from_cfg(cfg)
+    if args.out:
+        runner.test_evaluator.metrics.append(_dump_metric(cfg, args.out))
+    return runner.test()
+
+
+def exit_code(job: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> int:
+    """Run a job; a mistake of the user's becomes one clear message and exit code 2."""
+    try:
+        job(args)
+    except UserError as error:
+        print(f'error: {error}')
+        return 2
+    return 0
+
+
+def _read_config(args: argparse.Namespace) -> Config:
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(_existing(args.config))
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    cfg.setdefault('work_dir', str(Path('work_dirs') / Path(args.config).stem))
+    return cfg
+
+
+def _existing(path: str) -> str:
+    if not Path(path).is_file():
+        raise UserError(f'{path}: no such file')
+    return path
+
+
+def _fit_to_machine(cfg: Config) -> None:
+    """Replace what needs a GPU where there is none, with a log line for each."""
+    if torch.cuda.is_available():
+        return
+    wrapper = cfg.get('optim_wrapper', {})
+    if wrapper.get('type') == 'AmpOptimWrapper':
+        print_log('no GPU: training in fp32 instead of mixed precision', logger='current')
+        wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(key, None)
+    if cfg.launcher == 'none':
+        return  # the Runner itself turns SyncBN into BN
+    dist_cfg = cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})
+    if dist_cfg.get('backend', 'nccl') == 'nccl':
+        print_log('no GPU: distributed backend gloo instead of nccl', logger='current')
+        dist_cfg.backend = 'gloo'
+    for norm in _walk(cfg.model):
+        if norm.get('type') == 'SyncBN':
+            print_log('no GPU: BN of each process instead of SyncBN', logger='current')
+            norm.type = 'BN'
+
+
+def _walk(node: object) -> Iterator[ConfigDict]:
+    """Every dict below a node of a config, the node included."""
+    if isinstance(node, dict):
+        yield node
+        node = node.values()
+    elif not isinstance(node, (list, tuple)):
+        return
+    for child in node:
+        yield from _walk(child)
+
+
+def _draw_into(cfg: Config, folder: str) -> None:
+    hook = cfg.default_hooks.get('visualization')
+    if hook is None:
+        raise UserError('--show-dir: the config has no default_hooks.visualization to draw with')
+    hook.draw = True
+    folder = str(Path(folder).resolve())
+    if cfg.get('default_scope') == 'mmseg':
+        cfg.visualizer.save_dir = folder
+        hook.interval = 1
+    else:
+        # An absolute path: the hook joins the work dir to a relative one, once for each image.
+        hook.test_out_dir = folder
+
+
+def _augment_test(cfg: Config) -> None:
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        raise UserError(
+            '--tta: the config has no tta_model and tta_pipeline, which say how predictions of '
+            'flipped and scaled images are merged'
+        )
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def _dump_metric(cfg: Config, out: str) -> BaseMetric:
+    if cfg.get('default_scope') == 'mmdet':
+        from mmdet.evaluation import DumpDetResults  # encodes masks as RLE
+
+        return DumpDetResults(out_file_path=out)
+    return DumpResults(out_file_path=out)

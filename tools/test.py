@@ -1,0 +1,22 @@
+#!/usr/bin/env python
+"""Evaluate a checkpoint: tools/test.py configs/cascade/convnext_t_coco.py CHECKPOINT"""
+
+import argparse
+import sys
+
+from convnext_mm import launch
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='path or URL of the weights')
+    launch.add_common_options(parser)
+    parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this file')
+    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions here')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    return launch.exit_code(launch.test, parser.parse_args())
+
+
+if __name__ == '__main__':
+    sys.exit(main())
