@@ -13,6 +13,15 @@ Importing the package registers its classes in MMEngine's root registries, so a 
 ``type='convnext_mm.ConvNeXt'`` with nothing imported, or ``type='ConvNeXt'`` once it is.
 """
 
+try:
+    import mmengine  # noqa: F401
+except ModuleNotFoundError as error:
+    # Not a requirement of the distribution: it comes in two families that must not be mixed.
+    raise ModuleNotFoundError(
+        'convnext_mm needs MMEngine and its family: pip install "convnext-mm[openmmlab]" '
+        'or "convnext-mm[onedl]"'
+    ) from error
+
 from convnext_mm.archs import ARCHS, Arch
 from convnext_mm.backbone import ConvNeXt, ConvNeXtBlock
 from convnext_mm.compat import allow_mmengine_checkpoints

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,7 +92,7 @@ def exit_code(job: Callable[[argparse.Namespace], object], args: argparse.Namesp
     try:
         job(args)
     except UserError as error:
-        print(f'error: {error}')
+        print(f'error: {error}', file=sys.stderr)
         return 2
     return 0
 

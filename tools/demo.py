@@ -18,7 +18,7 @@ def main() -> int:
     try:
         shapes.write_coco(DATA)
     except FileExistsError as error:
-        print(f'error: {error}')
+        print(f'error: {error}', file=sys.stderr)
         return 2
     command = ['tools/train.py', CONFIG, '--work-dir', WORK_DIR]
     print('running', *command, flush=True)

@@ -1,6 +1,7 @@
 """Rendered scenes of six shapes: textured, lit, overlapping, on a cluttered background.
 
-Colour and texture are drawn independently of the class, so only the outline tells it. The ground
+Objects are vivid and backgrounds muted, so that an object can be told from its background; colour
+and texture are drawn independently of the class, so that only the outline tells it. The ground
 truth is fair by construction: an object that would hide another too much, or that its surroundings
 would swallow, is never drawn, so everything drawn can be recognised and is annotated.
 """
@@ -219,24 +220,35 @@ def _blend(below: np.ndarray, above: np.ndarray, alpha: np.ndarray) -> np.ndarra
 
 
 def _paint(rng: np.random.Generator, shape: tuple[int, int], side: int) -> np.ndarray:
-    """Two random colours in a random pattern, for a window of a picture with this short side."""
+    """Two vivid colours in a random pattern, for a window of a picture with this short side."""
     # The pattern's parts stay well below the smallest object, or they would look like one.
     period = rng.uniform(0.05, 0.08) * side
     axes = _rotation(rng.uniform(0, 2 * np.pi)) * 2 * np.pi / period
     phases = rng.uniform(0, 2 * np.pi, 2)
     y, x = np.ogrid[: shape[0], : shape[1]]
     u, v = (a * x + b * y + phase for (a, b), phase in zip(axes, phases, strict=True))
-    colour, other = rng.uniform(15, 240, (2, 3))
-    return _blend(colour, other, 0.7 * PATTERNS[rng.integers(len(PATTERNS))](u, v))
+    colour, other = _vivid(rng), _vivid(rng)
+    return _blend(colour, other, 0.5 * PATTERNS[rng.integers(len(PATTERNS))](u, v))
+
+
+def _vivid(rng: np.random.Generator) -> np.ndarray:
+    """A saturated colour, as objects have; (3,) BGR."""
+    channels = rng.uniform(10, 70), rng.uniform(10, 245), rng.uniform(180, 245)
+    return rng.permutation(channels)
+
+
+def _muted(rng: np.random.Generator) -> np.ndarray:
+    """A greyish colour, as backgrounds have; (3,) BGR."""
+    return rng.uniform(40, 215) + rng.normal(0, 10, 3)
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Smoothly varying colour with stray strips and blobs that resemble no class."""
+    """Smoothly varying muted colour with stray strips and blobs that resemble no class."""
     side = min(height, width)
-    corners = rng.uniform(50, 205, 3) + rng.normal(0, 25, (2, 2, 3))
+    corners = _muted(rng) + rng.normal(0, 20, (2, 2, 1))
     canvas = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
     for cells in (4, 10):
-        noise = rng.normal(0, 18, (cells, cells, 1)) + rng.normal(0, 8, (cells, cells, 3))
+        noise = rng.normal(0, 18, (cells, cells, 1)) + rng.normal(0, 4, (cells, cells, 3))
         canvas += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
     for _ in range(rng.integers(0, 4)):
@@ -260,7 +272,7 @@ def _distract(
     contours = [turned + rng.uniform(0, 1, 2) * (width, height)]
     window = _window(contours, 4 * blur, height, width)
     alpha = 0.6 * cv2.GaussianBlur(_coverage(contours, window), (0, 0), blur)
-    canvas[window] = _blend(canvas[window], rng.uniform(15, 240, 3), alpha)
+    canvas[window] = _blend(canvas[window], _muted(rng), alpha)
 
 
 def _with_shadow(

@@ -1,0 +1,80 @@
+# The demo's model on real micrographs, from scratch on a CPU: one class, 120 training images.
+# Data: nuclei of the 2018 Data Science Bowl (BBBC038, CC0) in COCO format under data/nuclei.
+#   tools/train.py configs/cascade/convnext_atto_nuclei.py
+# An example of a data set of one's own: what differs from the shapes is what is stated here.
+_base_ = './convnext_atto_shapes.py'
+
+data_root = 'data/nuclei/'
+metainfo = dict(classes=('nucleus',))
+
+# Half of the nuclei are smaller than 13 px, so images are enlarged: twice in testing, by 1.5 to 2.5
+# in training, of which crops of 256 px keep the cost down.
+test_scale = (512, 512)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='RandomResize', scale=[(384, 384), (640, 640)], keep_ratio=True),
+    dict(type='RandomCrop', crop_type='absolute', crop_size=(256, 256)),
+    *_base_.train_pipeline[2:],
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=test_scale, keep_ratio=True),
+    *_base_.test_pipeline[2:],
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(side, side), keep_ratio=True) for side in (448, 576)],
+            *_base_.tta_pipeline[1].transforms[1:],
+        ],
+    ),
+]
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(
+        # 120 images pass too quickly for an epoch to mean much.
+        _delete_=True,
+        type='RepeatDataset',
+        times=10,
+        dataset=dict(
+            _base_.train_dataloader.dataset,
+            data_root=data_root,
+            metainfo=metainfo,
+            pipeline=train_pipeline,
+        ),
+    ),
+)
+val_dataloader = dict(
+    batch_size=4,
+    dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=test_pipeline),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
+test_evaluator = val_evaluator
+
+model = dict(
+    roi_head=dict(
+        bbox_head=[dict(head, num_classes=1) for head in _base_.model.roi_head.bbox_head],
+        mask_head=dict(num_classes=1),
+    ),
+    # Up to 99 nuclei an image.
+    train_cfg=dict(
+        rpn=dict(sampler=dict(num=256)),
+        rpn_proposal=dict(nms_pre=1000, max_per_img=300),
+        rcnn=[
+            dict(stage, sampler=dict(stage.sampler, num=64))
+            for stage in _base_.model.train_cfg.rcnn
+        ],
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=1000, max_per_img=400), rcnn=dict(max_per_img=150)),
+)
+
+max_epochs = 6
+train_cfg = dict(max_epochs=max_epochs, val_interval=2)
+param_scheduler = [
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], end=max_epochs, T_max=max_epochs),
+]

@@ -1,0 +1,125 @@
+"""The COCO configs against figures typed from the authors' recipes, not from the configs."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.registry import DATASETS, TRANSFORMS
+
+from convnext_mm.data.scenes import CLASSES
+from tests.conftest import ROOT
+
+# lr, decay rate, drop path, million parameters.
+RECIPES = {
+    'mask_rcnn/convnext_t_coco.py': (1e-4, 0.95, 0.4, 48),
+    'cascade/convnext_t_coco.py': (2e-4, 0.7, 0.4, 86),
+}
+
+
+@pytest.fixture(params=RECIPES)
+def recipe(request):
+    cfg = Config.fromfile(ROOT / 'configs' / request.param)
+    return cfg, RECIPES[request.param]
+
+
+def test_optimizer_and_schedule_are_the_authors(recipe):
+    cfg, (lr, decay_rate, drop_path, _) = recipe
+    wrapper = cfg.optim_wrapper
+    optimizer = {k: v for k, v in wrapper.optimizer.items() if k != '_scope_'}
+    assert optimizer == dict(type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=0.05)
+    assert wrapper.type == 'AmpOptimWrapper' and 'clip_grad' not in wrapper
+    assert wrapper.paramwise_cfg == dict(decay_rate=decay_rate, decay_type='layer_wise')
+    warmup, steps = cfg.param_scheduler
+    assert (warmup.start_factor, warmup.begin, warmup.end, warmup.by_epoch) == (
+        0.001,
+        0,
+        500,
+        False,
+    )
+    assert (steps.milestones, steps.gamma, steps.by_epoch) == ([27, 33], 0.1, True)
+    assert cfg.train_cfg.max_epochs == 36
+    # 8 GPUs x 2 images.
+    assert cfg.train_dataloader.batch_size == 2 and cfg.auto_scale_lr.base_batch_size == 16
+    backbone = cfg.model.backbone
+    assert (backbone.arch, backbone.drop_path_rate) == ('tiny', drop_path)
+    assert backbone.layer_scale_init_value == 1.0
+    assert backbone.init_cfg.checkpoint == (
+        'https://dl.fbaipublicfiles.com/convnext/convnext_tiny_1k_224.pth'
+    )
+
+
+def test_augmentation_is_the_authors(recipe):
+    load, annotations, flip, choice, _ = recipe[0].train_dataloader.dataset.pipeline
+    sides = [480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800]
+    short_sides = [(side, 1333) for side in sides]
+    assert (load.type, annotations.type, flip.prob) == (
+        'LoadImageFromFile',
+        'LoadAnnotations',
+        0.5,
+    )
+    (resize,), (first, crop, second) = choice.transforms
+    assert resize.scales == second.scales == short_sides
+    assert first.scales == [(400, 1333), (500, 1333), (600, 1333)]
+    assert (crop.crop_type, crop.crop_size) == ('absolute_range', (384, 600))
+    assert crop.allow_negative_crop
+    assert recipe[0].model.data_preprocessor.pad_size_divisor == 32
+
+
+def test_testing_is_the_authors(recipe):
+    cfg, _ = recipe
+    rcnn = cfg.model.test_cfg.rcnn
+    assert (rcnn.nms.type, rcnn.nms.iou_threshold) == ('nms', 0.5)
+    assert (rcnn.score_thr, rcnn.max_per_img) == (0.05, 100)
+    resize = next(t for t in cfg.test_dataloader.dataset.pipeline if t.type == 'Resize')
+    assert resize.scale == (1333, 800)
+
+
+def test_cascade_heads_are_the_authors():
+    cfg = Config.fromfile(ROOT / 'configs/cascade/convnext_t_coco.py')
+    heads = cfg.model.roi_head.bbox_head
+    stds = [(0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067)]
+    for head, std in zip(heads, stds, strict=True):
+        assert head.type == 'ConvFCBBoxHead'
+        assert (head.num_shared_convs, head.num_shared_fcs) == (4, 1)
+        assert (head.conv_out_channels, head.fc_out_channels) == (256, 1024)
+        assert head.norm_cfg.type == 'SyncBN'
+        assert head.reg_decoded_bbox and not head.reg_class_agnostic
+        assert (head.loss_bbox.type, head.loss_bbox.loss_weight) == ('GIoULoss', 10.0)
+        assert tuple(head.bbox_coder.target_stds) == std
+        assert head.num_classes == 80
+    thresholds = [stage.assigner.pos_iou_thr for stage in cfg.model.train_cfg.rcnn]
+    assert thresholds == [0.5, 0.6, 0.7]
+
+
+def test_the_model_builds_with_the_published_number_of_parameters(recipe):
+    cfg, (*_, millions) = recipe
+    register_all_modules(init_default_scope=True)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    'name', ['cascade/convnext_atto_shapes.py', 'cascade/convnext_atto_nuclei.py']
+)
+def test_a_small_config_is_consistent(name):
+    register_all_modules(init_default_scope=True)
+    cfg = Config.fromfile(ROOT / 'configs' / name)
+    classes = cfg.metainfo.classes
+    if 'shapes' in name:
+        assert tuple(classes) == CLASSES
+    model = MODELS.build(cfg.model)
+    assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
+    counts = {head.num_classes for head in model.roi_head.bbox_head}
+    counts |= {head.num_classes for head in model.roi_head.mask_head}
+    assert counts == {len(classes)}
+    for pipeline in ('train_pipeline', 'test_pipeline', 'tta_pipeline'):
+        for transform in cfg[pipeline]:
+            TRANSFORMS.build(transform)
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = cfg[loader].dataset
+        inner = dataset.get('dataset', dataset)
+        assert inner.metainfo.classes == classes and inner.data_root == cfg.data_root
+        assert DATASETS.get('mmdet.' + inner.type)

@@ -1,0 +1,72 @@
+"""What several tests need: small data sets, the tools as a user calls them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from convnext_mm.data import shapes
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='session')
+def shapes_coco(tmp_path_factory) -> Path:
+    """A few shapes in COCO's layout."""
+    root = tmp_path_factory.mktemp('data') / 'shapes'
+    shapes.write_coco(root, train=16, val=6, height=64, width=64)
+    return root
+
+
+@pytest.fixture(scope='session')
+def shapes_ade(tmp_path_factory) -> Path:
+    """A few shapes in ADE20K's layout."""
+    root = tmp_path_factory.mktemp('data') / 'shapes_ade'
+    shapes.write_ade(root, train=16, val=6, height=64, width=64)
+    return root
+
+
+@pytest.fixture(scope='session')
+def small_detector(shapes_coco) -> str:
+    """Text of a config: the demo's model and recipe on a few shapes, two epochs of four batches."""
+    return f"""
+_base_ = '{ROOT}/configs/cascade/convnext_atto_shapes.py'
+data_root = '{shapes_coco}/'
+train_dataloader = dict(batch_size=4, dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=2, val_interval=1)
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2), logger=dict(interval=1))
+randomness = dict(seed=0)
+"""
+
+
+class Finished:
+    """A finished command: its exit code and all it printed, colours removed."""
+
+    def __init__(self, done: subprocess.CompletedProcess) -> None:
+        self.code = done.returncode
+        self.output = re.sub(r'\x1b\[[0-9;]*m', '', done.stdout)
+
+
+def run_tool(name: str, *arguments, processes: int = 1, cwd: Path = ROOT) -> Finished:
+    """Run a script of tools/ as a user does, in one process or several under torchrun."""
+    command = [sys.executable]
+    if processes > 1:
+        command += ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
+    command += [ROOT / 'tools' / name, *arguments]
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        # One thread each: small tensors, and other tests beside it.
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Finished(done)

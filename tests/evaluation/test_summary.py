@@ -1,0 +1,50 @@
+"""What a run shows: the table, the curves' data."""
+
+import json
+
+from rich.console import Console
+
+from convnext_mm.evaluation.curves import plot_curves, read_scalars
+from convnext_mm.evaluation.table import metrics_table
+
+
+def text(table):
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_box_and_mask_ap_stand_in_cocos_columns_and_minus_one_is_a_dash():
+    names = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+    metrics = {f'coco/bbox_{n}': v for n, v in zip(names, (0.5, 0.7, 0.6, 0.4, 0.5, -1.0))}
+    metrics |= {f'coco/segm_{n}': v for n, v in zip(names, (0.4, 0.6, 0.5, 0.3, 0.4, 0.45))}
+    lines = text(metrics_table(metrics, 'shapes: 8.0 minutes')).splitlines()
+    assert lines[0].strip() == 'shapes: 8.0 minutes'
+    assert lines[2].split('┃')[2:-1] and 'AP small' in lines[2]
+    box = next(line for line in lines if 'box' in line)
+    assert [cell.strip() for cell in box.split('│')[2:-1]] == [
+        *('0.500', '0.700', '0.600', '0.400', '0.500', '-')
+    ]
+
+
+def test_other_metrics_are_listed_by_name():
+    output = text(metrics_table(dict(aAcc=91.234, mIoU=46.0), 'ade'))
+    assert 'mIoU' in output and '46.00' in output and '91.23' in output
+
+
+def test_an_evaluation_is_placed_at_the_iteration_it_happened_at(tmp_path):
+    records = [
+        dict(loss=2.0, base_lr=0.1, iter=10, step=10, epoch=1),
+        dict(loss=1.0, base_lr=0.2, iter=20, step=20, epoch=1),
+        {'coco/bbox_mAP': 0.3, 'step': 1},
+        dict(loss=0.5, base_lr=0.1, iter=30, step=30, epoch=2),
+        {'coco/bbox_mAP': 0.4, 'step': 2},
+    ]
+    (tmp_path / 'vis_data').mkdir()
+    lines = '\n'.join(json.dumps(record) for record in records)
+    (tmp_path / 'vis_data' / 'scalars.json').write_text(lines)
+    scalars = read_scalars(tmp_path)
+    assert scalars['coco/bbox_mAP'] == [(20, 0.3), (30, 0.4)]
+    assert scalars['loss'] == [(10, 2.0), (20, 1.0), (30, 0.5)]
+    assert plot_curves(tmp_path, tmp_path / 'curves.png').stat().st_size > 5_000

@@ -1,0 +1,84 @@
+"""The tools on real images: a few steps of the real recipes, and of the small one."""
+
+import re
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, run_tool
+
+SHARED = ROOT.parent / 'shared' / 'data'
+
+pytestmark = pytest.mark.skipif(
+    not SHARED.is_dir(), reason='the real images are not there: ../shared/data'
+)
+
+# The recipe with another data root and schedule, no download, and images a CPU can bear.
+COCO_MINI = """
+_base_ = '{root}/configs/{config}'
+data_root = '{data}/'
+model = dict(
+    backbone=dict(init_cfg=None),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=200, max_per_img=100)),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=50)),
+)
+small = dict(type='Resize', scale=(256, 256), keep_ratio=True)
+train_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        data_root=data_root,
+        indices=4,
+        pipeline=[*_base_.train_pipeline[:-1], small, _base_.train_pipeline[-1]],
+    ),
+)
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        data_root=data_root,
+        indices=4,
+        pipeline=[_base_.test_pipeline[0], small, *_base_.test_pipeline[2:]],
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=1)
+default_hooks = dict(logger=dict(interval=1))
+"""
+
+
+@pytest.mark.parametrize('config', ['mask_rcnn/convnext_t_coco.py', 'cascade/convnext_t_coco.py'])
+def test_a_coco_recipe_trains_and_evaluates_on_coco_photos(config, tmp_path):
+    path = tmp_path / 'config.py'
+    data = SHARED / 'coco_mini'
+    path.write_text(COCO_MINI.format(root=ROOT, config=config, data=data))
+    done = run_tool('train.py', path, '--work-dir', tmp_path / 'work')
+    assert done.code == 0, done.output
+    losses = [float(v) for v in re.findall(r' loss: ([\d.]+|nan)', done.output)]
+    assert len(losses) == 2 and all(0 < v < 100 for v in losses)
+    assert re.search(r'coco/bbox_mAP: 0\.\d+.*coco/segm_mAP: 0\.\d+', done.output)
+    checkpoint = torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=True)
+    # ids 0 to 7 of layer-wise decay, each but the norms' (no decay) in two groups, and the heads.
+    assert len(checkpoint['optimizer']['param_groups']) == 16
+
+
+def test_the_small_recipe_learns_on_micrographs(tmp_path):
+    data = SHARED / 'nuclei'
+    done = run_tool(
+        'train.py',
+        *('configs/cascade/convnext_atto_nuclei.py', '--work-dir', tmp_path, '--cfg-options'),
+        f'train_dataloader.dataset.dataset.data_root={data}/',
+        'train_dataloader.dataset.dataset.indices=16',
+        f'val_dataloader.dataset.data_root={data}/',
+        'val_dataloader.dataset.indices=4',
+        f'val_evaluator.ann_file={data}/annotations/instances_val.json',
+        *('train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'randomness.seed=0'),
+        'default_hooks.logger.interval=5',
+    )
+    assert done.code == 0, done.output
+    log = next(tmp_path.glob('*/vis_data/scalars.json')).read_text()
+    losses = [float(v) for v in re.findall(r'"loss": ([\d.]+)', log)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert (tmp_path / 'predictions.png').exists()

@@ -1,0 +1,237 @@
+"""tools/train.py and tools/test.py as a user calls them, on real detectors and segmentors."""
+
+import json
+import pickle
+import re
+
+import cv2
+import pytest
+import torch
+
+from tests.conftest import ROOT, run_tool
+
+COCO_CONFIG = 'configs/cascade/convnext_t_coco.py'
+
+
+@pytest.fixture(scope='module')
+def trained(small_detector, tmp_path_factory):
+    """A folder with the config of a small detector and what training it left in `work`."""
+    folder = tmp_path_factory.mktemp('detector')
+    (folder / 'config.py').write_text(small_detector)
+    done = run_tool('train.py', folder / 'config.py', '--work-dir', folder / 'work')
+    assert done.code == 0, done.output
+    return folder, done.output
+
+
+def metrics(output):
+    """The metrics MMEngine logs after the last evaluation of a run."""
+    last = re.findall(r'(?:Epoch|Iter)\((?:test|val)\).*', output)[-1]
+    return dict(re.findall(r'(coco/\w+|mIoU): (-?[\d.]+)', last))
+
+
+def test_training_ends_with_a_table_curves_and_pictures(trained):
+    folder, output = trained
+    table = output[output.rindex('minutes') :]
+    assert re.search(r'AP\s+.*AP50\s+.*AP75', table)
+    assert re.search(r'box\s+.*0\.\d{3}', table) and re.search(r'mask\s+.*0\.\d{3}', table)
+    for name in ('curves.png', 'predictions.png'):
+        image = cv2.imread(str(folder / 'work' / name))
+        assert image.std() > 10, name  # not blank
+    assert 'training: 100%' in output
+
+
+def test_the_table_shows_what_the_evaluator_logged(trained):
+    folder, output = trained
+    (log,) = (folder / 'work').glob('*/vis_data/scalars.json')
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    last = next(r for r in reversed(records) if 'coco/bbox_mAP' in r)
+    row = next(line for line in output.splitlines() if re.search(r'│ box ', line))
+    expected = [last[f'coco/bbox_mAP{suffix}'] for suffix in ('', '_50', '_75')]
+    assert [float(v) for v in re.findall(r'\d\.\d{3}', row)[:3]] == expected
+
+
+def test_testing_gives_the_metrics_of_training_and_writes_predictions(trained, tmp_path):
+    folder, _ = trained
+    arguments = [folder / 'config.py', folder / 'work' / 'epoch_2.pth', '--work-dir', tmp_path]
+    done = run_tool('test.py', *arguments, '--out', tmp_path / 'out.pkl', '--show-dir', tmp_path)
+    assert done.code == 0, done.output
+    (log,) = (folder / 'work').glob('*/vis_data/scalars.json')
+    trained_ap = json.loads(log.read_text().splitlines()[-1])['coco/bbox_mAP']
+    assert float(metrics(done.output)['coco/bbox_mAP']) == pytest.approx(trained_ap, abs=5e-5)
+    with open(tmp_path / 'out.pkl', 'rb') as file:
+        predictions = pickle.load(file)
+    assert len(predictions) == 6 and 'masks' in predictions[0]['pred_instances']
+    assert len(list(tmp_path.glob('*.jpg'))) == 6
+
+
+def test_test_time_augmentation_merges_boxes_and_masks(trained, tmp_path):
+    folder, _ = trained
+    done = run_tool(
+        'test.py',
+        *(folder / 'config.py', folder / 'work' / 'epoch_2.pth'),
+        *('--work-dir', tmp_path, '--tta', '--out', tmp_path / 'out.pkl'),
+    )
+    assert done.code == 0, done.output
+    assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= metrics(done.output).keys()
+    with open(tmp_path / 'out.pkl', 'rb') as file:
+        prediction = pickle.load(file)[0]['pred_instances']
+    assert len(prediction['masks']) == len(prediction['bboxes']) <= 100
+
+
+def test_training_resumes_where_it_stopped(trained, tmp_path):
+    folder, _ = trained
+    done = run_tool(
+        'train.py',
+        *(folder / 'config.py', '--work-dir', tmp_path),
+        *('--resume', folder / 'work' / 'epoch_1.pth'),
+    )
+    assert done.code == 0, done.output
+    assert 'resumed epoch: 1, iter: 4' in done.output
+    resumed = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
+    whole = torch.load(folder / 'work' / 'epoch_2.pth', weights_only=True)
+    assert resumed['meta']['iter'] == whole['meta']['iter'] == 8
+    groups = [
+        [(g['lr'], g['weight_decay'], g['param_names']) for g in c['optimizer']['param_groups']]
+        for c in (resumed, whole)
+    ]
+    assert groups[0] == groups[1]
+    steps = {s['step'].item() for s in resumed['optimizer']['state'].values()}
+    assert steps == {8}
+    assert not (tmp_path / 'epoch_1.pth').exists()
+
+
+def test_two_processes_train_the_same_model(small_detector, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(
+        small_detector
+        + """
+model = dict(backbone=dict(with_cp=True, drop_path_rate=0.4))
+train_cfg = dict(max_epochs=1)
+# Fails if any parameter gets no gradient.
+model_wrapper_cfg = dict(type='MMDistributedDataParallel', find_unused_parameters=False)
+custom_hooks = [dict(type='CheckInvalidLossHook', interval=1)]
+"""
+    )
+    arguments = [config, '--work-dir', tmp_path / 'work', '--launcher', 'pytorch']
+    done = run_tool('train.py', *arguments, processes=2)
+    assert done.code == 0, done.output
+    assert 'distributed backend gloo instead of nccl' in done.output
+    assert 'BN of each process instead of SyncBN' in done.output
+    # 16 images at 4 each in two processes: two iterations.
+    assert torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=True)['meta']['iter'] == 2
+
+
+SEGMENTOR = """
+_base_ = ['mmseg::_base_/models/upernet_convnext.py', 'mmseg::_base_/default_runtime.py']
+channels = [8, 16, 24, 32]
+norm_cfg = dict(type='BN')
+model = dict(
+    data_preprocessor=dict(size=(64, 64)),
+    backbone=dict(
+        _delete_=True,
+        type='convnext_mm.ConvNeXt',
+        arch=dict(depths=(1, 1, 2, 1), channels=channels),
+        layer_scale_init_value=1.0,
+    ),
+    decode_head=dict(in_channels=channels, channels=16, num_classes=7, norm_cfg=norm_cfg),
+    auxiliary_head=dict(in_channels=24, channels=8, num_classes=7, norm_cfg=norm_cfg),
+    test_cfg=dict(mode='whole'),
+)
+classes = ('background', 'circle', 'square', 'triangle', 'star', 'cross', 'ring')
+palette = [[i, i, i] for i in range(0, 210, 30)]
+load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+
+
+def dataset(split, pipeline):
+    return dict(
+        type='BaseSegDataset',
+        data_root='DATA_ROOT',
+        data_prefix=dict(img_path='images/' + split, seg_map_path='annotations/' + split),
+        metainfo=dict(classes=classes, palette=palette),
+        pipeline=pipeline,
+    )
+
+
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dataset('training', [*load, dict(type='PackSegInputs')]),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dataset('validation', [*load, dict(type='PackSegInputs')]),
+)
+test_dataloader = val_dataloader
+val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=4, val_interval=4)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    type='AmpOptimWrapper',
+    constructor='convnext_mm.LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(decay_rate=0.9, decay_type='stage_wise'),
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+)
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4),
+    visualization=dict(type='SegVisualizationHook'),
+)
+custom_hooks = [
+    dict(type='convnext_mm.evaluation.hooks.ProgressBarHook'),
+    dict(type='convnext_mm.evaluation.hooks.SummaryHook'),
+]
+"""
+
+
+def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(SEGMENTOR.replace('DATA_ROOT', str(shapes_ade)))
+    work = tmp_path / 'work'
+    done = run_tool('train.py', config, '--work-dir', work)
+    assert done.code == 0, done.output
+    assert 'training in fp32 instead of mixed precision' in done.output
+    assert re.search(r'mIoU\s+│\s+\d+\.\d\d', done.output)
+    assert (work / 'curves.png').exists() and (work / 'predictions.png').exists()
+    done = run_tool(
+        'test.py',
+        *(config, work / 'iter_4.pth', '--work-dir', work),
+        *('--out', work / 'out.pkl', '--show-dir', work / 'show'),
+    )
+    assert done.code == 0, done.output
+    assert 'mIoU' in metrics(done.output)
+    assert (work / 'out.pkl').exists()
+    assert len(list((work / 'show').rglob('*.png'))) == 6
+
+
+def test_without_coco_it_stops_at_once_and_says_how_to_get_it(tmp_path):
+    done = run_tool('train.py', ROOT / COCO_CONFIG, cwd=tmp_path)
+    assert done.code == 2
+    assert done.output.count('Traceback') == 0
+    for part in (
+        'data/coco/annotations/instances_train2017.json',
+        'http://images.cocodataset.org/zips/train2017.zip',
+        'ln -s /path/to/coco data/coco',
+        'make demo',
+    ):
+        assert part in done.output
+    assert list(tmp_path.iterdir()) == []  # nothing half-done
+
+
+@pytest.mark.parametrize(
+    'tool, arguments, message',
+    [
+        ('train.py', ['no/such/config.py'], 'error: no/such/config.py: no such file'),
+        ('train.py', [COCO_CONFIG, '--resume', 'no.pth'], 'error: no.pth: no such file'),
+        ('test.py', [COCO_CONFIG, 'no.pth'], 'error: no.pth: no such file'),
+        ('test.py', [COCO_CONFIG, 'README.md', '--out', 'a.json'], 'must end in .pkl'),
+        ('train.py', [COCO_CONFIG, '--launcher', 'ssh'], "invalid choice: 'ssh'"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_clear_line(tool, arguments, message):
+    done = run_tool(tool, *arguments)
+    assert done.code == 2
+    assert message in done.output and 'Traceback' not in done.output
