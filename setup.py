@@ -14,7 +14,8 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['convnext_mm*']),
     # No OpenMMLab distribution: whoever has them keeps theirs, whichever of the two families it is.
-    install_requires=['torch', 'numpy'],
+    # torch 2.6: weights_only by default, with an allow-list (see compat.py).
+    install_requires=['torch>=2.6', 'numpy'],
     extras_require={
         'openmmlab': [
             'mmengine>=0.10.7,<1',

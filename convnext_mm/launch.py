@@ -19,8 +19,9 @@ from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from convnext_mm.data.layouts import check_data
+from convnext_mm.data.layouts import check_data, leaf_datasets
 from convnext_mm.errors import UserError
+from convnext_mm.weights.loading import local_file
 
 # MMEngine 0.10 imports pkg_resources wherever a config inherits from `mmdet::`; nothing a user of
 # this package can do about it.
@@ -61,10 +62,10 @@ def train(args: argparse.Namespace) -> Runner:
         cfg.auto_scale_lr.enable = True
     if args.resume:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else _existing(args.resume)
-    _fit_to_machine(cfg)
+        cfg.load_from = None if args.resume == 'auto' else args.resume
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
-    runner = Runner.from_cfg(cfg)
+    _fit_optimizer_to_machine(cfg)
+    runner = _build(cfg)
     runner.train()
     return runner
 
@@ -72,16 +73,15 @@ def train(args: argparse.Namespace) -> Runner:
 def test(args: argparse.Namespace) -> dict[str, float]:
     """Evaluate a checkpoint as ``tools/test.py`` is told, and return the metrics."""
     cfg = _read_config(args)
-    cfg.load_from = args.checkpoint if '://' in args.checkpoint else _existing(args.checkpoint)
+    cfg.load_from = args.checkpoint
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {args.out}: the file must end in .pkl or .pickle')
     if args.show_dir:
         _draw_into(cfg, args.show_dir)
     if args.tta:
         _augment_test(cfg)
-    _fit_to_machine(cfg)
     check_data(cfg, ('test_dataloader',))
-    runner = Runner.from_cfg(cfg)
+    runner = _build(cfg)
     if args.out:
         runner.test_evaluator.metrics.append(_dump_metric(cfg, args.out))
     return runner.test()
@@ -115,26 +115,41 @@ def _existing(path: str) -> str:
     return path
 
 
-def _fit_to_machine(cfg: Config) -> None:
-    """Replace what needs a GPU where there is none, with a log line for each."""
-    if torch.cuda.is_available():
-        return
-    wrapper = cfg.get('optim_wrapper', {})
-    if wrapper.get('type') == 'AmpOptimWrapper':
+def _build(cfg: Config) -> Runner:
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        _distribute_without_gpu(cfg)
+    if cfg.get('load_from'):
+        try:
+            cfg.load_from = str(local_file(cfg.load_from))
+        except FileNotFoundError as error:
+            raise UserError(str(error)) from error
+    return Runner.from_cfg(cfg)
+
+
+def _fit_optimizer_to_machine(cfg: Config) -> None:
+    wrapper = cfg.optim_wrapper
+    if wrapper.get('type') == 'AmpOptimWrapper' and not torch.cuda.is_available():
         print_log('no GPU: training in fp32 instead of mixed precision', logger='current')
         wrapper.type = 'OptimWrapper'
-        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+        for key in ('loss_scale', 'dtype'):
             wrapper.pop(key, None)
-    if cfg.launcher == 'none':
-        return  # the Runner itself turns SyncBN into BN
-    dist_cfg = cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})
-    if dist_cfg.get('backend', 'nccl') == 'nccl':
-        print_log('no GPU: distributed backend gloo instead of nccl', logger='current')
-        dist_cfg.backend = 'gloo'
+
+
+def _distribute_without_gpu(cfg: Config) -> None:
+    """Several processes on CPUs; MMEngine's own start-up and DDP settings take a GPU for granted."""
+    if cfg.launcher != 'pytorch':
+        raise UserError(f'--launcher {cfg.launcher}: without a GPU only pytorch works')
+    print_log('no GPU: distributed by gloo, with BN in each process for SyncBN', logger='current')
+    torch.distributed.init_process_group('gloo')  # the Runner keeps what it finds
     for norm in _walk(cfg.model):
         if norm.get('type') == 'SyncBN':
-            print_log('no GPU: BN of each process instead of SyncBN', logger='current')
             norm.type = 'BN'
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
 
 
 def _walk(node: object) -> Iterator[ConfigDict]:
@@ -148,13 +163,17 @@ def _walk(node: object) -> Iterator[ConfigDict]:
         yield from _walk(child)
 
 
+def _is_segmentation(cfg: Config) -> bool:
+    return cfg.get('default_scope') == 'mmseg'
+
+
 def _draw_into(cfg: Config, folder: str) -> None:
     hook = cfg.default_hooks.get('visualization')
     if hook is None:
         raise UserError('--show-dir: the config has no default_hooks.visualization to draw with')
     hook.draw = True
     folder = str(Path(folder).resolve())
-    if cfg.get('default_scope') == 'mmseg':
+    if _is_segmentation(cfg):
         cfg.visualizer.save_dir = folder
         hook.interval = 1
     else:
@@ -169,12 +188,13 @@ def _augment_test(cfg: Config) -> None:
             'flipped and scaled images are merged'
         )
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    for dataset in leaf_datasets(cfg.test_dataloader):
+        dataset.pipeline = cfg.tta_pipeline
 
 
 def _dump_metric(cfg: Config, out: str) -> BaseMetric:
-    if cfg.get('default_scope') == 'mmdet':
-        from mmdet.evaluation import DumpDetResults  # encodes masks as RLE
+    if _is_segmentation(cfg):
+        return DumpResults(out_file_path=out)
+    from mmdet.evaluation import DumpDetResults  # encodes masks as RLE
 
-        return DumpDetResults(out_file_path=out)
-    return DumpResults(out_file_path=out)
+    return DumpDetResults(out_file_path=out)

@@ -108,6 +108,7 @@ class LayerDecayOptimWrapperConstructor:
         base_lr = self.optimizer_cfg['lr']
         base_decay = self.optimizer_cfg.get('weight_decay', 0.0)
         groups: dict[tuple[float, float], ParamGroup] = {}
+        unmatched = set(self.custom_keys)
         # named_parameters() names a shared parameter once.
         for name, param in model.named_parameters():
             if not param.requires_grad:
@@ -116,6 +117,7 @@ class LayerDecayOptimWrapperConstructor:
             decay = 0.0 if param.ndim <= 1 or name.endswith('.bias') or '.grn.' in name else 1.0
             for key in sorted(self.custom_keys, key=len, reverse=True):
                 if key in name:
+                    unmatched.discard(key)
                     scale *= self.custom_keys[key].get('lr_mult', 1.0)
                     decay *= self.custom_keys[key].get('decay_mult', 1.0)
                     break
@@ -124,6 +126,11 @@ class LayerDecayOptimWrapperConstructor:
             )
             group.names.append(name)
             group.params.append(param)
+        if unmatched:
+            raise ValueError(
+                f'paramwise_cfg: custom_keys {sorted(unmatched)} match no trainable parameter, or '
+                'only ones that longer keys match'
+            )
         return [groups[key] for key in sorted(groups)]
 
     def _lr_scale(self, name: str, backbones: dict[str, nn.Module]) -> float:

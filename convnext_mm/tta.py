@@ -32,10 +32,12 @@ class InstanceTTAModel(DetTTAModel):
         views = [_unflipped(sample) for sample in data_samples]
         merged = InstanceData.cat(views)
         if len(merged):
-            _, keep = batched_nms(
+            boxes, keep = batched_nms(
                 merged.bboxes, merged.scores, merged.labels, nms_cfg=self.tta_cfg.nms
             )
-            merged = merged[keep[: self.tta_cfg.max_per_img]]
+            merged = merged[keep]
+            merged.scores = boxes[:, -1]  # soft-NMS lowers them
+            merged = merged[: self.tta_cfg.max_per_img]
         result = data_samples[0]
         result.pred_instances = merged
         return result

@@ -54,7 +54,9 @@ class Finished:
         self.output = re.sub(r'\x1b\[[0-9;]*m', '', done.stdout)
 
 
-def run_tool(name: str, *arguments, processes: int = 1, cwd: Path = ROOT) -> Finished:
+def run_tool(
+    name: str, *arguments, processes: int = 1, cwd: Path = ROOT, pythonpath: Path | str = ''
+) -> Finished:
     """Run a script of tools/ as a user does, in one process or several under torchrun."""
     command = [sys.executable]
     if processes > 1:
@@ -64,7 +66,7 @@ def run_tool(name: str, *arguments, processes: int = 1, cwd: Path = ROOT) -> Fin
         list(map(str, command)),
         cwd=cwd,
         # One thread each: small tensors, and other tests beside it.
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(pythonpath)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
-from convnext_mm import ARCHS, ConvNeXt
+from convnext_mm import ARCHS, ConvNeXt, ConvNeXtBlock
 
 SMALL = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
 SMALL_V2 = dict(SMALL, grn=True)
@@ -44,22 +44,38 @@ def test_v1_has_the_published_number_of_tensors_and_parameters(arch):
     assert (len(params), sum(p.numel() for p in params)) == V1_GOLDENS[arch]
 
 
-def published_v2_parameters(depths, channels):
-    """Counted by hand from the paper's block, without the classifier and with four output norms."""
-    stem = channels[0] * (3 * 16 + 1) + 2 * channels[0]
-    down = sum(2 * a + b * (4 * a + 1) for a, b in pairwise(channels))
-    block = [c * 49 + c + 2 * c + (4 * c * c + 4 * c) + 8 * c + (4 * c * c + c) for c in channels]
-    return stem + down + sum(d * b for d, b in zip(depths, block)) + sum(2 * c for c in channels)
+V2 = {  # depths, first stage's channels
+    'v2_atto': ((2, 2, 6, 2), 40),
+    'v2_femto': ((2, 2, 6, 2), 48),
+    'v2_pico': ((2, 2, 6, 2), 64),
+    'v2_nano': ((2, 2, 8, 2), 80),
+    'v2_tiny': ((3, 3, 9, 3), 96),
+    'v2_base': ((3, 3, 27, 3), 128),
+    'v2_large': ((3, 3, 27, 3), 192),
+    'v2_huge': ((3, 3, 27, 3), 352),
+}
 
 
-@pytest.mark.parametrize('arch', [name for name in ARCHS if name.startswith('v2_')])
+@pytest.mark.parametrize('arch', V2)
 def test_v2_has_grn_no_layer_scale_and_the_parameters_counted_by_hand(arch):
     with torch.device('meta'):
         model = ConvNeXt(arch)
     names = {name for name, _ in model.named_parameters()}
     assert 'stages.0.0.grn.gamma' in names and 'stages.0.0.gamma' not in names
-    expected = published_v2_parameters(ARCHS[arch].depths, ARCHS[arch].channels)
+    depths, first = V2[arch]
+    channels = [first * 2**i for i in range(4)]
+    stem = first * (3 * 16 + 1) + 2 * first
+    down = sum(2 * a + b * (4 * a + 1) for a, b in pairwise(channels))
+    # Depthwise conv, norm, first linear, GRN, second linear.
+    block = [50 * c + 2 * c + (4 * c * c + 4 * c) + 8 * c + (4 * c * c + c) for c in channels]
+    expected = (
+        stem + down + sum(d * b for d, b in zip(depths, block)) + sum(2 * c for c in channels)
+    )
     assert sum(p.numel() for p in model.parameters()) == expected
+
+
+def test_no_variant_is_untested():
+    assert set(ARCHS) == set(V1_GOLDENS) | set(V2)
 
 
 def test_the_initialisation_is_the_authors():
@@ -217,7 +233,11 @@ def test_a_frozen_stage_does_not_drop_paths():
 
 
 @pytest.mark.parametrize('arch', [SMALL, SMALL_V2], ids=['v1', 'v2'])
-def test_checkpointing_changes_neither_outputs_nor_gradients(arch):
+def test_checkpointing_recomputes_and_changes_neither_outputs_nor_gradients(arch, monkeypatch):
+    forward, calls = ConvNeXtBlock.forward, []
+    monkeypatch.setattr(
+        ConvNeXtBlock, 'forward', lambda self, x: calls.append(self) or forward(self, x)
+    )
     image = torch.randn(2, 3, 64, 64)
     results = []
     for with_cp in (False, True):
@@ -225,8 +245,10 @@ def test_checkpointing_changes_neither_outputs_nor_gradients(arch):
         torch.manual_seed(1)  # the same paths dropped
         out = sum((o * o).mean() for o in model(image))
         out.backward()
-        results.append((out, [p.grad for p in model.parameters()]))
-    torch.testing.assert_close(results[0], results[1])
+        results.append((out, [p.grad for p in model.parameters()], len(calls)))
+        calls.clear()
+    assert [count for *_, count in results] == [5, 10]  # five blocks, each twice
+    torch.testing.assert_close(results[0][:2], results[1][:2])
 
 
 def test_a_copy_and_a_pickle_give_the_same_maps():

@@ -50,6 +50,7 @@ def test_a_detector_of_mmdetection_trains_and_predicts_on_it(path):
     register_all_modules(init_default_scope=True)
     torch.manual_seed(0)
     detector = MODELS.build(swapped(path, DETECTORS[path])).train()
+    detector.init_weights()  # some of MMDetection's parameters are uninitialised memory before
     inputs = demo_mm_inputs(
         2, [[3, 224, 256], [3, 256, 192]], num_items=[2, 1], num_classes=80, with_mask=True
     )

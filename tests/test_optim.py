@@ -152,6 +152,7 @@ def test_a_wrapped_model_gives_the_same_groups():
         (dict(decay_type='layerwise'), "decay_type='layerwise' is unknown; allowed: layer_wise"),
         (dict(num_layer=6), "unknown key 'num_layer'; allowed: decay_rate, decay_type"),
         (dict(num_layers=12), r'num_layers=12 does not fit .* numbered up to 5; give that'),
+        (dict(custom_keys={'haed': dict(lr_mult=2)}), r"custom_keys \['haed'\] match no"),
         (dict(custom_keys={'head': dict(lr_scale=1)}), r"custom_keys\['head'\]: unknown key"),
     ],
 )

@@ -4,6 +4,8 @@
 _base_ = ['mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py', './coco_instance_3x.py']
 
 model = dict(
+    # A leaf states arch, drop path and weights. The layer scale is the weights'.
+    backbone=dict(_delete_=True, type='convnext_mm.ConvNeXt', layer_scale_init_value=1.0),
     roi_head=dict(
         bbox_head=[
             dict(
@@ -27,5 +29,5 @@ model = dict(
             )
             for xy, wh in ((0.1, 0.2), (0.05, 0.1), (0.033, 0.067))
         ]
-    )
+    ),
 )

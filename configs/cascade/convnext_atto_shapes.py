@@ -54,7 +54,7 @@ model = dict(
             num_convs=2,
             class_agnostic=True,
             in_channels=width,
-            conv_out_channels=width,
+            conv_out_channels=32,
             num_classes=len(classes),
             norm_cfg=norm_cfg,
         ),
@@ -63,7 +63,7 @@ model = dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=300, max_per_img=100),
         rcnn=[
-            dict(stage, sampler=dict(stage.sampler, num=rois))
+            dict(stage, sampler=dict(stage.sampler, num=rois, pos_fraction=0.5))
             for stage in _base_.model.train_cfg.rcnn[:2]
         ],
     ),
@@ -71,7 +71,13 @@ model = dict(
 )
 
 data_root = 'data/shapes/'
-metainfo = dict(classes=classes)
+metainfo = dict(
+    classes=classes,
+    palette=[
+        *((230, 80, 70), (70, 130, 230), (80, 190, 90)),
+        *((240, 190, 50), (170, 90, 210), (60, 190, 200)),
+    ],
+)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),

@@ -5,11 +5,8 @@ _base_ = '../_base_/cascade_mask_rcnn.py'
 
 model = dict(
     backbone=dict(
-        _delete_=True,
-        type='convnext_mm.ConvNeXt',
         arch='tiny',
         drop_path_rate=0.4,
-        layer_scale_init_value=1.0,
         init_cfg=dict(
             type='ConvNeXtPretrained',
             checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_tiny_1k_224.pth',

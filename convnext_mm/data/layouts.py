@@ -35,39 +35,48 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     missing: list[str] = []
     roots: list[str] = []
     for loader in loaders:
-        for dataset in _datasets(cfg.get(loader)):
+        for dataset in leaf_datasets(cfg.get(loader)):
             absent = [str(p) for p in _paths(dataset) if not p.exists()]
             if absent:
                 missing += [path for path in absent if path not in missing]
                 roots.append(dataset.get('data_root') or '')
+        annotations = _annotations(cfg.get(loader.replace('dataloader', 'evaluator')))
+        missing += [path for path in annotations if path not in missing]
     if not missing:
         return
     lines = ['the data set is not there. Missing:', *(f'  {path}' for path in missing)]
-    if any('instances_train2017' in path or 'instances_val2017' in path for path in missing):
-        root = roots[0].rstrip('/') or '.'
+    if any('train2017' in path or 'val2017' in path for path in missing):
+        root = next(iter(roots), 'data/coco').rstrip('/') or '.'
         lines.append(_COCO_HINT.format(root=root, parent=Path(root).parent))
     raise UserError('\n'.join([*lines, _DEMO_HINT]))
 
 
-def _datasets(node: object) -> Iterator[ConfigDict]:
+def leaf_datasets(node: object) -> Iterator[ConfigDict]:
     """The data sets of a loader, inside of RepeatDataset, ConcatDataset and the like."""
     if isinstance(node, dict):
         if 'dataset' in node or 'datasets' in node:
-            yield from _datasets(node.get('dataset'))
-            yield from _datasets(node.get('datasets'))
+            yield from leaf_datasets(node.get('dataset'))
+            yield from leaf_datasets(node.get('datasets'))
         elif 'type' in node:
             yield node
     elif isinstance(node, (list, tuple)):
         for child in node:
-            yield from _datasets(child)
+            yield from leaf_datasets(child)
 
 
-def _paths(dataset: ConfigDict) -> Iterator[Path]:
-    """The annotation file and the folders a data set reads, if they are local paths."""
+def _paths(dataset: ConfigDict) -> list[Path]:
+    """The annotation file and the folders a data set reads, or else its root; only local ones."""
     root = dataset.get('data_root') or ''
     if '://' in root:
-        return
+        return []
     parts = [dataset.get('ann_file') or '', *(dataset.get('data_prefix') or {}).values()]
-    for part in parts:
-        if part and '://' not in part:
-            yield Path(root, part)
+    paths = [Path(root, part) for part in parts if part and '://' not in part]
+    return paths or ([Path(root)] if root else [])
+
+
+def _annotations(evaluators: object) -> Iterator[str]:
+    """Annotation files that evaluators read and that are not there."""
+    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+        path = (evaluator or {}).get('ann_file')
+        if path and '://' not in path and not Path(path).exists():
+            yield path

@@ -20,9 +20,9 @@ VERSION = 1
 SPLITS = ('train', 'val')
 
 MIN_SIDE = 32  # px; smaller pictures have no room for a recognisable object
-MAX_OBJECTS = 8
+MAX_OBJECTS = 6
 TRIES = 20  # poses and paints drawn for an object before the scene does without it
-DIAMETERS = (0.15, 0.55)  # of the picture's short side
+DIAMETERS = (0.18, 0.55)  # of the picture's short side
 MIN_VISIBLE = 0.5  # of the object's area, counting what the picture's border cuts off
 MIN_PIXELS = 40
 MIN_CONTRAST = 75  # distance in BGR, 0..441

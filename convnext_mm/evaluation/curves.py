@@ -9,14 +9,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from convnext_mm.evaluation.table import AP_COLUMNS, AP_ROWS
+
 # Metrics worth a curve, and their names in the plot.
 _METRICS = {
-    'coco/bbox_mAP': 'box AP',
-    'coco/segm_mAP': 'mask AP',
-    'coco/bbox_mAP_50': 'box AP50',
-    'coco/segm_mAP_50': 'mask AP50',
-    'mIoU': 'mIoU',
-}
+    f'{prefix}{key}': f'{row} {AP_COLUMNS[key]}'
+    for key in ('mAP', 'mAP_50')
+    for prefix, row in AP_ROWS.items()
+} | {'mIoU': 'mIoU'}
 
 
 def read_scalars(log_dir: Path) -> dict[str, list[tuple[int, float]]]:
@@ -36,8 +36,8 @@ def read_scalars(log_dir: Path) -> dict[str, list[tuple[int, float]]]:
     return scalars
 
 
-def plot_curves(log_dir: Path, path: Path) -> Path:
-    """Draw loss, learning rate and metrics over the iterations into a PNG, and return its path.
+def plot_curves(log_dir: Path, path: Path) -> None:
+    """Draw loss, learning rate and metrics over the iterations into a PNG.
 
     Args:
         log_dir: The run's time-stamped folder in the work dir.
@@ -50,7 +50,9 @@ def plot_curves(log_dir: Path, path: Path) -> Path:
     loss_axes.plot(*zip(*scalars['loss']), color='tab:blue', label='loss')
     loss_axes.set(xlabel='iteration', ylabel='loss', ylim=(0, None), title='training')
     rate_axes = loss_axes.twinx()
-    rate_axes.plot(*zip(*scalars['base_lr']), color='tab:gray', lw=0.8, label='learning rate')
+    # With several parameter groups `lr` is the first one's, the stem's.
+    rates = scalars.get('base_lr') or scalars['lr']
+    rate_axes.plot(*zip(*rates), color='tab:gray', lw=0.8, label='learning rate')
     rate_axes.set(ylabel='learning rate', ylim=(0, None))
     loss_axes.legend(handles=[*loss_axes.lines, *rate_axes.lines], loc='upper right')
 
@@ -62,6 +64,6 @@ def plot_curves(log_dir: Path, path: Path) -> Path:
     metric_axes.set(xlabel='iteration', title='validation', ylim=(0, None))
     for axes in (loss_axes, metric_axes):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
-    return path

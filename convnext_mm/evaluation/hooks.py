@@ -100,11 +100,19 @@ class SummaryHook(Hook):
     @master_only
     def after_train(self, runner: Runner) -> None:
         folder = Path(runner.work_dir)
-        written = [plot_curves(Path(runner.log_dir), folder / 'curves.png')]
+        drawings = {'curves.png': lambda path: plot_curves(Path(runner.log_dir), path)}
         if self._pictures:
-            sheet = folder / 'predictions.png'
-            contact_sheet(self._pictures, runner.visualizer, self.score_thr, sheet)
-            written.append(sheet)
+            drawings['predictions.png'] = lambda path: contact_sheet(
+                self._pictures, runner.visualizer, self.score_thr, path
+            )
+        written = []
+        for name, draw in drawings.items():
+            try:
+                draw(folder / name)
+            except OSError as error:  # a finished training must not fail for want of a picture
+                runner.logger.warning(f'{name} is not drawn: {error}')
+            else:
+                written.append(folder / name)
         console = Console()
         if self._metrics:
             minutes = (time.monotonic() - self._started) / 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,13 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from mmengine.visualization import Visualizer
+from torch import Tensor
 
 _TILE_WIDTH = 320  # px
 _COLUMNS = 4
+_WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,13 @@ def contact_sheet(
     # One of the same kind without backends, so that drawing saves nothing on the side.
     artist = type(visualizer)(name='contact_sheet')
     artist.dataset_meta = visualizer.dataset_meta
-    tiles = [_tile(picture, artist, score_thr) for picture in pictures]
+    artist.alpha = 0.5  # what is under a mask must stay visible
+    with warnings.catch_warnings():
+        # Masks that touch the border are reported as out of bounds, object by object.
+        warnings.filterwarnings('ignore', message='.*is out of bounds')
+        tiles = [_tile(picture, artist, score_thr) for picture in pictures]
     height = max(tile.shape[0] for tile in tiles)
-    tiles = [_padded(tile, height - tile.shape[0]) for tile in tiles]
+    tiles = [_padded(tile, below=height - tile.shape[0]) for tile in tiles]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _COLUMNS)
     rows = [np.hstack(tiles[i : i + _COLUMNS]) for i in range(0, len(tiles), _COLUMNS)]
     if not cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)):
@@ -55,7 +62,10 @@ def contact_sheet(
 
 def _tile(picture: Picture, artist: Visualizer, score_thr: float) -> np.ndarray:
     """Ground truth above prediction, (H, W, 3) uint8 RGB, as wide as every other tile."""
-    image = cv2.cvtColor(cv2.imread(picture.path), cv2.COLOR_BGR2RGB)
+    image = cv2.imread(picture.path)
+    if image is None:
+        raise OSError(f'{picture.path} cannot be read')
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     # Small images are enlarged before drawing, so that the labels do not cover them.
     scale = _TILE_WIDTH / image.shape[1]
     image = cv2.resize(image, (_TILE_WIDTH, round(image.shape[0] * scale)))
@@ -63,15 +73,24 @@ def _tile(picture: Picture, artist: Visualizer, score_thr: float) -> np.ndarray:
     for key in ('gt_instances', 'pred_instances'):
         if key in sample:
             setattr(sample, key, _rescaled(sample.get(key), scale, image.shape[:2]))
+    for key in ('gt_sem_seg', 'pred_sem_seg'):
+        if key in sample:
+            labels = _resized(sample.get(key).data, image.shape[:2])
+            setattr(sample, key, PixelData(data=labels))
     threshold = {'pred_score_thr': score_thr} if 'pred_instances' in sample else {}
     halves = []
     for truth in (True, False):
         artist.add_datasample(
             'tile', image, sample, draw_gt=truth, draw_pred=not truth, **threshold
         )
-        # A thin frame holds the halves apart, a thick one below the tiles.
-        halves.append(_padded(artist.get_image(), 4 if truth else 16))
-    return np.vstack(halves)
+        halves.append(_captioned(artist.get_image(), 'ground truth' if truth else 'prediction'))
+    return _padded(np.vstack(halves), below=12)
+
+
+def _captioned(image: np.ndarray, caption: str) -> np.ndarray:
+    image = cv2.copyMakeBorder(image, 18, 0, 0, 0, cv2.BORDER_CONSTANT, value=_WHITE)
+    style = dict(fontFace=cv2.FONT_HERSHEY_SIMPLEX, fontScale=0.45, color=(60, 60, 60))
+    return cv2.putText(image, caption, (2, 13), **style, lineType=cv2.LINE_AA)
 
 
 def _rescaled(instances: InstanceData, scale: float, size: tuple[int, int]) -> InstanceData:
@@ -84,11 +103,15 @@ def _rescaled(instances: InstanceData, scale: float, size: tuple[int, int]) -> I
     if not isinstance(masks, torch.Tensor):  # ground truth has MMDetection's mask structures
         masks = masks.resize(size)
     elif len(masks):  # interpolate refuses a batch of none
-        masks = F.interpolate(masks[None].float(), size, mode='nearest')[0].bool()
+        masks = _resized(masks, size)
     instances.masks = masks
     return instances
 
 
+def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(K, H, W) masks or labels at `size` (height, width)."""
+    return F.interpolate(maps[None].float(), size, mode='nearest')[0].to(maps.dtype)
+
+
 def _padded(image: np.ndarray, below: int) -> np.ndarray:
-    white = (255, 255, 255)
-    return cv2.copyMakeBorder(image, 0, below, 2, 2, cv2.BORDER_CONSTANT, value=white)
+    return cv2.copyMakeBorder(image, 0, below, 3, 3, cv2.BORDER_CONSTANT, value=_WHITE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 # CocoMetric's names in COCO's order.
-_AP_COLUMNS = {
+AP_COLUMNS = {
     'mAP': 'AP',
     'mAP_50': 'AP50',
     'mAP_75': 'AP75',
@@ -13,7 +13,7 @@ _AP_COLUMNS = {
     'mAP_m': 'AP medium',
     'mAP_l': 'AP large',
 }
-_AP_ROWS = {'coco/bbox_': 'box', 'coco/segm_': 'mask'}
+AP_ROWS = {'coco/bbox_': 'box', 'coco/segm_': 'mask'}
 
 
 def metrics_table(metrics: dict[str, float], title: str) -> Table:
@@ -22,14 +22,14 @@ def metrics_table(metrics: dict[str, float], title: str) -> Table:
     COCO gives -1 for a size of which the ground truth has no object; the table shows a dash.
     """
     rows = {
-        row: [metrics.get(prefix + key) for key in _AP_COLUMNS]
-        for prefix, row in _AP_ROWS.items()
+        row: [metrics.get(prefix + key) for key in AP_COLUMNS]
+        for prefix, row in AP_ROWS.items()
         if prefix + 'mAP' in metrics
     }
     table = Table(title=title, title_justify='left')
     if rows:
         table.add_column('')
-        for column in _AP_COLUMNS.values():
+        for column in AP_COLUMNS.values():
             table.add_column(column, justify='right')
         for row, values in rows.items():
             table.add_row(row, *('-' if v is None or v < 0 else f'{v:.3f}' for v in values))

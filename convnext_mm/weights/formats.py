@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 _WRAPPERS = ('model', 'state_dict')
-_PREFIXES = ('module.', 'backbone.')
 _BACKBONE_KEYS = ('downsample_layers.', 'stages.', 'norm0.', 'norm1.', 'norm2.', 'norm3.')
 
 
@@ -40,28 +39,28 @@ def to_backbone(checkpoint: Mapping) -> BackboneState:
     for wrapper in _WRAPPERS:
         if isinstance(checkpoint.get(wrapper), Mapping):
             checkpoint = checkpoint[wrapper]
-    state = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
-    for prefix in _PREFIXES:
-        if any(name.startswith(prefix + _BACKBONE_KEYS[0]) for name in state):
-            # Beside a backbone's prefix, what lacks it is neck and heads; keep it out of the way.
-            state = {
-                name[len(prefix) :] if name.startswith(prefix) else f'({name})': value
-                for name, value in state.items()
-            }
+    state = {
+        # DDP and its like put everything into a `module`.
+        name.removeprefix('module.'): value
+        for name, value in checkpoint.items()
+        if isinstance(value, Tensor)
+    }
+    others = {}
+    if any(name.startswith('backbone.') for name in state):
+        # A whole detector or segmentor, whose neck and heads may have names like a backbone's.
+        others = {name: v for name, v in state.items() if not name.startswith('backbone.')}
+        state = {name.removeprefix('backbone.'): state[name] for name in state.keys() - others}
     tensors = {name: value for name, value in state.items() if name.startswith(_BACKBONE_KEYS)}
     if not tensors:
+        first = ', '.join(list(state | others)[:3])
         raise ValueError(
             "the checkpoint holds no tensor with the name of a ConvNeXt's, such as "
-            f'downsample_layers.0.0.weight; its first names: {", ".join(list(state)[:3]) or "none"}'
+            f'downsample_layers.0.0.weight; its first names: {first or "none"}'
         )
     final_norm = {
         name.removeprefix('norm.'): value
         for name, value in state.items()
         if name.startswith('norm.')
     }
-    unused = tuple(
-        name.strip('()')
-        for name in state
-        if name not in tensors and name.removeprefix('norm.') not in final_norm
-    )
-    return BackboneState(tensors, final_norm, unused)
+    unused = (name for name in state if name not in tensors and not name.startswith('norm.'))
+    return BackboneState(tensors, final_norm, (*unused, *others))

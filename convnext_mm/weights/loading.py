@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlparse
+
 import torch
+from mmengine.dist import barrier, get_local_rank
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
-from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from convnext_mm.weights.formats import BackboneState, to_backbone
@@ -27,6 +31,7 @@ class ConvNeXtPretrained:
             drops it.
 
     Raises:
+        FileNotFoundError: The file is not there or cannot be downloaded.
         ValueError: The stem and stages are not all in the file with the backbone's shapes. The
             backbone is then unchanged.
     """
@@ -40,8 +45,8 @@ class ConvNeXtPretrained:
         self.final_norm = final_norm
 
     def __call__(self, backbone: nn.Module) -> None:
-        # Tensors only: torch.load refuses a pickle that wants to run code (weights_only).
-        file = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
+        # Tensors only: a pickle that wants to run code is refused.
+        file = torch.load(local_file(self.checkpoint), map_location='cpu', weights_only=True)
         try:
             state = to_backbone(file)
             report = load_backbone(backbone, state, load_final_norm=self.final_norm == 'load')
@@ -50,6 +55,34 @@ class ConvNeXtPretrained:
         print_log(f'{self.checkpoint}: {report}', logger='current')
         if hasattr(backbone, '_params_init_info'):
             update_init_info(backbone, init_info=f'ConvNeXtPretrained: {self.checkpoint}')
+
+
+def local_file(source: str) -> Path:
+    """The local path of a file, which is downloaded first if `source` is an http(s) URL.
+
+    MMEngine's own loader unpickles what it downloads, code included; a file on disk it loads
+    safely. Downloads are kept in torch.hub's cache; of the processes of a machine one downloads.
+
+    Raises:
+        FileNotFoundError: There is no such file, or it cannot be downloaded.
+    """
+    if urlparse(source).scheme not in ('http', 'https'):
+        if not Path(source).is_file():
+            raise FileNotFoundError(f'{source}: no such file')
+        return Path(source)
+    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(source).path).name)
+    if get_local_rank() == 0 and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        print_log(f'downloading {source} to {path}', logger='current')
+        try:
+            torch.hub.download_url_to_file(source, str(path))  # takes its name when it is whole
+        except URLError as error:
+            raise FileNotFoundError(
+                f'{source} cannot be downloaded ({error.reason}); on a machine without network, '
+                f'put the file at {path}'
+            ) from error
+    barrier()
+    return path
 
 
 def load_backbone(backbone: nn.Module, state: BackboneState, load_final_norm: bool = False) -> str:

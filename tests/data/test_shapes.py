@@ -13,6 +13,8 @@ from convnext_mm.data.scenes import CLASSES, Scene, render_scene, render_split
 
 SIZE = dict(height=64, width=96)
 COUNTS = dict(train=4, val=3)
+FINGERPRINT = (1, [4, 4, 4, 2, 2], [553, 511, 66, 342, 201])  # version, labels, areas
+MEAN_BGR = (66.9, 100.1, 72.7)
 
 
 @pytest.fixture(scope='module')
@@ -42,6 +44,14 @@ def same(a: Scene, b: Scene) -> bool:
 def test_a_seed_gives_the_same_scene_again():
     assert same(render_scene(7, **SIZE), render_scene(7, **SIZE))
     assert not same(render_scene(7, **SIZE), render_scene(8, **SIZE))
+
+
+def test_the_pictures_are_those_of_their_version():
+    """When this fails, raise VERSION with the new figures: sets on disk are reused by it."""
+    scene = render_scene(3, **SIZE)
+    found = (scenes_module.VERSION, scene.labels.tolist(), scene.masks.sum((1, 2)).tolist())
+    assert found == FINGERPRINT
+    assert scene.image.mean((0, 1)) == pytest.approx(MEAN_BGR, abs=1)
 
 
 def test_a_scene_does_not_depend_on_how_many_are_drawn(scenes):

@@ -100,33 +100,62 @@ def test_training_resumes_where_it_stopped(trained, tmp_path):
     assert not (tmp_path / 'epoch_1.pth').exists()
 
 
+DUMP_HOOK = """
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class DumpParameters(Hook):
+    def after_train(self, runner):
+        state = dict(runner.model.module.named_parameters())
+        torch.save(state, f'{runner.work_dir}/rank{get_rank()}.pt')
+"""
+
+
 def test_two_processes_train_the_same_model(small_detector, tmp_path):
+    (tmp_path / 'dump_hook.py').write_text(DUMP_HOOK)
     config = tmp_path / 'config.py'
     config.write_text(
         small_detector
         + """
-model = dict(backbone=dict(with_cp=True, drop_path_rate=0.4))
+model = dict(backbone=dict(with_cp=True, drop_path_rate=0.4, frozen_stages=1))
 train_cfg = dict(max_epochs=1)
-# Fails if any parameter gets no gradient.
-model_wrapper_cfg = dict(type='MMDistributedDataParallel', find_unused_parameters=False)
-custom_hooks = [dict(type='CheckInvalidLossHook', interval=1)]
+custom_imports = dict(imports=['dump_hook'])
+custom_hooks = [*_base_.custom_hooks, dict(type='DumpParameters')]
 """
     )
     arguments = [config, '--work-dir', tmp_path / 'work', '--launcher', 'pytorch']
-    done = run_tool('train.py', *arguments, processes=2)
+    done = run_tool('train.py', *arguments, processes=2, pythonpath=tmp_path)
     assert done.code == 0, done.output
-    assert 'distributed backend gloo instead of nccl' in done.output
-    assert 'BN of each process instead of SyncBN' in done.output
+    assert 'distributed by gloo' in done.output
     # 16 images at 4 each in two processes: two iterations.
     assert torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=True)['meta']['iter'] == 2
+    ranks = [torch.load(tmp_path / 'work' / f'rank{rank}.pt') for rank in (0, 1)]
+    assert ranks[0].keys() == ranks[1].keys()
+    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in ranks[0])
+    assert (tmp_path / 'work' / 'predictions.png').exists()
+
+
+def test_the_learning_rate_is_scaled_to_the_batch_size(small_detector, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(small_detector + 'train_cfg = dict(max_epochs=1)')
+    done = run_tool('train.py', config, '--work-dir', tmp_path, '--auto-scale-lr', '--amp')
+    assert done.code == 0, done.output
+    assert 'training in fp32 instead of mixed precision' in done.output
+    groups = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['optimizer']['param_groups']
+    # Batch 4 for the recipe's 16; 1.5e-3 is the config's rate.
+    assert {g['initial_lr'] for g in groups} == {pytest.approx(1.5e-3 * 4 / 16)}
 
 
 SEGMENTOR = """
-_base_ = ['mmseg::_base_/models/upernet_convnext.py', 'mmseg::_base_/default_runtime.py']
+_base_ = ['mmseg::_base_/models/upernet_r50.py', 'mmseg::_base_/default_runtime.py']
 channels = [8, 16, 24, 32]
 norm_cfg = dict(type='BN')
 model = dict(
     data_preprocessor=dict(size=(64, 64)),
+    pretrained=None,
     backbone=dict(
         _delete_=True,
         type='convnext_mm.ConvNeXt',
@@ -207,6 +236,14 @@ def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, 
     assert len(list((work / 'show').rglob('*.png'))) == 6
 
 
+def test_a_missing_checkpoint_is_one_clear_line(trained, tmp_path):
+    config = trained[0] / 'config.py'
+    for tool, arguments in (('train.py', ['--resume', 'no.pth']), ('test.py', ['no.pth'])):
+        done = run_tool(tool, config, *arguments, '--work-dir', tmp_path)
+        assert (done.code, 'Traceback' in done.output) == (2, False)
+        assert 'error: no.pth: no such file' in done.output
+
+
 def test_without_coco_it_stops_at_once_and_says_how_to_get_it(tmp_path):
     done = run_tool('train.py', ROOT / COCO_CONFIG, cwd=tmp_path)
     assert done.code == 2
@@ -225,8 +262,6 @@ def test_without_coco_it_stops_at_once_and_says_how_to_get_it(tmp_path):
     'tool, arguments, message',
     [
         ('train.py', ['no/such/config.py'], 'error: no/such/config.py: no such file'),
-        ('train.py', [COCO_CONFIG, '--resume', 'no.pth'], 'error: no.pth: no such file'),
-        ('test.py', [COCO_CONFIG, 'no.pth'], 'error: no.pth: no such file'),
         ('test.py', [COCO_CONFIG, 'README.md', '--out', 'a.json'], 'must end in .pkl'),
         ('train.py', [COCO_CONFIG, '--launcher', 'ssh'], "invalid choice: 'ssh'"),
     ],

@@ -1,5 +1,9 @@
 """Loading a checkpoint with the authors' names: all or nothing, with proof."""
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import pytest
 import torch
 from torch import nn
@@ -125,3 +129,43 @@ def test_a_pickle_that_wants_to_run_code_is_refused(save, capsys):
     with pytest.raises(Exception, match='Weights only load failed'):
         init(ConvNeXt(SMALL), path)
     assert 'code from a checkpoint' not in capsys.readouterr().out
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Serves a folder over http; torch.hub's cache is empty."""
+    folder = tmp_path / 'served'
+    folder.mkdir()
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as http:
+        Thread(target=http.serve_forever, daemon=True).start()
+        yield folder, f'http://127.0.0.1:{http.server_port}'
+        http.shutdown()
+
+
+def test_a_url_is_downloaded_once(server):
+    folder, url = server
+    state = official()
+    torch.save(dict(model=state), folder / 'tiny.pth')
+    for _ in range(2):
+        backbone = ConvNeXt(SMALL)
+        init(backbone, f'{url}/tiny.pth')
+        assert torch.equal(backbone.stages[0][0].gamma, state['stages.0.0.gamma'])
+        (folder / 'tiny.pth').unlink(missing_ok=True)  # the second time it comes from the cache
+
+
+def test_a_downloaded_pickle_that_wants_to_run_code_is_refused(server, capsys):
+    folder, url = server
+    torch.save(dict(model=official(), extra=RunsCode()), folder / 'evil.pth')
+    with pytest.raises(Exception, match='Weights only load failed'):
+        init(ConvNeXt(SMALL), f'{url}/evil.pth')
+    assert 'code from a checkpoint' not in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_had_is_a_clear_error(server):
+    _, url = server
+    with pytest.raises(FileNotFoundError, match=r'none.pth cannot be downloaded .*put the file at'):
+        init(ConvNeXt(SMALL), f'{url}/none.pth')
+    with pytest.raises(FileNotFoundError, match=r'none.pth: no such file'):
+        init(ConvNeXt(SMALL), 'none.pth')
