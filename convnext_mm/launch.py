@@ -136,7 +136,7 @@ def _fit_optimizer_to_machine(cfg: Config) -> None:
 
 
 def _distribute_without_gpu(cfg: Config) -> None:
-    """Several processes on CPUs; MMEngine's own start-up and DDP settings take a GPU for granted."""
+    """Start processes on CPUs; MMEngine's own start-up and DDP settings take a GPU for granted."""
     if cfg.launcher != 'pytorch':
         raise UserError(f'--launcher {cfg.launcher}: without a GPU only pytorch works')
     print_log('no GPU: distributed by gloo, with BN in each process for SyncBN', logger='current')

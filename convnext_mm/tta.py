@@ -28,6 +28,15 @@ class InstanceTTAModel(DetTTAModel):
         module: The detector, as config or module.
     """
 
+    def test_step(self, data: dict) -> list[DetDataSample]:
+        # MMDetection's cascade undoes a flip that it sees, with an index that torch refuses.
+        # So the detector does not see it; all flips are undone here.
+        for samples in data['data_samples']:
+            for sample in samples:
+                undo = sample.flip_direction if sample.flip else None
+                sample.set_metainfo(dict(flip=False, flip_to_undo=undo))
+        return super().test_step(data)
+
     def _merge_single_sample(self, data_samples: Sequence[DetDataSample]) -> DetDataSample:
         views = [_unflipped(sample) for sample in data_samples]
         merged = InstanceData.cat(views)
@@ -46,8 +55,8 @@ class InstanceTTAModel(DetTTAModel):
 def _unflipped(sample: DetDataSample) -> InstanceData:
     """Predictions of one view in the coordinates of the original image."""
     instances = sample.pred_instances
-    if sample.get('flip'):
-        direction = sample.flip_direction
+    direction = sample.flip_to_undo
+    if direction:
         boxes = bbox_flip(instances.bboxes, sample.ori_shape, direction)
         masks: Tensor | None = instances.get('masks')
         instances = InstanceData(bboxes=boxes, scores=instances.scores, labels=instances.labels)

@@ -66,7 +66,7 @@ def test_v2_has_grn_no_layer_scale_and_the_parameters_counted_by_hand(arch):
     channels = [first * 2**i for i in range(4)]
     stem = first * (3 * 16 + 1) + 2 * first
     down = sum(2 * a + b * (4 * a + 1) for a, b in pairwise(channels))
-    # Depthwise conv, norm, first linear, GRN, second linear.
+    # Depthwise conv, norm, linear, GRN, linear.
     block = [50 * c + 2 * c + (4 * c * c + 4 * c) + 8 * c + (4 * c * c + c) for c in channels]
     expected = (
         stem + down + sum(d * b for d, b in zip(depths, block)) + sum(2 * c for c in channels)

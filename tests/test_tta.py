@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import mask2bbox
+from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import nn
 
@@ -20,17 +21,15 @@ class Detector(nn.Module):
 
 
 def model():
-    nms = dict(type='nms', iou_threshold=0.5)
-    return InstanceTTAModel(module=Detector(), tta_cfg=dict(nms=nms, max_per_img=3))
+    cfg = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=3)
+    return InstanceTTAModel(module=Detector(), tta_cfg=ConfigDict(cfg))
 
 
 def view(rows, columns, score, flip=None, label=0):
     """One instance that fills rows and columns of the (possibly flipped) view."""
     masks = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
     masks[:, slice(*rows), slice(*columns)] = True
-    sample = DetDataSample(
-        metainfo=dict(ori_shape=(HEIGHT, WIDTH), flip=flip is not None, flip_direction=flip)
-    )
+    sample = DetDataSample(metainfo=dict(ori_shape=(HEIGHT, WIDTH), flip_to_undo=flip))
     sample.pred_instances = InstanceData(
         bboxes=torch.tensor([[columns[0], rows[0], columns[1], rows[1]]], dtype=torch.float32),
         scores=torch.tensor([score]),

@@ -9,7 +9,7 @@ classes = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
 norm_cfg = dict(type='BN')
 width = 48
 strides = [4, 8, 16, 32]
-rois = 32
+rois = 24
 
 model = dict(
     data_preprocessor=dict(pad_size_divisor=32),
@@ -134,8 +134,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-max_epochs = 6
-train_cfg = dict(max_epochs=max_epochs, val_interval=3)
+max_epochs = 5
+train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 optim_wrapper = dict(
     type='OptimWrapper', paramwise_cfg=dict(decay_rate=1.0), optimizer=dict(lr=1.5e-3, fused=True)
 )
@@ -151,7 +151,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(checkpoint=dict(interval=3, max_keep_ckpts=1), logger=dict(interval=10))
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1), logger=dict(interval=10))
 custom_hooks = [
     dict(type='convnext_mm.evaluation.hooks.ProgressBarHook'),
     dict(type='convnext_mm.evaluation.hooks.SummaryHook'),

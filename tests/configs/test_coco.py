@@ -1,5 +1,7 @@
 """The COCO configs against figures typed from the authors' recipes, not from the configs."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -10,26 +12,44 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from convnext_mm.data.scenes import CLASSES
 from tests.conftest import ROOT
 
-# lr, decay rate, drop path, million parameters.
+
+class Recipe(NamedTuple):
+    """A row of the authors' table."""
+
+    arch: str
+    weights: str
+    lr: float
+    decay_rate: float
+    drop_path: float
+    precision: str
+    millions: int
+
+
 RECIPES = {
-    'mask_rcnn/convnext_t_coco.py': (1e-4, 0.95, 0.4, 48),
-    'cascade/convnext_t_coco.py': (2e-4, 0.7, 0.4, 86),
+    'mask_rcnn/convnext_t': Recipe('tiny', 'tiny_1k_224', 1e-4, 0.95, 0.4, 'amp', 48),
+    'cascade/convnext_t': Recipe('tiny', 'tiny_1k_224', 2e-4, 0.7, 0.4, 'amp', 86),
+    'cascade/convnext_s': Recipe('small', 'small_1k_224', 2e-4, 0.7, 0.6, 'amp', 108),
+    'cascade/convnext_b': Recipe('base', 'base_1k_224', 2e-4, 0.8, 0.7, 'amp', 146),
+    'cascade/convnext_b_in22k': Recipe('base', 'base_22k_224', 1e-4, 0.8, 0.6, 'amp', 146),
+    'cascade/convnext_l_in22k': Recipe('large', 'large_22k_224', 1e-4, 0.7, 0.7, 'fp32', 255),
+    'cascade/convnext_xl_in22k': Recipe('xlarge', 'xlarge_22k_224', 1e-4, 0.7, 0.8, 'fp32', 407),
 }
 
 
-@pytest.fixture(params=RECIPES)
+@pytest.fixture(params=RECIPES, scope='module')
 def recipe(request):
-    cfg = Config.fromfile(ROOT / 'configs' / request.param)
-    return cfg, RECIPES[request.param]
+    return Config.fromfile(ROOT / f'configs/{request.param}_coco.py'), RECIPES[request.param]
 
 
 def test_optimizer_and_schedule_are_the_authors(recipe):
-    cfg, (lr, decay_rate, drop_path, _) = recipe
+    cfg, expected = recipe
     wrapper = cfg.optim_wrapper
     optimizer = {k: v for k, v in wrapper.optimizer.items() if k != '_scope_'}
-    assert optimizer == dict(type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=0.05)
-    assert wrapper.type == 'AmpOptimWrapper' and 'clip_grad' not in wrapper
-    assert wrapper.paramwise_cfg == dict(decay_rate=decay_rate, decay_type='layer_wise')
+    assert optimizer == dict(type='AdamW', lr=expected.lr, betas=(0.9, 0.999), weight_decay=0.05)
+    wrappers = dict(amp='AmpOptimWrapper', fp32='OptimWrapper')
+    assert wrapper.type == wrappers[expected.precision] and 'clip_grad' not in wrapper
+    decay = dict(decay_rate=expected.decay_rate, decay_type='layer_wise')
+    assert wrapper.paramwise_cfg == decay
     warmup, steps = cfg.param_scheduler
     assert (warmup.start_factor, warmup.begin, warmup.end, warmup.by_epoch) == (
         0.001,
@@ -42,10 +62,10 @@ def test_optimizer_and_schedule_are_the_authors(recipe):
     # 8 GPUs x 2 images.
     assert cfg.train_dataloader.batch_size == 2 and cfg.auto_scale_lr.base_batch_size == 16
     backbone = cfg.model.backbone
-    assert (backbone.arch, backbone.drop_path_rate) == ('tiny', drop_path)
+    assert (backbone.arch, backbone.drop_path_rate) == (expected.arch, expected.drop_path)
     assert backbone.layer_scale_init_value == 1.0
     assert backbone.init_cfg.checkpoint == (
-        'https://dl.fbaipublicfiles.com/convnext/convnext_tiny_1k_224.pth'
+        f'https://dl.fbaipublicfiles.com/convnext/convnext_{expected.weights}.pth'
     )
 
 
@@ -93,12 +113,13 @@ def test_cascade_heads_are_the_authors():
 
 
 def test_the_model_builds_with_the_published_number_of_parameters(recipe):
-    cfg, (*_, millions) = recipe
+    cfg, expected = recipe
     register_all_modules(init_default_scope=True)
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
     assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
-    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
+    found = sum(p.numel() for p in model.parameters()) / 1e6
+    assert found == pytest.approx(expected.millions, rel=0.02)
 
 
 @pytest.mark.parametrize(
