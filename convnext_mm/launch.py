@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -81,10 +80,9 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     if args.tta:
         _augment_test(cfg)
     check_data(cfg, ('test_dataloader',))
-    runner = _build(cfg)
     if args.out:
-        runner.test_evaluator.metrics.append(_dump_metric(cfg, args.out))
-    return runner.test()
+        _dump_predictions(cfg, args.out)
+    return _build(cfg).test()
 
 
 def exit_code(job: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> int:
@@ -192,9 +190,10 @@ def _augment_test(cfg: Config) -> None:
         dataset.pipeline = cfg.tta_pipeline
 
 
-def _dump_metric(cfg: Config, out: str) -> BaseMetric:
-    if _is_segmentation(cfg):
-        return DumpResults(out_file_path=out)
-    from mmdet.evaluation import DumpDetResults  # encodes masks as RLE
-
-    return DumpDetResults(out_file_path=out)
+def _dump_predictions(cfg: Config, path: str) -> None:
+    evaluators = cfg.test_evaluator
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    # MMDetection's encodes masks as RLE.
+    dump = 'DumpResults' if _is_segmentation(cfg) else 'mmdet.DumpDetResults'
+    cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=path)]

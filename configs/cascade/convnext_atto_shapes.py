@@ -151,6 +151,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+randomness = dict(seed=0)
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1), logger=dict(interval=10))
 custom_hooks = [
     dict(type='convnext_mm.evaluation.hooks.ProgressBarHook'),
