@@ -16,7 +16,7 @@ WORK_DIR = 'work_dirs/demo'
 def main() -> int:
     print(f'rendering the shapes data set into {DATA.relative_to(ROOT)}', flush=True)
     try:
-        shapes.write_coco(DATA)
+        shapes.write_coco(DATA, train=1100, val=150)
     except FileExistsError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

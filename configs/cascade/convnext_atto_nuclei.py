@@ -38,7 +38,7 @@ train_dataloader = dict(
         # 120 images pass too quickly for an epoch to mean much.
         _delete_=True,
         type='RepeatDataset',
-        times=10,
+        times=8,
         dataset=dict(
             _base_.train_dataloader.dataset,
             data_root=data_root,
@@ -72,7 +72,7 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=1000, max_per_img=400), rcnn=dict(max_per_img=150)),
 )
 
-max_epochs = 6
+max_epochs = 4
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 param_scheduler = [
     _base_.param_scheduler[0],
