@@ -1,5 +1,6 @@
 """MMEngine's checkpoints load under weights_only=True; foreign code still does not."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -54,6 +55,27 @@ def test_a_file_cannot_run_code(tmp_path):
     torch.save(RunsCode(), tmp_path / 'evil.pth')
     with pytest.raises(pickle.UnpicklingError, match=r'Unsupported global: GLOBAL .*exec'):
         torch.load(tmp_path / 'evil.pth', weights_only=True)
+
+
+def test_a_broken_mmpretrain_does_not_break_mmdetection(tmp_path):
+    """As with a current transformers; MMDetection has its models without MMPretrain."""
+    models = tmp_path / 'mmpretrain' / 'models'
+    models.mkdir(parents=True)
+    (tmp_path / 'mmpretrain' / '__init__.py').touch()
+    (models / '__init__.py').write_text('raise TypeError("NoneType takes no arguments")')
+    code = (
+        'import convnext_mm, mmdet.models\n'
+        'try: import mmpretrain.models\n'
+        'except ImportError as error: print(error)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env={**os.environ, 'PYTHONPATH': str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "mmpretrain.models cannot be imported: TypeError('NoneType takes" in done.stdout
 
 
 def test_importing_the_package_imports_no_framework():

@@ -56,6 +56,9 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', betas=(0.9, 0.999), weight_decay=0.05),
 )
 
+# A table of the last AP, curves and pictures at the end.
+custom_hooks = [dict(type='convnext_mm.evaluation.hooks.SummaryHook')]
+
 # --tta: each image at three scales, as it is and flipped.
 tta_model = dict(
     type='convnext_mm.tta.InstanceTTAModel',

@@ -155,5 +155,5 @@ randomness = dict(seed=0)
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1), logger=dict(interval=10))
 custom_hooks = [
     dict(type='convnext_mm.evaluation.hooks.ProgressBarHook'),
-    dict(type='convnext_mm.evaluation.hooks.SummaryHook'),
+    *_base_.custom_hooks,
 ]

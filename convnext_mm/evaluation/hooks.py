@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from convnext_mm.evaluation.curves import plot_curves
 from convnext_mm.evaluation.pictures import Picture, contact_sheet
-from convnext_mm.evaluation.table import metrics_table
+from convnext_mm.evaluation.table import headline, metrics_table
 
 
 @HOOKS.register_module()
@@ -53,6 +53,15 @@ class ProgressBarHook(Hook):
         # Reading the loss waits for the device; a bar need not be that exact.
         if runner.iter % 10 == 0 and outputs and 'loss' in outputs:
             self._bar.set_postfix(loss=f'{float(outputs["loss"]):.3f}', refresh=False)
+
+    @master_only
+    def before_val_epoch(self, runner: Runner) -> None:
+        self._bar.set_description('evaluating')
+
+    @master_only
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._bar.write(f'iteration {runner.iter}: {headline(metrics or {})}', file=sys.stderr)
+        self._bar.set_description('training')
 
     @master_only
     def after_train(self, runner: Runner) -> None:

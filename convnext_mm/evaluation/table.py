@@ -16,6 +16,14 @@ AP_COLUMNS = {
 AP_ROWS = {'coco/bbox_': 'box', 'coco/segm_': 'mask'}
 
 
+def headline(metrics: dict[str, float]) -> str:
+    """The figures a run is known by, in one line: box and mask AP, or mIoU, or all there are."""
+    known = {f'{row} AP': metrics.get(f'{prefix}mAP') for prefix, row in AP_ROWS.items()}
+    known['mIoU'] = metrics.get('mIoU')
+    found = {name: value for name, value in known.items() if value is not None} or metrics
+    return ', '.join(f'{name} {value:.3f}' for name, value in found.items()) or 'no metrics'
+
+
 def metrics_table(metrics: dict[str, float], title: str) -> Table:
     """Lay out an evaluator's metrics: box and mask AP in COCO's columns, anything else by name.
 

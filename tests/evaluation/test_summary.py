@@ -2,10 +2,11 @@
 
 import json
 
+import pytest
 from rich.console import Console
 
 from convnext_mm.evaluation.curves import plot_curves, read_scalars
-from convnext_mm.evaluation.table import metrics_table
+from convnext_mm.evaluation.table import headline, metrics_table
 
 
 def text(table):
@@ -26,6 +27,20 @@ def test_box_and_mask_ap_stand_in_cocos_columns_and_minus_one_is_a_dash():
     assert [cell.strip() for cell in box.split('│')[2:-1]] == [
         *('0.500', '0.700', '0.600', '0.400', '0.500', '-')
     ]
+
+
+@pytest.mark.parametrize(
+    'metrics, line',
+    [
+        ({'coco/bbox_mAP': 0.5, 'coco/segm_mAP': 0.4, 'time': 1.0}, 'box AP 0.500, mask AP 0.400'),
+        ({'coco/bbox_mAP': 0.5}, 'box AP 0.500'),
+        ({'mIoU': 46.0, 'aAcc': 80.0}, 'mIoU 46.000'),
+        ({'PQ': 0.3}, 'PQ 0.300'),
+        ({}, 'no metrics'),
+    ],
+)
+def test_a_run_is_summed_up_in_a_line(metrics, line):
+    assert headline(metrics) == line
 
 
 def test_other_metrics_are_listed_by_name():
