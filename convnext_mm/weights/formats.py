@@ -49,7 +49,11 @@ def to_backbone(checkpoint: Mapping) -> BackboneState:
     if any(name.startswith('backbone.') for name in state):
         # A whole detector or segmentor, whose neck and heads may have names like a backbone's.
         others = {name: v for name, v in state.items() if not name.startswith('backbone.')}
-        state = {name.removeprefix('backbone.'): state[name] for name in state.keys() - others}
+        state = {
+            name.removeprefix('backbone.'): value
+            for name, value in state.items()
+            if name not in others
+        }
     tensors = {name: value for name, value in state.items() if name.startswith(_BACKBONE_KEYS)}
     if not tensors:
         first = ', '.join(list(state | others)[:3])
