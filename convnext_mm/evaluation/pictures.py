@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 import torch.nn.functional as F
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from mmengine.visualization import Visualizer
@@ -17,6 +16,7 @@ from torch import Tensor
 
 _TILE_WIDTH = 320  # px
 _COLUMNS = 4
+_GAP = 12  # px below a tile
 _WHITE = (255, 255, 255)
 
 
@@ -53,7 +53,7 @@ def contact_sheet(
         warnings.filterwarnings('ignore', message='.*is out of bounds')
         tiles = [_tile(picture, artist, score_thr) for picture in pictures]
     height = max(tile.shape[0] for tile in tiles)
-    tiles = [_padded(tile, below=height - tile.shape[0]) for tile in tiles]
+    tiles = [_padded(tile, below=height - tile.shape[0] + _GAP) for tile in tiles]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _COLUMNS)
     rows = [np.hstack(tiles[i : i + _COLUMNS]) for i in range(0, len(tiles), _COLUMNS)]
     if not cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)):
@@ -84,7 +84,7 @@ def _tile(picture: Picture, artist: Visualizer, score_thr: float) -> np.ndarray:
             'tile', image, sample, draw_gt=truth, draw_pred=not truth, **threshold
         )
         halves.append(_captioned(artist.get_image(), 'ground truth' if truth else 'prediction'))
-    return _padded(np.vstack(halves), below=12)
+    return np.vstack(halves)
 
 
 def _captioned(image: np.ndarray, caption: str) -> np.ndarray:
@@ -98,18 +98,17 @@ def _rescaled(instances: InstanceData, scale: float, size: tuple[int, int]) -> I
     instances = instances.clone()
     instances.bboxes = instances.bboxes * scale
     masks = instances.get('masks')
-    if masks is None:
-        return instances
-    if not isinstance(masks, torch.Tensor):  # ground truth has MMDetection's mask structures
-        masks = masks.resize(size)
-    elif len(masks):  # interpolate refuses a batch of none
-        masks = _resized(masks, size)
-    instances.masks = masks
+    if isinstance(masks, Tensor):
+        instances.masks = _resized(masks, size)
+    elif masks is not None:  # ground truth has MMDetection's mask structures
+        instances.masks = masks.resize(size)
     return instances
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(K, H, W) masks or labels at `size` (height, width)."""
+    if not len(maps):  # interpolate refuses a batch of none
+        return maps.new_zeros(0, *size)
     return F.interpolate(maps[None].float(), size, mode='nearest')[0].to(maps.dtype)
 
 
