@@ -80,6 +80,7 @@ def test_the_small_recipe_learns_on_micrographs(tmp_path):
     )
     assert done.code == 0, done.output
     log = next(tmp_path.glob('*/vis_data/scalars.json')).read_text()
-    losses = [float(v) for v in re.findall(r'"loss": ([\d.]+)', log)]
-    assert losses[-1] < 0.9 * losses[0]
+    # The whole loss rises at first, with the number of boxes there are to regress.
+    losses = [float(v) for v in re.findall(r'"s0.loss_cls": ([\d.]+)', log)]
+    assert losses[-1] < 0.8 * losses[0]
     assert (tmp_path / 'predictions.png').exists()
