@@ -61,7 +61,7 @@ custom_hooks = [dict(type='convnext_mm.evaluation.hooks.SummaryHook')]
 
 # --tta: each image at three scales, as it is and flipped.
 tta_model = dict(
-    type='convnext_mm.tta.InstanceTTAModel',
+    type='convnext_mm.tta.instance.InstanceTTAModel',
     tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
 )
 tta_pipeline = [

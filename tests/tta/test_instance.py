@@ -8,7 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import nn
 
-from convnext_mm.tta import InstanceTTAModel
+from convnext_mm.tta.instance import InstanceTTAModel
 
 HEIGHT, WIDTH = 20, 30
 

@@ -1,0 +1,1 @@
+"""Test-time augmentation: of instance segmentation (MMDetection), of semantic (MMSegmentation)."""
