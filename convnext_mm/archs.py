@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from convnext_mm.errors import SettingError
+
 NUM_STAGES = 4
 
 
@@ -37,12 +39,12 @@ class Arch:
                 and all(type(v) is int and v > 0 for v in value)
             )
             if not fits:
-                raise ValueError(
+                raise SettingError(
                     f'arch: {field}={value!r} must be {NUM_STAGES} positive integers, one a stage'
                 )
             object.__setattr__(self, field, tuple(value))
         if not isinstance(self.grn, bool):
-            raise ValueError(f'arch: grn={self.grn!r} must be True or False')
+            raise SettingError(f'arch: grn={self.grn!r} must be True or False')
 
 
 def _doubling(first: int) -> tuple[int, int, int, int]:
@@ -74,19 +76,19 @@ def resolve_arch(arch: str | Mapping | Arch) -> Arch:
         arch: A name of :data:`ARCHS`, ``dict(depths=..., channels=..., grn=...)``, or an `Arch`.
 
     Raises:
-        ValueError: The name or a key of the dict is unknown, or a value does not fit.
+        SettingError: The name or a key of the dict is unknown, or a value does not fit.
     """
     if isinstance(arch, Arch):
         return arch
     if isinstance(arch, Mapping):
         keys = set(arch)
         if not {'depths', 'channels'} <= keys <= {'depths', 'channels', 'grn'}:
-            raise ValueError(
+            raise SettingError(
                 f'arch: the keys {sorted(keys)} must be depths, channels and, optionally, grn'
             )
         return Arch(**arch)
     if not isinstance(arch, str) or arch not in ARCHS:
-        raise ValueError(
+        raise SettingError(
             f'arch={arch!r} is unknown; allowed: {", ".join(ARCHS)}, or '
             'dict(depths=(...), channels=(...), grn=False)'
         )

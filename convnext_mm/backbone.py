@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from convnext_mm import layer_decay
 from convnext_mm.archs import NUM_STAGES, Arch, resolve_arch
+from convnext_mm.errors import SettingError
 from convnext_mm.layers import GRN, LayerNorm2d, drop_path
 
 NORM_EPS = 1e-6
@@ -102,7 +103,7 @@ class ConvNeXt(BaseModule):
         out_strides: Stride of each returned map with respect to the image.
 
     Raises:
-        ValueError: An argument is out of range; the message names it and what is allowed.
+        SettingError: An argument is out of range; the message names it and what is allowed.
     """
 
     def __init__(
@@ -123,12 +124,12 @@ class ConvNeXt(BaseModule):
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
         if type(in_channels) is not int or in_channels < 1:
-            raise ValueError(f'in_channels={in_channels!r} must be a positive integer')
+            raise SettingError(f'in_channels={in_channels!r} must be a positive integer')
         if not 0.0 <= drop_path_rate < 1.0:
-            raise ValueError(f'drop_path_rate={drop_path_rate!r} must be in [0, 1)')
+            raise SettingError(f'drop_path_rate={drop_path_rate!r} must be in [0, 1)')
         num_stages = self.out_indices[-1] + 1
         if type(frozen_stages) is not int or not -1 <= frozen_stages <= num_stages:
-            raise ValueError(
+            raise SettingError(
                 f'frozen_stages={frozen_stages!r} must be -1 (none), 0 (the stem) or up to '
                 f'{num_stages}, the number of stages that out_indices={self.out_indices} needs'
             )
@@ -201,6 +202,19 @@ class ConvNeXt(BaseModule):
         """The N of the layer ids: parameters of the heads have id N + 1."""
         return layer_decay.num_layers(self.arch.depths)
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Layer id of a parameter and the number of ids, as MMPretrain's layer decay asks for them.
+
+        Args:
+            param_name: The parameter's name in the whole model.
+            prefix: What the names of this backbone's parameters begin with, such as ``backbone.``;
+                a name that does not is taken for a head's.
+        """
+        heads = self.num_layers() + 1
+        if not param_name.startswith(prefix):
+            return heads, heads + 1
+        return self.layer_id(param_name.removeprefix(prefix), 'layer_wise'), heads + 1
+
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
             return []
@@ -246,13 +260,13 @@ def _init_weights(module: nn.Module) -> None:
 def _resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
     given = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
     if not given or not all(type(i) is int and -NUM_STAGES <= i < NUM_STAGES for i in given):
-        raise ValueError(
+        raise SettingError(
             f'out_indices={out_indices!r} must name at least one stage, each from '
             f'{-NUM_STAGES} to {NUM_STAGES - 1}'
         )
     resolved = tuple(i % NUM_STAGES for i in given)
     if list(resolved) != sorted(set(resolved)):
-        raise ValueError(
+        raise SettingError(
             f'out_indices={out_indices!r} must be increasing and name each stage once; '
             f'it names {resolved}'
         )
@@ -263,9 +277,9 @@ def _resolve_layer_scale(value: float | None, arch: Arch) -> float:
     if value is None:
         return 0.0 if arch.grn else V1_LAYER_SCALE
     if value < 0:
-        raise ValueError(f'layer_scale_init_value={value!r} must be 0 (off) or positive')
+        raise SettingError(f'layer_scale_init_value={value!r} must be 0 (off) or positive')
     if value and arch.grn:
-        raise ValueError(
+        raise SettingError(
             f'layer_scale_init_value={value!r} with a V2 arch (grn=True): V2 has no layer scale, '
             'and one would multiply every pretrained residual branch by it; leave it out or give 0'
         )

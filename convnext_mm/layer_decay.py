@@ -30,6 +30,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from convnext_mm.errors import SettingError
+
 DECAY_TYPES = ('layer_wise', 'stage_wise')
 _BLOCKS_PER_ID = 3
 _PARAMETER = re.compile(
@@ -55,10 +57,13 @@ def layer_id(name: str, depths: Sequence[int], decay_type: str) -> int:
         decay_type: One of :data:`DECAY_TYPES`.
 
     Raises:
-        ValueError: The name is no ConvNeXt parameter's, or the decay type is unknown.
+        ValueError: The name is no ConvNeXt parameter's.
+        SettingError: The decay type is unknown.
     """
     if decay_type not in DECAY_TYPES:
-        raise ValueError(f'decay_type={decay_type!r} is unknown; allowed: {", ".join(DECAY_TYPES)}')
+        raise SettingError(
+            f'decay_type={decay_type!r} is unknown; allowed: {", ".join(DECAY_TYPES)}'
+        )
     match = _PARAMETER.match(name)
     if match is None:
         raise ValueError(f'{name!r} is no parameter of a ConvNeXt backbone')

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import LinearLR, build_optim_wrapper
 from torch import nn
 
 from convnext_mm import ConvNeXt, LayerDecayOptimWrapperConstructor
@@ -19,14 +19,18 @@ class Detector(nn.Module):
         self.head = nn.Conv2d(32, 4, 1)
 
 
-def groups(model, *, lr=1e-3, **paramwise):
+def optim_wrapper(model, *, lr=1e-3, **paramwise):
     cfg = dict(
         type='OptimWrapper',
         constructor='convnext_mm.LayerDecayOptimWrapperConstructor',
         paramwise_cfg={'decay_rate': 0.7, 'decay_type': 'layer_wise', **paramwise},
         optimizer=dict(type='AdamW', lr=lr, weight_decay=0.05),
     )
-    return build_optim_wrapper(model, cfg).optimizer.param_groups
+    return build_optim_wrapper(model, cfg)
+
+
+def groups(model, **kwargs):
+    return optim_wrapper(model, **kwargs).optimizer.param_groups
 
 
 def by_name(param_groups):
@@ -135,14 +139,104 @@ def test_custom_keys_multiply_and_the_longest_wins():
     assert found['head.bias']['lr'] == pytest.approx(2e-3)
 
 
-def test_a_wrapped_model_gives_the_same_groups():
-    class Wrapper(nn.Module):
-        def __init__(self, module):
-            super().__init__()
-            self.module = module
+class Wrapper(nn.Module):
+    """As DDP holds a model."""
 
-    model = Detector()
-    assert by_name(groups(Wrapper(model))).keys() == by_name(groups(model)).keys()
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+def compiled_backbone(model):
+    model.backbone = torch.compile(model.backbone)
+    return model
+
+
+def compiled_stage(model):
+    model.backbone.stages[2] = torch.compile(model.backbone.stages[2])
+    return model
+
+
+@pytest.mark.parametrize(
+    'wrap', [Wrapper, torch.compile, compiled_backbone, compiled_stage], ids=lambda f: f.__name__
+)
+def test_a_wrapped_model_gives_the_same_groups(wrap):
+    def rates(model):
+        return {name: group['lr'] for name, group in by_name(groups(model)).items()}
+
+    assert rates(wrap(Detector())) == rates(Detector())
+
+
+def test_a_backbone_whose_layers_have_other_names_too_keeps_its_rates():
+    class Aliased(nn.Module):
+        def __init__(self):
+            super().__init__()
+            backbone = ConvNeXt(SMALL)
+            self.first = backbone.downsample_layers  # named before the backbone itself
+            self.backbone = backbone
+
+    found = by_name(groups(Aliased()))
+    assert found['first.0.0.weight']['lr'] == pytest.approx(1e-3 * 0.7**6)
+
+
+def test_of_a_teacher_and_a_student_the_one_that_trains_is_grouped():
+    model = nn.ModuleDict(dict(teacher=Detector(), student=Detector()))
+    model['teacher'].requires_grad_(False)
+    found = by_name(groups(model))
+    assert sorted(found) == sorted(f'student.{n}' for n, _ in Detector().named_parameters())
+    stem = found['student.backbone.downsample_layers.0.0.weight']
+    assert stem['lr'] == pytest.approx(1e-3 * 0.7**6)
+
+
+def test_without_decay_the_layers_share_two_groups():
+    found = groups(Detector(), decay_rate=1.0)
+    assert [g['layer_ids'] for g in found] == [[0, 1, 2, 3, 4, 5, 6]] * 2
+    assert [g['weight_decay'] for g in found] == [0.0, 0.05]
+
+
+def test_groups_carry_their_layer_ids():
+    found = groups(Detector())
+    assert [g['layer_ids'] for g in found] == [[i] for i in range(7) for _ in range(2)]
+
+
+def test_warm_up_scales_every_group_and_the_base_rate_that_is_logged():
+    wrapper = optim_wrapper(Detector())
+    warm_up = LinearLR(wrapper, start_factor=0.001, by_epoch=False, begin=0, end=500)
+    for step in range(501):
+        factor = 0.001 + (1 - 0.001) * min(step, 499) / 499
+        if step % 100 == 0:
+            for group in wrapper.optimizer.param_groups:
+                assert group['lr'] == pytest.approx(1e-3 * group['lr_scale'] * factor)
+            assert wrapper.get_lr()['base_lr'] == [pytest.approx(1e-3 * factor)]
+        wrapper.step()
+        warm_up.step()
+
+
+@pytest.mark.parametrize(
+    'other, paramwise',
+    [
+        (dict(frozen_stages=1), {}),
+        (dict(arch=dict(SMALL, depths=(1, 1, 5, 1))), {}),
+        ({}, dict(decay_rate=0.8)),
+    ],
+)
+def test_a_checkpoint_of_other_groups_is_refused(other, paramwise):
+    saved = optim_wrapper(Detector(**other), **paramwise).state_dict()
+    wrapper = optim_wrapper(Detector())
+    with pytest.raises(ValueError, match='an optimizer with other parameter groups: where this'):
+        wrapper.load_state_dict(saved)
+    wrapper.load_state_dict(optim_wrapper(Detector()).state_dict())
+
+
+@pytest.mark.parametrize('arch', ['tiny', 'small'])
+def test_mmpretrains_layer_decay_gets_the_same_rates_by_get_layer_depth(arch):
+    with torch.device('meta'):
+        model = Detector(arch=arch)
+    expected = by_name(groups(model))
+    for name, _ in model.named_parameters():
+        layer, layers = model.backbone.get_layer_depth(name, 'backbone.')
+        # MMPretrain's formula: its LearningRateDecayOptimWrapperConstructor.add_params.
+        assert 0.7 ** (layers - layer - 1) == pytest.approx(expected[name]['lr_scale'])
 
 
 @pytest.mark.parametrize(
