@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,24 +17,16 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from convnext_mm.config import load_config
 from convnext_mm.data.layouts import check_data, leaf_datasets
 from convnext_mm.errors import UserError
 from convnext_mm.weights.loading import local_file
-
-# MMEngine 0.10 imports pkg_resources wherever a config inherits from `mmdet::`; nothing a user of
-# this package can do about it.
-warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """The options that training and testing share, as in MMDetection's tools."""
     parser.add_argument('--work-dir', help='where logs and results go (work_dirs/<config name>)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings of the config to override, as key=value; a list is key="[a,b]" or key=a,b',
-    )
+    add_config_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -44,6 +35,16 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes --local-rank, older versions --local_rank.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """``--cfg-options`` of every tool that reads a config."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings of the config to override, as key=value; a list is key="[a,b]" or key=a,b',
+    )
 
 
 def train(args: argparse.Namespace) -> Runner:
@@ -97,20 +98,12 @@ def exit_code(job: Callable[[argparse.Namespace], object], args: argparse.Namesp
 
 def _read_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(_existing(args.config))
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     cfg.setdefault('work_dir', str(Path('work_dirs') / Path(args.config).stem))
     return cfg
-
-
-def _existing(path: str) -> str:
-    if not Path(path).is_file():
-        raise UserError(f'{path}: no such file')
-    return path
 
 
 def _build(cfg: Config) -> Runner:

@@ -1,0 +1,31 @@
+#!/usr/bin/env python
+"""Learning rates and weight decay of a config's parameters: tools/lr_table.py CONFIG"""
+
+import argparse
+import sys
+
+from mmengine.logging import MMLogger
+
+from convnext_mm import launch
+from convnext_mm.config import load_config
+from convnext_mm.lr_table import as_json, as_markdown, as_text, lr_table
+
+FORMATS = {'text': as_text, 'markdown': as_markdown, 'json': as_json}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--format', choices=FORMATS, default='text', help='of the output')
+    launch.add_config_options(parser)
+    args = parser.parse_args()
+    MMLogger.get_current_instance().setLevel('WARNING')  # the constructor logs a table of its own
+    return launch.exit_code(show, args)
+
+
+def show(args: argparse.Namespace) -> None:
+    print(FORMATS[args.format](lr_table(load_config(args.config, args.cfg_options))))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
