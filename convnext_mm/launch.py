@@ -17,6 +17,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from convnext_mm.batch_size import accumulate, scale_lr, warn_of_other_batch_size
 from convnext_mm.config import load_config
 from convnext_mm.data.layouts import check_data, leaf_datasets
 from convnext_mm.errors import UserError
@@ -53,13 +54,12 @@ def train(args: argparse.Namespace) -> Runner:
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise UserError(
-                '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the batch size '
-                'its learning rate is meant for'
-            )
-        cfg.auto_scale_lr.enable = True
+    if args.accumulate:
+        accumulate(cfg)
+    elif args.auto_scale_lr:
+        scale_lr(cfg)
+    else:
+        warn_of_other_batch_size(cfg)
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume

@@ -17,10 +17,16 @@ def main() -> int:
     parser.add_argument('config', help='config file')
     launch.add_common_options(parser)
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    parser.add_argument(
+    batch = parser.add_mutually_exclusive_group()
+    batch.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help="scale the learning rate by the batch size over the config's base_batch_size",
+        help="scale the learning rate by the batch size over the recipe's",
+    )
+    batch.add_argument(
+        '--accumulate',
+        action='store_true',
+        help="keep the recipe's batch size on fewer GPUs: sum the gradients of several batches",
     )
     parser.add_argument(
         '--resume',

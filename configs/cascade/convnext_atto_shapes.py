@@ -118,6 +118,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
+auto_scale_lr = dict(base_batch_size=4)
 val_dataloader = dict(
     batch_size=8,
     num_workers=0,

@@ -7,18 +7,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from convnext_mm.data import published
 from convnext_mm.errors import UserError
 
-_COCO_HINT = """\
-COCO 2017 is laid out as
-  {root}/annotations/instances_train2017.json, instances_val2017.json
-  {root}/train2017/*.jpg (118,287 images, 18 GB)
-  {root}/val2017/*.jpg (5,000 images, 1 GB)
-To get it, download and unzip into {root}
-  http://images.cocodataset.org/zips/train2017.zip
-  http://images.cocodataset.org/zips/val2017.zip
-  http://images.cocodataset.org/annotations/annotations_trainval2017.zip
-If you have it already:  mkdir -p {parent} && ln -s /path/to/coco {root}"""
 _DEMO_HINT = 'To see the whole job run without any download:  make demo'
 
 
@@ -45,9 +36,9 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     if not missing:
         return
     lines = ['the data set is not there. Missing:', *(f'  {path}' for path in missing)]
-    if any('train2017' in path or 'val2017' in path for path in missing):
-        root = next(iter(roots), 'data/coco').rstrip('/') or '.'
-        lines.append(_COCO_HINT.format(root=root, parent=Path(root).parent))
+    dataset = published.behind(missing)
+    if dataset:
+        lines.append(dataset.hint(next(iter(roots), dataset.root).rstrip('/') or '.'))
     raise UserError('\n'.join([*lines, _DEMO_HINT]))
 
 

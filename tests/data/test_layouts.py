@@ -35,6 +35,16 @@ def test_coco_without_its_images_is_explained(tmp_path):
     (tmp_path / 'a.json').touch()
     text = missing(config(tmp_path, ann_file='a.json', data_prefix=dict(img='train2017/')))
     assert 'http://images.cocodataset.org/zips/train2017.zip' in text
+    assert f'tools/prepare_coco.py {tmp_path} --download' in text
+    assert 'ln -s' not in text  # into a folder that is there it would make a link inside
+
+
+def test_ade20k_is_explained_too():
+    root = 'data/ade/ADEChallengeData2016'
+    text = missing(config(root, data_prefix=dict(img_path='images/training')))
+    assert 'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip' in text
+    assert 'tools/prepare_ade20k.py --download' in text
+    assert f'ln -s /path/to/ADEChallengeData2016 {root}' in text
 
 
 def test_wrapped_and_joined_data_sets_are_searched(tmp_path):

@@ -138,15 +138,51 @@ custom_hooks = [*_base_.custom_hooks, dict(type='DumpParameters')]
     assert (tmp_path / 'work' / 'predictions.png').exists()
 
 
-def test_the_learning_rate_is_scaled_to_the_batch_size(small_detector, tmp_path):
+@pytest.fixture
+def smaller_batch(small_detector, tmp_path):
+    """The small detector's config with half of its recipe's batch, for one epoch."""
     config = tmp_path / 'config.py'
-    config.write_text(small_detector + 'train_cfg = dict(max_epochs=1)')
-    done = run_tool('train.py', config, '--work-dir', tmp_path, '--auto-scale-lr', '--amp')
+    config.write_text(
+        small_detector.replace('batch_size=4', 'batch_size=2') + 'train_cfg = dict(max_epochs=1)'
+    )
+    return config
+
+
+def test_the_learning_rate_is_scaled_to_the_batch_size(smaller_batch, tmp_path):
+    done = run_tool('train.py', smaller_batch, '--work-dir', tmp_path, '--auto-scale-lr', '--amp')
     assert done.code == 0, done.output
     assert 'training in fp32 instead of mixed precision' in done.output
     groups = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['optimizer']['param_groups']
-    # Batch 4 for the recipe's 16; 1.5e-3 is the config's rate.
-    assert [g['initial_lr'] for g in groups] == pytest.approx([1.5e-3 * 4 / 16] * len(groups))
+    # 1.5e-3 is the config's rate, for a batch of 4.
+    assert [g['initial_lr'] for g in groups] == pytest.approx(
+        [1.5e-3 / 2 * g['lr_scale'] for g in groups]
+    )
+
+
+def test_the_recipes_batch_is_kept_by_accumulating_gradients(smaller_batch, tmp_path):
+    done = run_tool('train.py', smaller_batch, '--work-dir', tmp_path, '--accumulate')
+    assert done.code == 0, done.output
+    assert (
+        "batch of 4 as the recipe's: 1 process x 2 images, gradients of 2 batches a step"
+    ) in done.output
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    assert checkpoint['meta']['iter'] == 8
+    assert {s['step'].item() for s in checkpoint['optimizer']['state'].values()} == {4}
+
+
+def test_another_batch_than_the_recipes_is_warned_of(smaller_batch, tmp_path):
+    done = run_tool(
+        'train.py',
+        *(smaller_batch, '--work-dir', tmp_path),
+        *('--cfg-options', 'optim_wrapper.paramwise_cfg.num_layers=12'),
+    )
+    assert (
+        'the learning rate is for a batch of 4, and this run has 2 (1 process x 2 images): '
+        '--accumulate keeps the batch of 4, --auto-scale-lr scales the learning rate'
+    ) in done.output
+    # A setting that contradicts another is one line as well.
+    assert (done.code, 'Traceback' in done.output) == (2, False)
+    assert 'error: paramwise_cfg: num_layers=12 does not fit backbone' in done.output
 
 
 SEGMENTOR = """

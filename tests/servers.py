@@ -1,0 +1,73 @@
+"""A small HTTP server on this machine that serves bytes and can fail as real ones do."""
+
+import contextlib
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+
+@contextlib.contextmanager
+def serve(files: dict[str, bytes]) -> Iterator[SimpleNamespace]:
+    """Serve `files`, path -> content. What is yielded says where, records, and switches faults on.
+
+    Its attributes: `url`; `requests`, with `path`, `range` and `headers` each; `moved`, where other
+    paths redirect to; `cut_after`, the bytes after which the next answers are cut; `busy`, how many
+    requests get a 503 first; `ranges` and `lengths`, whether the server knows Range requests and
+    announces a file's size.
+    """
+    state = SimpleNamespace(
+        files=files, moved={}, requests=[], cut_after=[], busy=0, ranges=True, lengths=True
+    )
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers['Range']
+            state.requests.append(
+                SimpleNamespace(path=self.path, range=wanted, headers=dict(self.headers))
+            )
+            if state.busy:
+                state.busy -= 1
+                return self.send_error(503)
+            if self.path in state.moved:
+                self.send_response(302)
+                self.send_header('Location', state.moved[self.path])
+                self.send_header('Content-Length', '0')
+                return self.end_headers()
+            if self.path not in state.files:
+                return self.send_error(404)
+            data = state.files[self.path]
+            start = 0
+            if wanted and state.ranges:
+                start = int(re.fullmatch(r'bytes=(\d+)-', wanted)[1])
+                if start >= len(data):
+                    self.send_response(416)
+                    self.send_header('Content-Range', f'bytes */{len(data)}')
+                    return self.end_headers()
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header('Content-Range', f'bytes {start}-{len(data) - 1}/{len(data)}')
+            if state.lengths:
+                self.send_header('Content-Length', str(len(data) - start))
+            self.end_headers()
+            cut = state.cut_after.pop(0) if state.cut_after else None
+            with contextlib.suppress(ConnectionError):  # a client that was interrupted
+                self.wfile.write(data[start:] if cut is None else data[start : start + cut])
+                if cut is not None:
+                    self.connection.shutdown(socket.SHUT_RDWR)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    state.url = f'http://127.0.0.1:{server.server_port}'
+    thread = threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=0.01))
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,10 @@
+#!/usr/bin/env python
+"""Check COCO: tools/prepare_coco.py [ROOT]; download what is missing: --download"""
+
+import sys
+
+from convnext_mm.data import prepare
+from convnext_mm.data.published import COCO
+
+if __name__ == '__main__':
+    sys.exit(prepare.main(COCO))
