@@ -54,18 +54,21 @@ class Finished:
 
 
 def run_tool(
-    name: str, *arguments, processes: int = 1, cwd: Path = ROOT, pythonpath: Path | str = ''
+    name: str, *arguments, cwd: Path = ROOT, pythonpath: Path | str = '', **environment: str
 ) -> Finished:
-    """Run a script of tools/ as a user does, in one process or several under torchrun."""
-    command = [sys.executable]
-    if processes > 1:
-        command += ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
-    command += [ROOT / 'tools' / name, *arguments]
+    """Run a script of tools/ as a user does."""
+    command = [] if name.endswith('.sh') else [sys.executable]
     done = subprocess.run(
-        list(map(str, command)),
+        [*command, *map(str, [ROOT / 'tools' / name, *arguments])],
         cwd=cwd,
         # One thread each: small tensors, and other tests beside it.
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(pythonpath)},
+        env={
+            **os.environ,
+            'OMP_NUM_THREADS': '1',
+            'PYTHON': sys.executable,
+            'PYTHONPATH': str(pythonpath),
+            **environment,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

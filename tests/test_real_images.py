@@ -13,6 +13,9 @@ pytestmark = pytest.mark.skipif(
     not SHARED.is_dir(), reason='the real images are not there: ../shared/data'
 )
 
+AP = r'coco/bbox_mAP: (0\.\d+).*coco/segm_mAP: (0\.\d+)'
+MIOU = r'mIoU: (\d+\.\d+)'
+
 # The recipe with another data root and schedule, no download, and images a CPU can bear.
 COCO_MINI = """
 _base_ = '{root}/configs/{config}'
@@ -50,8 +53,16 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
-@pytest.mark.parametrize('config', ['mask_rcnn/convnext_t_coco.py', 'cascade/convnext_t_coco.py'])
-def test_a_coco_recipe_trains_and_evaluates_on_coco_photos(config, tmp_path):
+@pytest.mark.parametrize(
+    'config, groups',
+    [
+        # Ids 0 to 7, or 13, of layer-wise decay, each with and without weight decay.
+        ('mask_rcnn/convnext_t_coco.py', 16),
+        ('cascade/convnext_t_coco.py', 16),
+        ('cascade/convnext_s_coco.py', 28),
+    ],
+)
+def test_a_coco_recipe_trains_and_evaluates_on_coco_photos(config, groups, tmp_path):
     path = tmp_path / 'config.py'
     data = SHARED / 'coco_mini'
     path.write_text(COCO_MINI.format(root=ROOT, config=config, data=data))
@@ -59,10 +70,86 @@ def test_a_coco_recipe_trains_and_evaluates_on_coco_photos(config, tmp_path):
     assert done.code == 0, done.output
     losses = [float(v) for v in re.findall(r' loss: ([\d.]+|nan)', done.output)]
     assert len(losses) == 2 and all(0 < v < 100 for v in losses)
-    assert re.search(r'coco/bbox_mAP: 0\.\d+.*coco/segm_mAP: 0\.\d+', done.output)
-    checkpoint = torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=True)
-    # Ids 0 to 7 of layer-wise decay, each with and without weight decay.
-    assert len(checkpoint['optimizer']['param_groups']) == 16
+    trained = re.findall(AP, done.output)
+    weights = tmp_path / 'work' / 'epoch_1.pth'
+    checkpoint = torch.load(weights, weights_only=True)
+    assert len(checkpoint['optimizer']['param_groups']) == groups
+    done = run_tool('test.py', path, weights, '--work-dir', tmp_path / 'work')
+    assert done.code == 0, done.output
+    assert re.findall(AP, done.output) == trained and len(trained) == 1
+
+
+# The same for segmentation: small crops and views, few iterations.
+SCENES = """
+_base_ = '{root}/configs/{config}'
+data_root = '{data}'
+crop_size = (64, 64)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(init_cfg=None),
+    test_cfg=dict(crop_size=crop_size, stride=(42, 42)),
+)
+small = dict(type='Resize', scale=(256, 64), keep_ratio=True)
+train_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        data_root=data_root,
+        pipeline=[
+            *_base_.train_pipeline[:2],
+            dict(_base_.train_pipeline[2], scale=(256, 64)),
+            dict(_base_.train_pipeline[3], crop_size=crop_size),
+            *_base_.train_pipeline[4:],
+        ],
+    ),
+)
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        data_root=data_root,
+        indices=4,
+        pipeline=[_base_.test_pipeline[0], small, *_base_.test_pipeline[2:]],
+    ),
+)
+test_dataloader = val_dataloader
+tta_pipeline = [
+    _base_.tta_pipeline[0],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(small, scale=(scale, scale // 4)) for scale in (192, 256)],
+            *_base_.tta_pipeline[1].transforms[1:],
+        ],
+    ),
+]
+train_cfg = dict(max_iters=4, val_interval=4)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4))
+"""
+
+
+@pytest.mark.parametrize('size', ['t', 's'])
+def test_an_ade20k_recipe_trains_and_evaluates_on_photos_of_scenes(size, tmp_path):
+    path = tmp_path / 'config.py'
+    config = f'upernet/convnext_{size}_ade20k.py'
+    data = SHARED / 'scenes_ade_layout'
+    path.write_text(SCENES.format(root=ROOT, config=config, data=data))
+    work = tmp_path / 'work'
+    done = run_tool('train.py', path, '--work-dir', work)
+    assert done.code == 0, done.output
+    losses = [float(v) for v in re.findall(r' loss: ([\d.]+|nan)', done.output)]
+    assert len(losses) == 4 and all(0 < v < 100 for v in losses)
+    trained = re.findall(MIOU, done.output)
+    checkpoint = torch.load(work / 'iter_4.pth', weights_only=True)
+    # Ids 0 to 4 of stage-wise decay and the heads', each with and without weight decay.
+    assert len(checkpoint['optimizer']['param_groups']) == 12
+
+    done = run_tool('test.py', path, work / 'iter_4.pth', '--work-dir', work)
+    assert done.code == 0, done.output
+    assert re.findall(MIOU, done.output) == trained and len(trained) == 1
+    done = run_tool('test.py', path, work / 'iter_4.pth', '--work-dir', work, '--tta')
+    assert done.code == 0, done.output
+    assert len(re.findall(MIOU, done.output)) == 1
 
 
 def test_the_small_recipe_learns_on_micrographs(tmp_path):

@@ -100,44 +100,6 @@ def test_training_resumes_where_it_stopped(trained, tmp_path):
     assert not (tmp_path / 'epoch_1.pth').exists()
 
 
-DUMP_HOOK = """
-import torch
-from mmengine.dist import get_rank
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-
-@HOOKS.register_module()
-class DumpParameters(Hook):
-    def after_train(self, runner):
-        state = dict(runner.model.module.named_parameters())
-        torch.save(state, f'{runner.work_dir}/rank{get_rank()}.pt')
-"""
-
-
-def test_two_processes_train_the_same_model(small_detector, tmp_path):
-    (tmp_path / 'dump_hook.py').write_text(DUMP_HOOK)
-    config = tmp_path / 'config.py'
-    config.write_text(
-        small_detector
-        + """
-model = dict(backbone=dict(with_cp=True, drop_path_rate=0.4, frozen_stages=1))
-train_cfg = dict(max_epochs=1)
-custom_imports = dict(imports=['dump_hook'])
-custom_hooks = [*_base_.custom_hooks, dict(type='DumpParameters')]
-"""
-    )
-    arguments = [config, '--work-dir', tmp_path / 'work', '--launcher', 'pytorch']
-    done = run_tool('train.py', *arguments, processes=2, pythonpath=tmp_path)
-    assert done.code == 0, done.output
-    assert 'distributed by gloo' in done.output
-    # 16 images at 4 each in two processes: two iterations.
-    assert torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=True)['meta']['iter'] == 2
-    ranks = [torch.load(tmp_path / 'work' / f'rank{rank}.pt') for rank in (0, 1)]
-    assert ranks[0].keys() == ranks[1].keys()
-    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in ranks[0])
-    assert (tmp_path / 'work' / 'predictions.png').exists()
-
-
 @pytest.fixture
 def smaller_batch(small_detector, tmp_path):
     """The small detector's config with half of its recipe's batch, for one epoch."""
