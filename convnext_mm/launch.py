@@ -20,7 +20,8 @@ from mmengine.runner import Runner
 
 from convnext_mm.data.layouts import check_data, leaf_datasets
 from convnext_mm.errors import UserError
-from convnext_mm.weights.loading import local_file
+from convnext_mm.weights.files import local_file
+from convnext_mm.weights.loading import check_model_file
 
 # MMEngine 0.10 imports pkg_resources wherever a config inherits from `mmdet::`; nothing a user of
 # this package can do about it.
@@ -82,7 +83,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     check_data(cfg, ('test_dataloader',))
     if args.out:
         _dump_predictions(cfg, args.out)
-    return _build(cfg).test()
+    return _build(cfg, testing=True).test()
 
 
 def exit_code(job: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> int:
@@ -113,13 +114,15 @@ def _existing(path: str) -> str:
     return path
 
 
-def _build(cfg: Config) -> Runner:
+def _build(cfg: Config, testing: bool = False) -> Runner:
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _distribute_without_gpu(cfg)
     if cfg.get('load_from'):
         try:
             cfg.load_from = str(local_file(cfg.load_from))
-        except FileNotFoundError as error:
+            if not cfg.get('resume'):  # what a run of this config wrote fits it
+                check_model_file(cfg.load_from, cfg.model, complete=testing)
+        except (FileNotFoundError, ValueError) as error:
             raise UserError(str(error)) from error
     return Runner.from_cfg(cfg)
 
