@@ -15,7 +15,7 @@ setup(
     packages=find_packages(include=['convnext_mm*']),
     # No OpenMMLab distribution: whoever has them keeps theirs, whichever of the two families it is.
     # torch 2.6: weights_only by default, with an allow-list (see compat.py).
-    install_requires=['torch>=2.6', 'numpy'],
+    install_requires=['torch>=2.6', 'numpy', 'safetensors'],
     extras_require={
         'openmmlab': [
             'mmengine>=0.10.7,<1',
@@ -33,6 +33,6 @@ setup(
             'onedl-mmdetection>=3.4,<4',
             'onedl-mmsegmentation>=1.3,<2',
         ],
-        'test': ['pytest', 'pytest-xdist', 'safetensors'],
+        'test': ['pytest', 'pytest-xdist'],
     },
 )

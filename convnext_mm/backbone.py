@@ -20,6 +20,7 @@ from convnext_mm import layer_decay
 from convnext_mm.archs import NUM_STAGES, Arch, resolve_arch
 from convnext_mm.errors import SettingError
 from convnext_mm.layers import GRN, LayerNorm2d, drop_path
+from convnext_mm.weights.formats import to_backbone
 
 NORM_EPS = 1e-6
 STEM_STRIDE = 4
@@ -215,6 +216,15 @@ class ConvNeXt(BaseModule):
             return heads, heads + 1
         return self.layer_id(param_name.removeprefix(prefix), 'layer_wise'), heads + 1
 
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Take a state dict under this backbone's names or those of any other known format.
+
+        PyTorch and MMEngine load each module by this method, so MMEngine's ``Pretrained`` and a
+        runner's ``load_from`` read a detector with MMPretrain's names as well as ours.
+        """
+        _rename_to_ours(state_dict, prefix, dict(self.named_parameters()))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
             return []
@@ -249,6 +259,23 @@ def _downsample(in_channels: int, channels: int) -> nn.Sequential:
         LayerNorm2d(in_channels, eps=NORM_EPS),
         nn.Conv2d(in_channels, channels, kernel_size=2, stride=2),
     )
+
+
+def _rename_to_ours(state_dict: dict, prefix: str, own: Mapping[str, Tensor]) -> None:
+    """Rename, in place, what is under a prefix; what fits `own` already stays as it is."""
+    given = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+    if all(k in own and getattr(v, 'shape', None) == own[k].shape for k, v in given.items()):
+        return
+    try:
+        state = to_backbone(given)
+    except ValueError:
+        return  # no ConvNeXt: the caller reports what is missing
+    for name in given.keys() - set(state.unused):
+        del state_dict[prefix + name]
+    tensors = dict(state.tensors)
+    if state.loads_final_norm:
+        tensors |= {f'norm3.{name}': value for name, value in state.final_norm.items()}
+    state_dict.update({prefix + name: value for name, value in tensors.items()})
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -21,7 +21,8 @@ from convnext_mm.batch_size import accumulate, scale_lr, warn_of_other_batch_siz
 from convnext_mm.config import load_config
 from convnext_mm.data.layouts import check_data, leaf_datasets
 from convnext_mm.errors import UserError
-from convnext_mm.weights.loading import local_file
+from convnext_mm.weights.files import local_file
+from convnext_mm.weights.loading import check_model_file
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +84,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     check_data(cfg, ('test_dataloader',))
     if args.out:
         _dump_predictions(cfg, args.out)
-    return _build(cfg).test()
+    return _build(cfg, testing=True).test()
 
 
 def exit_code(job: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> int:
@@ -106,13 +107,15 @@ def _read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def _build(cfg: Config) -> Runner:
+def _build(cfg: Config, testing: bool = False) -> Runner:
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _distribute_without_gpu(cfg)
     if cfg.get('load_from'):
         try:
             cfg.load_from = str(local_file(cfg.load_from))
-        except FileNotFoundError as error:
+            if not cfg.get('resume'):  # what a run of this config wrote fits it
+                check_model_file(cfg.load_from, cfg.model, complete=testing)
+        except (FileNotFoundError, ValueError) as error:
             raise UserError(str(error)) from error
     return Runner.from_cfg(cfg)
 

@@ -38,6 +38,11 @@ VENV_GIB = 3  # .venv with a CPU build of PyTorch: 1.8, the rest for pip; CUDA b
 BUILD_GIB = 1  # MMCV's objects and wheel: 0.3, with CUDA more
 GIB_PER_COMPILER = 2.5
 
+# Other projects' ConvNeXts, to compare with, and what transformers does not start without.
+PEERS = ('timm', 'torchvision', 'transformers')
+PEERS += ('huggingface-hub', 'tokenizers', 'requests', 'certifi', 'charset-normalizer', 'idna')
+PEERS += ('urllib3',)
+
 # What a failed command's output says -> what to do about it.
 ADVICE = (
     ('No space left on device', 'the disk is full: free some space'),
@@ -348,7 +353,7 @@ def setup(torch: str) -> None:
         # Apart from the rest, for tests to import: MMEngine, timm and others use a torchvision that
         # they see. Its compiled part fits one build of PyTorch only, and the tests do without it.
         peers = VENV / 'peers'
-        install('--upgrade', '--no-deps', '--target', peers, 'timm', 'torchvision')
+        install('--upgrade', '--no-deps', '--target', peers, *PEERS)
         for library in peers.glob('torchvision/*.so'):
             library.unlink()
 

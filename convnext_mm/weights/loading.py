@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
-from urllib.parse import urlparse
 
 import torch
-from mmengine.dist import barrier, get_local_rank
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
-from mmengine.registry import WEIGHT_INITIALIZERS
-from torch import nn
+from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
 
+from convnext_mm.weights.files import read_checkpoint
+from convnext_mm.weights.fitting import fitting_tensors, such_as
 from convnext_mm.weights.formats import BackboneState, to_backbone
 
 FINAL_NORM_POLICIES = ('auto', 'drop', 'load')
@@ -20,115 +21,150 @@ FINAL_NORM_POLICIES = ('auto', 'drop', 'load')
 
 @WEIGHT_INITIALIZERS.register_module()
 class ConvNeXtPretrained:
-    """Initialise a :class:`convnext_mm.ConvNeXt` from a checkpoint with the authors' names.
+    """Initialise a :class:`convnext_mm.ConvNeXt` from a checkpoint of any known format.
 
     Use as ``init_cfg=dict(type='ConvNeXtPretrained', checkpoint=...)`` of the backbone.
 
     Args:
-        checkpoint: Path or URL of a ``.pth`` file.
-        final_norm: What becomes of a classifier's last norm: ``drop`` leaves it out, as the
-            authors do when they fine-tune a detector, ``load`` puts it into ``norm3``, ``auto``
-            drops it.
+        checkpoint: What :func:`convnext_mm.weights.files.local_file` takes: a short name such as
+            ``convnext_tiny_in1k``, a path, a URL, ``hf://org/name``, ``timm://name``.
+        final_norm: What becomes of a classifier's last norm. ``drop`` leaves it out, as the authors
+            do when they fine-tune a detector; ``load`` puts it into ``norm3``; ``auto`` loads it
+            where it was trained on maps too (DINOv3), and drops it otherwise.
+        adapt_stem: Whether weights for RGB images may start a backbone with other `in_channels`.
+            One channel gets the sum of the three; n channels get them in turn (R, G, B, R, ...),
+            scaled by 3/n, so that a grey image gives about the same maps. It is timm's rule.
 
     Raises:
         FileNotFoundError: The file is not there or cannot be downloaded.
-        ValueError: The stem and stages are not all in the file with the backbone's shapes. The
-            backbone is then unchanged.
+        ValueError: The file cannot be read safely, or the stem and stages are not all in it with
+            the backbone's shapes and finite values. The backbone is then unchanged.
     """
 
-    def __init__(self, checkpoint: str, final_norm: str = 'auto') -> None:
+    def __init__(self, checkpoint: str, final_norm: str = 'auto', adapt_stem: bool = False) -> None:
         if final_norm not in FINAL_NORM_POLICIES:
             raise ValueError(
                 f'final_norm={final_norm!r} is unknown; allowed: {", ".join(FINAL_NORM_POLICIES)}'
             )
         self.checkpoint = checkpoint
         self.final_norm = final_norm
+        self.adapt_stem = adapt_stem
 
     def __call__(self, backbone: nn.Module) -> None:
-        # Tensors only: a pickle that wants to run code is refused.
-        file = torch.load(local_file(self.checkpoint), map_location='cpu', weights_only=True)
+        content = read_checkpoint(self.checkpoint)
         try:
-            state = to_backbone(file)
-            report = load_backbone(backbone, state, load_final_norm=self.final_norm == 'load')
+            report = load_backbone(
+                backbone, to_backbone(content), self.final_norm, self.adapt_stem, self.checkpoint
+            )
         except ValueError as error:
             raise ValueError(f'{self.checkpoint}: {error}') from None
-        print_log(f'{self.checkpoint}: {report}', logger='current')
+        print_log(report, logger='current')
         if hasattr(backbone, '_params_init_info'):
             update_init_info(backbone, init_info=f'ConvNeXtPretrained: {self.checkpoint}')
 
 
-def local_file(source: str) -> Path:
-    """The local path of a file, which is downloaded first if `source` is an http(s) URL.
-
-    MMEngine's own loader unpickles what it downloads, code included; a file on disk it loads
-    safely. Downloads are kept in torch.hub's cache; of the processes of a machine one downloads.
-
-    Raises:
-        FileNotFoundError: There is no such file, or it cannot be downloaded.
-    """
-    if urlparse(source).scheme not in ('http', 'https'):
-        if not Path(source).is_file():
-            raise FileNotFoundError(f'{source}: no such file')
-        return Path(source)
-    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(source).path).name)
-    if get_local_rank() == 0 and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        print_log(f'downloading {source} to {path}', logger='current')
-        try:
-            torch.hub.download_url_to_file(source, str(path))  # takes its name when it is whole
-        except URLError as error:
-            raise FileNotFoundError(
-                f'{source} cannot be downloaded ({error.reason}); on a machine without network, '
-                f'put the file at {path}'
-            ) from error
-    barrier()
-    return path
-
-
-def load_backbone(backbone: nn.Module, state: BackboneState, load_final_norm: bool = False) -> str:
+def load_backbone(
+    backbone: nn.Module,
+    state: BackboneState,
+    final_norm: str = 'auto',
+    adapt_stem: bool = False,
+    source: str = '',
+) -> str:
     """Copy a state into a backbone, all or nothing, and return a one-line report.
 
     Stages the backbone has not built (because of its ``out_indices``) are left out.
 
+    Args:
+        backbone: A :class:`convnext_mm.ConvNeXt`.
+        state: What :func:`convnext_mm.weights.formats.to_backbone` made of a file.
+        final_norm: As for :class:`ConvNeXtPretrained`.
+        adapt_stem: As for :class:`ConvNeXtPretrained`.
+        source: What the file is called in the report.
+
     Raises:
-        ValueError: A tensor of the stem or the stages is missing or has another shape.
+        ValueError: A tensor of the stem or the stages is missing or has another shape, or the
+            values of one cannot be weights.
     """
     own = backbone.state_dict()
-    tensors = {name: value for name, value in state.tensors.items() if name in own}
-    final_norm = 'none in the file'
-    if state.final_norm:
-        final_norm = 'loaded into norm3' if load_final_norm else 'dropped'
-    if load_final_norm:
-        if not state.final_norm or 'norm3.weight' not in own:
-            raise ValueError(
-                "final_norm='load' needs a final norm in the file and the backbone's last stage "
-                'in out_indices'
-            )
-        tensors |= {f'norm3.{name}': value for name, value in state.final_norm.items()}
-
-    body = [name for name in own if not name.startswith('norm')]
-    built = tuple(f'stages.{i}.' for i in range(len(backbone.stages)))
-    problems = {
-        'missing': [name for name in body if name not in tensors],
-        'of another shape': [n for n, value in tensors.items() if value.shape != own[n].shape],
-        # Deeper stages, or the other version's layer scale or GRN.
-        'without a place': [n for n in state.tensors if n.startswith(built) and n not in own],
-    }
-    if any(problems.values()):
-        found = ', '.join(
-            f'{len(names)} tensors {problem} (such as {names[0]})'
-            for problem, names in problems.items()
-            if names
-        )
-        raise ValueError(
-            f'the weights do not fit a backbone of {backbone.arch}: {found}; nothing was loaded. '
-            'Is arch the variant in the file?'
-        )
+    tensors = fitting_tensors(backbone, state, final_norm, adapt_stem)
     with torch.no_grad():
         for name, value in tensors.items():
             own[name].copy_(value)
-    return (
-        f'loaded {len(body)}/{len(body)} tensors of stem and stages and '
-        f'{len(tensors) - len(body)} of the output norms; final norm {final_norm}, '
-        f'{len(state.unused)} other tensors unused'
-    )
+    return _report(own, state, tensors, source)
+
+
+def check_model_file(source: str, model: Mapping, complete: bool = False) -> None:
+    """Make sure that MMEngine, which loads what fits and only logs the rest, loads the ConvNeXt.
+
+    Args:
+        source: A detector's or segmentor's file: what is given as ``load_from``.
+        model: The ``model`` of a config; one whose backbone is another one's is not looked at.
+        complete: Whether output norms, neck and heads must be in the file too, as for testing.
+
+    Raises:
+        FileNotFoundError: The file is not there or cannot be downloaded.
+        ValueError: The file does not fit; the message says why.
+    """
+    model = model.get('module', model)  # inside test-time augmentation
+    cfg = model.get('backbone') or {}
+    if cfg.get('type') not in ('ConvNeXt', 'convnext_mm.ConvNeXt'):
+        return
+    content = read_checkpoint(source)
+    # Where MMEngine looks, and nowhere else.
+    state_dict = content.get('state_dict', content)
+    names = {str(name).removeprefix('module.'): value for name, value in state_dict.items()}
+    inside = _under('backbone.', names)
+    try:
+        if not inside:
+            raise ValueError(
+                'no detector or segmentor, for no tensor in it is called backbone.*; weights of a '
+                'backbone alone go into the config: model.backbone.init_cfg=dict('
+                "type='ConvNeXtPretrained', checkpoint=...)"
+            )
+        state = to_backbone(inside)
+        with torch.device('meta'):
+            backbone = MODELS.build({**cfg, 'init_cfg': None})
+        tensors = fitting_tensors(backbone, state, 'auto', adapt_stem=False)
+        if complete:
+            norms = [name for name in backbone.state_dict() if name not in tensors]
+            parts = [part for part in model if part == 'neck' or part.endswith('head')]
+            parts = [part for part in parts if not part.startswith('auxiliary')]  # for training
+            absent = norms + [f'{part}.*' for part in parts if not _under(f'{part}.', names)]
+            if absent:
+                raise ValueError(
+                    f'it lacks {such_as(absent)} of the model to test; is it of another model, or '
+                    'of a classifier?'
+                )
+    except ValueError as error:
+        raise ValueError(f'{source}: {error}') from None
+
+
+@CheckpointLoader.register_scheme(prefixes=('hf://', 'timm://', r'.*\.safetensors$'), force=True)
+def load_from_convnext_mm(filename: str, map_location: object = None) -> Mapping:
+    """Lets MMEngine's ``Pretrained`` and ``load_from`` take more than it knows by itself."""
+    return read_checkpoint(filename)
+
+
+def _under(prefix: str, names: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): v for n, v in names.items() if n.startswith(prefix)}
+
+
+def _report(
+    own: Mapping[str, Tensor], state: BackboneState, tensors: Mapping[str, Tensor], source: str
+) -> str:
+    norms = sum(name.startswith('norm') for name in own)
+    loaded = sum(name.startswith('norm') for name in tensors)
+    from_detector = any(name.startswith('norm') for name in state.tensors)
+    parts = [f'loaded {len(tensors) - loaded}/{len(own) - norms} backbone tensors']
+    if from_detector:
+        parts[0] += f' and {loaded}/{norms} of the output norms'
+    parts[0] += f' from {state.format}'
+    if source:
+        parts[0] += f' ({Path(source).name})'
+    if state.final_norm:
+        into_norm3 = loaded and not from_detector
+        parts.append('final norm loaded into norm3' if into_norm3 else 'final norm dropped')
+    if state.unused:
+        owners = ', '.join(dict.fromkeys(name.partition('.')[0] for name in state.unused))
+        parts.append(f'{len(state.unused)} tensors unused ({owners})')
+    return ', '.join(parts)

@@ -1,51 +1,47 @@
-"""Stage features of timm's ConvNeXt on given weights; run apart from the tests, see test_parity.py.
+"""timm's ConvNeXts and their features; see common.py.
 
-    python timm_features.py IN.pt OUT.pt
-
-IN holds ``name`` of timm's model, ``state`` with the authors' names and ``image``; OUT gets the
-list of the four stages' outputs, not normed.
+Its small models hold linear layers as 1x1 convolutions, tiny_hnf has its last norm elsewhere, a
+``features_only`` model other names. OpenCLIP's image tower is a timm model inside a CLIP model.
 """
 
-import re
-import sys
-
 import torch
+from common import FOLDER, NARROW, image, leave, randomise
+from safetensors.torch import save_file
 
-# timm imports torchvision, whose compiled part fits one build of torch only and is not there;
-# declaring its operators is enough for everything but detection.
-library = torch.library.Library('torchvision', 'DEF')
-for name in ('nms', 'qnms'):
-    library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+# common declares the operators that this asks torchvision for.
+import timm  # isort: skip
 
-import timm  # noqa: E402
-
-RENAMES = (
-    (r'^downsample_layers\.0\.', 'stem.'),
-    (r'^downsample_layers\.(\d)\.', r'stages.\1.downsample.'),
-    (r'^stages\.(\d)\.(\d+)\.', r'stages.\1.blocks.\2.'),
-    ('dwconv', 'conv_dw'),
-    ('pwconv', 'mlp.fc'),
-    ('grn.gamma', 'mlp.grn.weight'),
-    ('grn.beta', 'mlp.grn.bias'),
-)
+MODELS = {
+    'timm_tiny': dict(model_name='convnext_tiny'),
+    'timm_small': dict(model_name='convnext_small', num_classes=0, dims=NARROW),
+    'timm_atto': dict(model_name='convnext_atto'),
+    'timm_hnf': dict(model_name='convnext_tiny_hnf', dims=NARROW),
+    'timm_large_mlp': dict(model_name='convnext_large_mlp', dims=NARROW),
+    'timm_v2_tiny': dict(model_name='convnextv2_tiny'),
+    'timm_v2_small': dict(model_name='convnextv2_small', dims=NARROW),
+    'timm_v2_atto': dict(model_name='convnextv2_atto'),
+    'timm_features_only': dict(model_name='convnextv2_atto', features_only=True),
+}
 
 
 def main() -> None:
-    given = torch.load(sys.argv[1])
-    model = timm.create_model(given['name'], num_classes=0).eval()
-    shapes = {name: value.shape for name, value in model.state_dict().items()}
-    state = {}
-    for name, value in given['state'].items():
-        for pattern, replacement in RENAMES:
-            name = re.sub(pattern, replacement, name)
-        # timm has GRN's parameters flat, and 1x1 convolutions for linears in its small models.
-        state[name] = value.reshape(shapes[name])
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert not unexpected, unexpected
-    assert all(name.startswith('head.') for name in missing), missing
-    with torch.no_grad():
-        features = model.forward_intermediates(given['image'], intermediates_only=True)
-    torch.save(features, sys.argv[2])
+    for case, arguments in MODELS.items():
+        model = randomise(timm.create_model(**arguments))
+        with torch.no_grad():
+            if 'features_only' in arguments:
+                features = model(image())
+            else:
+                features = model.forward_intermediates(image(), intermediates_only=True)
+        save_file(model.state_dict(), FOLDER / f'{case}.safetensors')
+        leave(case, features)
+        if case == 'timm_small':
+            # open_clip's CLIP with a TimmModel: src/open_clip/timm_model.py, model.py.
+            clip = {f'visual.trunk.{name}': v for name, v in model.state_dict().items()}
+            clip['visual.head.proj.weight'] = torch.zeros(64, 192)
+            clip['logit_scale'] = torch.ones(())
+            clip['text.transformer.resblocks.0.ln_1.weight'] = torch.ones(64)
+            torch.save(clip, FOLDER / 'open_clip.pt')
+            leave('open_clip', features)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,192 @@
+"""The published weights: a short name for each file, and all that is known about it.
+
+Sources: the tables in the README files of facebookresearch/ConvNeXt (its ``object_detection`` and
+``semantic_segmentation`` included), facebookresearch/ConvNeXt-V2 and facebookresearch/dinov3;
+``torchvision/models/convnext.py``. timm's models need no list: ``timm://`` and their name.
+
+A short name follows the file's: ``_ema`` ends it where the file's name says that it holds the
+moving average of the weights, ``_384`` is the image size where it is not 224.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+
+MIT = 'MIT'
+BSD = 'BSD-3-Clause'
+NON_COMMERCIAL = 'CC-BY-NC-4.0'
+DINOV3_LICENCE = 'DINOv3 License'
+
+_FACEBOOK = 'https://dl.fbaipublicfiles.com/convnext'
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A published file.
+
+    Attributes:
+        source: A URL or ``hf://`` id.
+        format: Whose names its tensors have; see :mod:`convnext_mm.weights.formats`.
+        arch: A name of :data:`convnext_mm.ARCHS`.
+        trained_on: The data, in the order of training, and how where it was not supervised.
+        licence: Of the weights.
+        ema: Whether it holds a moving average. The authors fine-tune from files that do not.
+        how_to_get: What to do before a gated file can be downloaded; empty for the others.
+    """
+
+    source: str
+    format: str
+    arch: str
+    trained_on: str
+    licence: str
+    ema: bool = False
+    how_to_get: str = ''
+
+
+def nearest(name: str) -> list[str]:
+    """The short names most like a wrong one."""
+    return get_close_matches(name, ZOO, n=3, cutoff=0.5)
+
+
+def _v1(arch: str, rest: str, trained_on: str) -> Weights:
+    url = f'{_FACEBOOK}/convnext_{arch}_{rest}.pth'
+    return Weights(url, 'official', arch, trained_on, MIT, ema=rest.endswith('_ema'))
+
+
+def _v2(arch: str, rest: str, trained_on: str) -> Weights:
+    url = f'{_FACEBOOK}/convnextv2/im{rest.split("_")[0]}/convnextv2_{arch}_{rest}_ema.pt'
+    return Weights(url, 'official', f'v2_{arch}', trained_on, NON_COMMERCIAL, ema=True)
+
+
+def _fcmae(arch: str) -> Weights:
+    url = f'{_FACEBOOK}/convnextv2/pt_only/convnextv2_{arch}_1k_224_fcmae.pt'
+    return Weights(url, 'official', f'v2_{arch}', f'{IN1K}, masked autoencoding', NON_COMMERCIAL)
+
+
+def _dinov3(arch: str) -> Weights:
+    repo = f'facebook/dinov3-convnext-{arch}-pretrain-lvd1689m'
+    return Weights(
+        f'hf://{repo}',
+        'hf_dinov3',
+        arch,
+        'LVD-1689M, distilled from the self-supervised DINOv3 ViT-7B',
+        DINOV3_LICENCE,
+        how_to_get='Meta gives these weights to whoever accepts their licence: do so at '
+        f'https://huggingface.co/{repo}, then log in with `hf auth login` or set HF_TOKEN; or '
+        'download model.safetensors there and give its path',
+    )
+
+
+def _torchvision(arch: str, checksum: str) -> Weights:
+    url = f'https://download.pytorch.org/models/convnext_{arch}-{checksum}.pth'
+    return Weights(url, 'torchvision', arch, IN1K, BSD, ema=True)
+
+
+def _finetuned(arch: str, file: str, trained_on: str) -> Weights:
+    return Weights(f'{_FACEBOOK}/{file}.pth', 'official', arch, trained_on, MIT)
+
+
+IN1K = 'ImageNet-1K'
+IN22K = 'ImageNet-22K'
+_BOTH = f'{IN22K}, {IN1K}'
+
+ZOO: Mapping[str, Weights] = MappingProxyType(
+    {
+        # V1, classifiers. The COCO and ADE20K recipes start from the first three (1k) and from the
+        # 22k ones.
+        'convnext_tiny_in1k': _v1('tiny', '1k_224', IN1K),
+        'convnext_small_in1k': _v1('small', '1k_224', IN1K),
+        'convnext_base_in1k': _v1('base', '1k_224', IN1K),
+        'convnext_tiny_in1k_ema': _v1('tiny', '1k_224_ema', IN1K),
+        'convnext_small_in1k_ema': _v1('small', '1k_224_ema', IN1K),
+        'convnext_base_in1k_ema': _v1('base', '1k_224_ema', IN1K),
+        'convnext_large_in1k_ema': _v1('large', '1k_224_ema', IN1K),
+        'convnext_base_in1k_384': _v1('base', '1k_384', IN1K),
+        'convnext_large_in1k_384': _v1('large', '1k_384', IN1K),
+        'convnext_tiny_in22k': _v1('tiny', '22k_224', IN22K),
+        'convnext_small_in22k': _v1('small', '22k_224', IN22K),
+        'convnext_base_in22k': _v1('base', '22k_224', IN22K),
+        'convnext_large_in22k': _v1('large', '22k_224', IN22K),
+        'convnext_xlarge_in22k': _v1('xlarge', '22k_224', IN22K),
+        'convnext_tiny_in22k_in1k': _v1('tiny', '22k_1k_224', _BOTH),
+        'convnext_small_in22k_in1k': _v1('small', '22k_1k_224', _BOTH),
+        'convnext_base_in22k_in1k': _v1('base', '22k_1k_224', _BOTH),
+        'convnext_large_in22k_in1k': _v1('large', '22k_1k_224', _BOTH),
+        'convnext_xlarge_in22k_in1k_ema': _v1('xlarge', '22k_1k_224_ema', _BOTH),
+        'convnext_tiny_in22k_in1k_384': _v1('tiny', '22k_1k_384', _BOTH),
+        'convnext_small_in22k_in1k_384': _v1('small', '22k_1k_384', _BOTH),
+        'convnext_base_in22k_in1k_384': _v1('base', '22k_1k_384', _BOTH),
+        'convnext_large_in22k_in1k_384': _v1('large', '22k_1k_384', _BOTH),
+        'convnext_xlarge_in22k_in1k_384_ema': _v1('xlarge', '22k_1k_384_ema', _BOTH),
+        # V2, masked autoencoders without a classifier.
+        'convnextv2_atto_fcmae': _fcmae('atto'),
+        'convnextv2_femto_fcmae': _fcmae('femto'),
+        'convnextv2_pico_fcmae': _fcmae('pico'),
+        'convnextv2_nano_fcmae': _fcmae('nano'),
+        'convnextv2_tiny_fcmae': _fcmae('tiny'),
+        'convnextv2_base_fcmae': _fcmae('base'),
+        'convnextv2_large_fcmae': _fcmae('large'),
+        'convnextv2_huge_fcmae': _fcmae('huge'),
+        # V2, the same fine-tuned as classifiers.
+        'convnextv2_atto_in1k_ema': _v2('atto', '1k_224', IN1K),
+        'convnextv2_femto_in1k_ema': _v2('femto', '1k_224', IN1K),
+        'convnextv2_pico_in1k_ema': _v2('pico', '1k_224', IN1K),
+        'convnextv2_nano_in1k_ema': _v2('nano', '1k_224', IN1K),
+        'convnextv2_tiny_in1k_ema': _v2('tiny', '1k_224', IN1K),
+        'convnextv2_base_in1k_ema': _v2('base', '1k_224', IN1K),
+        'convnextv2_large_in1k_ema': _v2('large', '1k_224', IN1K),
+        'convnextv2_huge_in1k_ema': _v2('huge', '1k_224', IN1K),
+        'convnextv2_nano_in22k_in1k_ema': _v2('nano', '22k_224', _BOTH),
+        'convnextv2_tiny_in22k_in1k_ema': _v2('tiny', '22k_224', _BOTH),
+        'convnextv2_base_in22k_in1k_ema': _v2('base', '22k_224', _BOTH),
+        'convnextv2_large_in22k_in1k_ema': _v2('large', '22k_224', _BOTH),
+        'convnextv2_nano_in22k_in1k_384_ema': _v2('nano', '22k_384', _BOTH),
+        'convnextv2_tiny_in22k_in1k_384_ema': _v2('tiny', '22k_384', _BOTH),
+        'convnextv2_base_in22k_in1k_384_ema': _v2('base', '22k_384', _BOTH),
+        'convnextv2_large_in22k_in1k_384_ema': _v2('large', '22k_384', _BOTH),
+        'convnextv2_huge_in22k_in1k_384_ema': _v2('huge', '22k_384', _BOTH),
+        'convnextv2_huge_in22k_in1k_512_ema': _v2('huge', '22k_512', _BOTH),
+        # DINOv3, V1's shapes.
+        'dinov3_convnext_tiny': _dinov3('tiny'),
+        'dinov3_convnext_small': _dinov3('small'),
+        'dinov3_convnext_base': _dinov3('base'),
+        'dinov3_convnext_large': _dinov3('large'),
+        # torchvision's own training of V1; the checksum is in the file's name.
+        'torchvision_convnext_tiny_in1k': _torchvision('tiny', '983f1562'),
+        'torchvision_convnext_small_in1k': _torchvision('small', '0c510722'),
+        'torchvision_convnext_base_in1k': _torchvision('base', '6075fbad'),
+        'torchvision_convnext_large_in1k': _torchvision('large', 'ea097f82'),
+        # Whole detectors: the authors' seven on COCO.
+        **{
+            f'{method}_convnext_{arch}{name}_coco': _finetuned(
+                arch, f'coco/{method}_convnext_{arch}_{file}_3x', f'{data}, COCO'
+            )
+            for method, arch, name, file, data in (
+                ('mask_rcnn', 'tiny', '', '1k', IN1K),
+                ('cascade_mask_rcnn', 'tiny', '', '1k', IN1K),
+                ('cascade_mask_rcnn', 'small', '', '1k', IN1K),
+                ('cascade_mask_rcnn', 'base', '', '1k', IN1K),
+                ('cascade_mask_rcnn', 'base', '_in22k', '22k', IN22K),
+                ('cascade_mask_rcnn', 'large', '_in22k', '22k', IN22K),
+                ('cascade_mask_rcnn', 'xlarge', '_in22k', '22k', IN22K),
+            )
+        },
+        # Whole segmentors: the authors' six on ADE20K.
+        **{
+            f'upernet_convnext_{arch}{name}_ade20k': _finetuned(
+                arch, f'ade20k/upernet_convnext_{arch}_{file}', f'{data}, ADE20K'
+            )
+            for arch, name, file, data in (
+                ('tiny', '', '1k_512x512', IN1K),
+                ('small', '', '1k_512x512', IN1K),
+                ('base', '', '1k_512x512', IN1K),
+                ('base', '_in22k', '22k_640x640', IN22K),
+                ('large', '_in22k', '22k_640x640', IN22K),
+                ('xlarge', '_in22k', '22k_640x640', IN22K),
+            )
+        },
+    }
+)
