@@ -3,7 +3,7 @@
 # Its base's model made small: 128 px images, 48 channels behind the backbone, two cascade stages,
 # few RoIs. What lets it train from scratch in minutes: BN in FPN and heads, initial weights scaled
 # by fan-in, boxes and masks that share their weights among the classes.
-_base_ = './convnext_t_coco.py'
+_base_ = '../_base_/cascade_mask_rcnn.py'
 
 classes = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
 norm_cfg = dict(type='BN')
@@ -14,7 +14,7 @@ rois = 24
 model = dict(
     data_preprocessor=dict(pad_size_divisor=32),
     backbone=dict(
-        arch=dict(_delete_=True, depths=(2, 2, 6, 2), channels=(40, 80, 160, 320)),
+        arch=dict(depths=(2, 2, 6, 2), channels=(40, 80, 160, 320)),
         drop_path_rate=0.0,
         init_cfg=[
             dict(type='Kaiming', layer='Conv2d', mode='fan_in', nonlinearity='linear'),

@@ -1,16 +1,14 @@
-# Cascade Mask R-CNN, ConvNeXt-S, 3x, ImageNet-1k: box AP 51.9, mask AP 45.0 on COCO val2017.
-# 108M parameters, 827 GFLOPs at 1280x800. Source: Liu et al., CVPR 2022, table 3.
+# Cascade Mask R-CNN, ConvNeXt-S, 3x, from ImageNet-1k weights. Liu et al., CVPR 2022, table 3.
 #   tools/train.py configs/cascade/convnext_s_coco.py
 _base_ = '../_base_/cascade_mask_rcnn.py'
+
+published = dict(box_AP=51.9, mask_AP=45.0, weights='cascade_mask_rcnn_convnext_small_coco')
 
 model = dict(
     backbone=dict(
         arch='small',
         drop_path_rate=0.6,
-        init_cfg=dict(
-            type='ConvNeXtPretrained',
-            checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_small_1k_224.pth',
-        ),
+        init_cfg=dict(type='ConvNeXtPretrained', checkpoint='convnext_small_in1k'),
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

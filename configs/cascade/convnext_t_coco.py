@@ -1,16 +1,14 @@
-# Cascade Mask R-CNN, ConvNeXt-T, 3x, ImageNet-1k: box AP 50.4, mask AP 43.7 on COCO val2017.
-# 86M parameters, 741 GFLOPs at 1280x800. Source: Liu et al., CVPR 2022, table 3.
+# Cascade Mask R-CNN, ConvNeXt-T, 3x, from ImageNet-1k weights. Liu et al., CVPR 2022, table 3.
 #   tools/train.py configs/cascade/convnext_t_coco.py
 _base_ = '../_base_/cascade_mask_rcnn.py'
+
+published = dict(box_AP=50.4, mask_AP=43.7, weights='cascade_mask_rcnn_convnext_tiny_coco')
 
 model = dict(
     backbone=dict(
         arch='tiny',
         drop_path_rate=0.4,
-        init_cfg=dict(
-            type='ConvNeXtPretrained',
-            checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_tiny_1k_224.pth',
-        ),
+        init_cfg=dict(type='ConvNeXtPretrained', checkpoint='convnext_tiny_in1k'),
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

@@ -1,16 +1,14 @@
-# Cascade Mask R-CNN, ConvNeXt-XL, 3x, ImageNet-22k: box AP 55.2, mask AP 47.7 on COCO val2017.
-# 407M parameters, 1898 GFLOPs at 1280x800. Source: Liu et al., CVPR 2022, table 3.
+# Cascade Mask R-CNN, ConvNeXt-XL, 3x, from ImageNet-22k weights. Liu et al., CVPR 2022, table 3.
 #   tools/train.py configs/cascade/convnext_xl_in22k_coco.py
 _base_ = '../_base_/cascade_mask_rcnn.py'
+
+published = dict(box_AP=55.2, mask_AP=47.7, weights='cascade_mask_rcnn_convnext_xlarge_in22k_coco')
 
 model = dict(
     backbone=dict(
         arch='xlarge',
         drop_path_rate=0.8,
-        init_cfg=dict(
-            type='ConvNeXtPretrained',
-            checkpoint='https://dl.fbaipublicfiles.com/convnext/convnext_xlarge_22k_224.pth',
-        ),
+        init_cfg=dict(type='ConvNeXtPretrained', checkpoint='convnext_xlarge_in22k'),
     ),
     neck=dict(in_channels=[256, 512, 1024, 2048]),
 )

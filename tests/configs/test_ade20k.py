@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 
+from convnext_mm.weights.zoo import ZOO
 from tests.conftest import ROOT
 
 
@@ -79,7 +80,7 @@ def test_backbone_and_heads_are_the_authors(recipe):
     )
     assert (backbone.arch, backbone.drop_path_rate) == (expected.arch, expected.drop_path)
     assert backbone.layer_scale_init_value == 1.0
-    assert backbone.init_cfg.checkpoint == (
+    assert ZOO[backbone.init_cfg.checkpoint].source == (
         f'https://dl.fbaipublicfiles.com/convnext/convnext_{expected.weights}.pth'
     )
     assert (decode.type, decode.channels, decode.pool_scales) == ('UPerHead', 512, (1, 2, 3, 6))

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from convnext_mm.data.scenes import CLASSES
+from convnext_mm.weights.zoo import ZOO
 from tests.conftest import ROOT
 
 
@@ -64,7 +65,7 @@ def test_optimizer_and_schedule_are_the_authors(recipe):
     backbone = cfg.model.backbone
     assert (backbone.arch, backbone.drop_path_rate) == (expected.arch, expected.drop_path)
     assert backbone.layer_scale_init_value == 1.0
-    assert backbone.init_cfg.checkpoint == (
+    assert ZOO[backbone.init_cfg.checkpoint].source == (
         f'https://dl.fbaipublicfiles.com/convnext/convnext_{expected.weights}.pth'
     )
 
