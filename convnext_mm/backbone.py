@@ -96,8 +96,10 @@ class ConvNeXt(BaseModule):
             norms are no part of pretrained weights and always train.
         with_cp: Recompute each block in the backward pass instead of keeping its activations.
         init_cfg: MMEngine initialisation config, such as
-            ``dict(type='ConvNeXtPretrained', checkpoint='convnext_tiny_1k_224.pth')``. By default
-            the authors' random initialisation (truncated normal with a deviation of 0.02).
+            ``dict(type='ConvNeXtPretrained', checkpoint='convnext_tiny_in1k')``. MMEngine's
+            ``Pretrained``, which logs what does not fit and goes on, is taken for that; its
+            ``prefix`` is found without being told. By default the authors' random initialisation
+            (truncated normal with a deviation of 0.02).
 
     Attributes:
         out_channels: Channels of each returned map.
@@ -118,7 +120,7 @@ class ConvNeXt(BaseModule):
         with_cp: bool = False,
         init_cfg: Mapping | Sequence[Mapping] | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(init_cfg=_checked_loading(init_cfg))
         self.arch = resolve_arch(arch)
         self.out_indices = _resolve_out_indices(out_indices)
         self.in_channels = in_channels
@@ -261,13 +263,23 @@ def _downsample(in_channels: int, channels: int) -> nn.Sequential:
     )
 
 
+def _checked_loading(init_cfg: Mapping | Sequence[Mapping] | None):
+    """An init_cfg with ``ConvNeXtPretrained`` in place of MMEngine's ``Pretrained``."""
+    if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
+        return dict(type='ConvNeXtPretrained', checkpoint=init_cfg['checkpoint'])
+    return init_cfg
+
+
 def _rename_to_ours(state_dict: dict, prefix: str, own: Mapping[str, Tensor]) -> None:
     """Rename, in place, what is under a prefix; what fits `own` already stays as it is."""
     given = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
     if all(k in own and getattr(v, 'shape', None) == own[k].shape for k, v in given.items()):
         return
     try:
-        state = to_backbone(given)
+        # PyTorch shows no more than what is under the prefix, MMEngine a classifier's head as well.
+        beside = [name for name in state_dict if not name.startswith(prefix)]
+        classifier = beside and all(name.startswith('head.') for name in beside)
+        state = to_backbone(given, part_of_model=bool(prefix) and not classifier)
     except ValueError:
         return  # no ConvNeXt: the caller reports what is missing
     for name in given.keys() - set(state.unused):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from convnext_mm.config import load_config
 from convnext_mm.stats import RULE, ModelStats, model_stats
-from convnext_mm.weights.zoo import ZOO, Weights
+from convnext_mm.weights.zoo import ZOO
 
 PAPER = 'https://arxiv.org/abs/2201.03545'
 PAPER_TITLE = 'A ConvNet for the 2020s'
@@ -40,8 +40,8 @@ class Entry:
         config: Path of the config, relative to the repository.
         arch: Name of the variant.
         start: What the backbone starts from, by its short name.
-        weights: The authors' trained model.
-        weights_name: Its short name.
+        weights: Short name of the trained model, if there is one.
+        source: Who published the figures, if not the authors.
         figures: Published figures by their key in the config.
         precision: ``fp16 AMP`` or ``fp32``.
         batch_size: Images a step.
@@ -52,8 +52,8 @@ class Entry:
     config: str
     arch: str
     start: str
-    weights: Weights
-    weights_name: str
+    weights: str | None
+    source: str | None
     figures: dict[str, float]
     precision: str
     batch_size: int
@@ -87,22 +87,22 @@ def as_model_index(entries: Sequence[Entry]) -> dict:
         dict(Name=f'ConvNeXt {method}', Paper=paper, README='docs/model_zoo.md')
         for method in methods
     ]
-    return dict(Collections=collections, Models=[_model(entry) for entry in entries])
+    models = [_model(entry) for entry in entries if entry.weights]
+    return dict(Collections=collections, Models=models)
 
 
 def _entry(path: Path, root: Path) -> Entry | None:
     cfg = load_config(path)
     published = dict(cfg.get('published') or {})
     if not published:
-        return None  # not one of the paper's
-    weights_name = published.pop('weights')
+        return None  # nobody's figures
     epochs = cfg.train_cfg.get('max_epochs')
     return Entry(
         config=str(path.relative_to(root)),
         arch=cfg.model.backbone.arch,
         start=cfg.model.backbone.init_cfg.checkpoint,
-        weights=ZOO[weights_name],
-        weights_name=weights_name,
+        weights=published.pop('weights', None),
+        source=published.pop('source', None),
         figures=published,
         precision='fp16 AMP' if cfg.optim_wrapper.type == 'AmpOptimWrapper' else 'fp32',
         batch_size=cfg.auto_scale_lr.base_batch_size,
@@ -116,15 +116,14 @@ def _markdown(entries: Sequence[Entry]) -> Iterator[str]:
     yield ''
     yield '<!-- Written by tools/model_zoo.py from the configs; change those. -->'
     yield ''
-    yield (
-        f"AP and mIoU are the authors' ([{PAPER_TITLE}]({PAPER}), tables 3 and 4), not rerun here."
-    )
+    yield f"AP and mIoU are the authors' ([{PAPER_TITLE}]({PAPER}), tables 3 and 4) unless said"
+    yield 'otherwise; none of them was rerun here.'
     yield f'Parameters and FLOPs are what `tools/model_stats.py CONFIG` counts. {RULE}'
     yield ''
     yield 'To evaluate a model of the authors, or to train one:'
     yield ''
     yield '```'
-    yield f'tools/test.py {entries[0].config} {entries[0].weights_name}'
+    yield f'tools/test.py {entries[0].config} {entries[0].weights}'
     yield f'tools/train.py {entries[0].config}'
     yield '```'
     for method, (title, data, figures) in METHODS.items():
@@ -135,7 +134,7 @@ def _markdown(entries: Sequence[Entry]) -> Iterator[str]:
         header = (
             *('config', 'backbone starts from', 'schedule', 'precision', 'parameters', 'FLOPs'),
             *figures.values(),
-            "authors' model",
+            'trained model',
         )
         yield f'| {" | ".join(header)} |'
         yield f'|---|---|---|---|{"--:|" * (2 + len(figures))}---|'
@@ -152,7 +151,10 @@ def _cells(entry: Entry) -> Iterator[str]:
     yield f'{entry.stats.total.params / 1e6:.1f}M'
     yield f'{entry.stats.total.flops / 1e9:.0f}G at {width}x{height}'
     yield from (f'{value:.1f}' for value in entry.figures.values())
-    yield f'[{entry.weights_name}]({entry.weights.source})'
+    if entry.weights:
+        yield f'[{entry.weights}]({ZOO[entry.weights].source})'
+    else:
+        yield f'none; AP by [others]({entry.source})'
 
 
 def _model(entry: Entry) -> dict:
@@ -167,7 +169,7 @@ def _model(entry: Entry) -> dict:
         **{'In Collection': f'ConvNeXt {method}'},
         Config=entry.config,
         Metadata={
-            'Training Data': [*entry.weights.trained_on.split(', ')],
+            'Training Data': [*ZOO[entry.weights].trained_on.split(', ')],
             'Epochs' if epochs else 'Iterations': int(entry.length.split()[0]),
             'Batch Size': entry.batch_size,
             'Architecture': ['ConvNeXt'],
@@ -178,7 +180,7 @@ def _model(entry: Entry) -> dict:
         Results=[
             dict(Task=task, Dataset=data, Metrics=metrics) for task, metrics in results.items()
         ],
-        Weights=entry.weights.source,
+        Weights=ZOO[entry.weights].source,
         Paper=dict(URL=PAPER, Title=PAPER_TITLE),
         README='docs/model_zoo.md',
     )

@@ -75,17 +75,19 @@ class Network:
     others: dict[str, Tensor]
 
 
-def to_backbone(checkpoint: Mapping) -> BackboneState:
+def to_backbone(checkpoint: Mapping, part_of_model: bool = False) -> BackboneState:
     """Read a checkpoint of any known format: a classifier, a trunk, a detector or a segmentor.
 
     Args:
         checkpoint: What the file holds: tensors by name, in any wrappers. It is not changed; the
             result shares its memory.
+        part_of_model: Whether it is what a detector or segmentor has as its backbone. A lone
+            ``norm3`` in MMPretrain's names is then an output norm and not a classifier's last.
 
     Raises:
         ValueError: There is no ConvNeXt in it, or more than one to choose from.
     """
-    network = find_network(checkpoint)
+    network = find_network(checkpoint, part_of_model)
     tensors, final_norm, head = {}, {}, []
     for name, tensor in network.tensors.items():
         if name.startswith('head.'):
@@ -103,7 +105,7 @@ def to_backbone(checkpoint: Mapping) -> BackboneState:
     )
 
 
-def find_network(checkpoint: Mapping) -> Network:
+def find_network(checkpoint: Mapping, part_of_model: bool = False) -> Network:
     """The one ConvNeXt in a checkpoint; see the rule above.
 
     Raises:
@@ -126,7 +128,7 @@ def find_network(checkpoint: Mapping) -> Network:
         raise ValueError(
             f'the checkpoint holds {len(chosen)} ConvNeXts, at {places}: give one of them alone'
         )
-    return _read(*chosen[0])
+    return _read(*chosen[0], part_of_model)
 
 
 def infer_arch(tensors: Mapping[str, Tensor]) -> Arch | None:
@@ -183,7 +185,9 @@ def _matches(tensors: Mapping[str, Tensor]) -> list[tuple[str, Format]]:
     return list(matches.values())
 
 
-def _read(path: str, prefix: str, format: Format, state: Mapping[str, Tensor]) -> Network:
+def _read(
+    path: str, prefix: str, format: Format, state: Mapping[str, Tensor], part_of_model: bool
+) -> Network:
     # A classifier's last layer stands beside the `backbone.` or `convnext.` that holds the rest.
     home = next((home for home in format.homes if prefix.endswith(home)), '')
     root = prefix.removesuffix(home)
@@ -199,7 +203,7 @@ def _read(path: str, prefix: str, format: Format, state: Mapping[str, Tensor]) -
             names[ours] = name
         elif inner not in format.duplicates:
             others[name] = tensor
-    is_classifier = all(name.startswith(f'{root}head.') for name in others)
+    is_classifier = not part_of_model and all(name.startswith(f'{root}head.') for name in others)
     if format.final_norm == 'norm3' and is_classifier:
         _tell_final_norm_from_norm3(tensors, names)
     return Network(format, path + prefix, prefix, tensors, names, others)

@@ -121,7 +121,7 @@ def check_model_file(source: str, model: Mapping, complete: bool = False) -> Non
                 'backbone alone go into the config: model.backbone.init_cfg=dict('
                 "type='ConvNeXtPretrained', checkpoint=...)"
             )
-        state = to_backbone(inside)
+        state = to_backbone(inside, part_of_model=True)
         with torch.device('meta'):
             backbone = MODELS.build({**cfg, 'init_cfg': None})
         tensors = fitting_tensors(backbone, state, 'auto', adapt_stem=False)

@@ -123,6 +123,52 @@ def test_the_model_builds_with_the_published_number_of_parameters(recipe):
     assert found == pytest.approx(expected.millions, rel=0.02)
 
 
+def test_the_v2_recipe_is_mmdetections():
+    cfg = Config.fromfile(ROOT / 'configs/mask_rcnn/convnext_v2_b_coco.py')
+    backbone, wrapper = cfg.model.backbone, cfg.optim_wrapper
+    assert (backbone.arch, backbone.drop_path_rate) == ('v2_base', 0.4)
+    assert backbone.layer_scale_init_value == 0
+    assert ZOO[backbone.init_cfg.checkpoint].source.endswith('convnextv2_base_1k_224_fcmae.pt')
+    assert (wrapper.type, wrapper.optimizer.lr) == ('AmpOptimWrapper', 1e-4)
+    assert wrapper.paramwise_cfg == dict(decay_rate=0.95, decay_type='layer_wise')
+    assert (cfg.train_dataloader.batch_size, cfg.auto_scale_lr.base_batch_size) == (4, 32)
+    warmup, steps = cfg.param_scheduler
+    assert (warmup.start_factor, warmup.end, steps.milestones) == (0.001, 1000, [27, 33])
+    assert (cfg.train_cfg.max_epochs, cfg.model.test_cfg.rcnn.nms.type) == (36, 'soft_nms')
+    pipeline = {t.type: t for t in cfg.train_dataloader.dataset.pipeline}
+    assert list(pipeline) == [
+        *('LoadImageFromFile', 'LoadAnnotations', 'RandomResize', 'RandomCrop'),
+        *('FilterAnnotations', 'RandomFlip', 'PackDetInputs'),
+    ]
+    assert pipeline['RandomResize'].scale == pipeline['RandomCrop'].crop_size == (1024, 1024)
+    assert pipeline['RandomResize'].ratio_range == (0.1, 2.0)
+
+
+@pytest.mark.parametrize(
+    'name, trained',
+    [
+        ('convnext_v2_b_coco', 'all'),
+        ('convnext_v2_t_coco', 'all'),
+        ('dinov3_convnext_t_coco', 'all'),
+        ('dinov3_convnext_t_frozen_coco', 'norms'),
+    ],
+)
+def test_other_weights_recipes_build_and_train_what_they_say(name, trained):
+    register_all_modules(init_default_scope=True)
+    cfg = Config.fromfile(ROOT / f'configs/mask_rcnn/{name}.py')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
+    assert ZOO[cfg.model.backbone.init_cfg.checkpoint].arch == cfg.model.backbone.arch
+    names = [n for n, p in model.backbone.named_parameters() if p.requires_grad]
+    if trained == 'norms':
+        assert names == [f'norm{i}.{kind}' for i in range(4) for kind in ('weight', 'bias')]
+    else:
+        assert len(names) == len(list(model.backbone.parameters()))
+    for transform in cfg.train_pipeline:
+        TRANSFORMS.build(transform)
+
+
 @pytest.mark.parametrize(
     'name', ['cascade/convnext_atto_shapes.py', 'cascade/convnext_atto_nuclei.py']
 )

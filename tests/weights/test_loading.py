@@ -282,6 +282,27 @@ def test_mmengines_pretrained_takes_every_format(save, tmp_path):
     assert not torch.equal(backbone.norm3.weight, torch.ones(32))
 
 
+def test_mmengines_pretrained_is_an_error_too_where_nothing_fits(save):
+    cfg = dict(type='Pretrained', checkpoint=save(official(dict(SMALL, depths=(1, 1, 1, 1)))))
+    backbone = ConvNeXt(SMALL, init_cfg=cfg)
+    with pytest.raises(ValueError, match=r'the file holds a custom arch .*depths=\(1, 1, 1, 1\)'):
+        backbone.init_weights()
+    backbone = ConvNeXt(SMALL, init_cfg=dict(cfg, checkpoint='convnext_tinny_in1k'))
+    with pytest.raises(FileNotFoundError, match='there are convnext_tiny_in1k'):
+        backbone.init_weights()
+
+
+def test_the_only_norm_of_a_detector_that_reads_the_last_map_is_loaded(save):
+    donor = nn.ModuleDict(
+        dict(backbone=randomized(ConvNeXt(SMALL, out_indices=(3,))), encoder=nn.Linear(2, 2))
+    )
+    detector = nn.ModuleDict(
+        dict(backbone=ConvNeXt(SMALL, out_indices=(3,)), encoder=nn.Linear(2, 2))
+    )
+    detector.load_state_dict(mmpretrain_names(donor.state_dict()))
+    assert unchanged(detector, donor.state_dict())
+
+
 @pytest.mark.parametrize('names', [dict, mmpretrain_names])
 def test_a_whole_detector_loads_by_load_from_and_by_load_state_dict(save, names):
     donor, by_mmengine, by_torch = (

@@ -1,0 +1,6 @@
+# Mask R-CNN, ConvNeXt-T, 3x, on DINOv3's weights as they are; FPN, heads and output norms train.
+# No AP of it was published, and none was measured here.
+#   tools/train.py configs/mask_rcnn/dinov3_convnext_t_frozen_coco.py
+_base_ = './dinov3_convnext_t_coco.py'
+
+model = dict(backbone=dict(frozen_stages=4, drop_path_rate=0.0))
