@@ -13,7 +13,6 @@ from tests.conftest import ROOT
 DETECTION, SEGMENTATION, OPTIMIZER = re.findall(
     '```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL
 )
-URL = re.search('url = .*\n', DETECTION)[0]
 
 
 @pytest.mark.parametrize(
@@ -21,7 +20,7 @@ URL = re.search('url = .*\n', DETECTION)[0]
     [
         ('mmdet', 'cascade-mask-rcnn_r50_fpn.py', DETECTION),
         ('mmdet', 'mask-rcnn_r50_fpn.py', DETECTION),
-        ('mmseg', 'upernet_r50.py', URL + SEGMENTATION),
+        ('mmseg', 'upernet_r50.py', SEGMENTATION),
     ],
 )
 def test_a_snippet_makes_a_model_and_its_optimizer(scope, base, snippet, tmp_path):

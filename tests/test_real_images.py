@@ -22,9 +22,11 @@ _base_ = '{root}/configs/{config}'
 data_root = '{data}/'
 model = dict(
     backbone=dict(init_cfg=None),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=200, max_per_img=100)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=200, max_per_img=20)),
     # Two iterations give no score above the recipe's 0.05, and no detection is no AP.
-    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=50), rcnn=dict(score_thr=0.0)),
+    test_cfg=dict(
+        rpn=dict(nms_pre=200, max_per_img=20), rcnn=dict(score_thr=0.0, max_per_img=20)
+    ),
 )
 small = dict(type='Resize', scale=(256, 256), keep_ratio=True)
 train_dataloader = dict(

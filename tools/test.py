@@ -10,7 +10,7 @@ from convnext_mm import launch
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='path or URL of the weights')
+    parser.add_argument('checkpoint', help='weights: path, URL, hf:// or timm:// id, or short name')
     launch.add_common_options(parser)
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this file')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions here')

@@ -3,11 +3,9 @@
 from typing import NamedTuple
 
 import pytest
-import torch
 from mmengine.config import Config
-from mmseg.registry import MODELS
-from mmseg.utils import register_all_modules
 
+from convnext_mm.config import build_on_meta
 from convnext_mm.weights.zoo import ZOO
 from tests.conftest import ROOT
 
@@ -125,9 +123,7 @@ def test_both_tests_are_the_authors(recipe):
 
 def test_the_model_builds_with_the_published_number_of_parameters(recipe):
     cfg, expected = recipe
-    register_all_modules(init_default_scope=True)
-    with torch.device('meta'):
-        model = MODELS.build(cfg.model)
+    model = build_on_meta(cfg)
     channels = model.backbone.out_channels
     assert tuple(cfg.model.decode_head.in_channels) == channels
     assert cfg.model.auxiliary_head.in_channels == channels[2]

@@ -9,6 +9,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS
 
+from convnext_mm.config import build_on_meta
 from convnext_mm.data.scenes import CLASSES
 from convnext_mm.weights.zoo import ZOO
 from tests.conftest import ROOT
@@ -115,9 +116,7 @@ def test_cascade_heads_are_the_authors():
 
 def test_the_model_builds_with_the_published_number_of_parameters(recipe):
     cfg, expected = recipe
-    register_all_modules(init_default_scope=True)
-    with torch.device('meta'):
-        model = MODELS.build(cfg.model)
+    model = build_on_meta(cfg)
     assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
     found = sum(p.numel() for p in model.parameters()) / 1e6
     assert found == pytest.approx(expected.millions, rel=0.02)

@@ -9,19 +9,13 @@ RoI heads (MMDetection 2.x ``necks/fpn.py``, ``dense_heads/rpn_head.py``,
 ``semantic_segmentation/configs``). MMDetection 3.x and MMSegmentation 1.x kept all of them.
 """
 
-from pathlib import Path
-
-import mmseg
 import pytest
 import torch
-from mmdet.registry import MODELS as DETECTORS
-from mmdet.utils import register_all_modules as register_mmdet
-from mmengine.config import Config
-from mmseg.registry import MODELS as SEGMENTORS
-from mmseg.utils import register_all_modules as register_mmseg
 
 from convnext_mm import ARCHS
+from convnext_mm.config import build_on_meta, load_config
 from convnext_mm.weights.formats import arch_name, infer_arch, to_backbone
+from convnext_mm.weights.zoo import ZOO
 from tests.conftest import ROOT
 
 CLASSES = 80  # of COCO
@@ -130,23 +124,22 @@ def file(build, arch):
     return dict(meta=dict(mmdet_version='2.11.0', epoch=36), state_dict=state)
 
 
-COCO = {  # config -> published file, without `_3x.pth`
-    'mask_rcnn/convnext_t': 'mask_rcnn_convnext_tiny_1k',
-    'cascade/convnext_t': 'cascade_mask_rcnn_convnext_tiny_1k',
-    'cascade/convnext_s': 'cascade_mask_rcnn_convnext_small_1k',
-    'cascade/convnext_b': 'cascade_mask_rcnn_convnext_base_1k',
-    'cascade/convnext_b_in22k': 'cascade_mask_rcnn_convnext_base_22k',
-    'cascade/convnext_l_in22k': 'cascade_mask_rcnn_convnext_large_22k',
-    'cascade/convnext_xl_in22k': 'cascade_mask_rcnn_convnext_xlarge_22k',
+PUBLISHED = {  # config -> the authors' file, without its ending
+    'mask_rcnn/convnext_t_coco': 'mask_rcnn_convnext_tiny_1k_3x',
+    'cascade/convnext_t_coco': 'cascade_mask_rcnn_convnext_tiny_1k_3x',
+    'cascade/convnext_s_coco': 'cascade_mask_rcnn_convnext_small_1k_3x',
+    'cascade/convnext_b_coco': 'cascade_mask_rcnn_convnext_base_1k_3x',
+    'cascade/convnext_b_in22k_coco': 'cascade_mask_rcnn_convnext_base_22k_3x',
+    'cascade/convnext_l_in22k_coco': 'cascade_mask_rcnn_convnext_large_22k_3x',
+    'cascade/convnext_xl_in22k_coco': 'cascade_mask_rcnn_convnext_xlarge_22k_3x',
+    'upernet/convnext_t_ade20k': 'upernet_convnext_tiny_1k_512x512',
+    'upernet/convnext_s_ade20k': 'upernet_convnext_small_1k_512x512',
+    'upernet/convnext_b_ade20k': 'upernet_convnext_base_1k_512x512',
+    'upernet/convnext_b_in22k_ade20k': 'upernet_convnext_base_22k_640x640',
+    'upernet/convnext_l_in22k_ade20k': 'upernet_convnext_large_22k_640x640',
+    'upernet/convnext_xl_in22k_ade20k': 'upernet_convnext_xlarge_22k_640x640',
 }
-ADE = {
-    'tiny': 'upernet_convnext_tiny_1k_512x512',
-    'small': 'upernet_convnext_small_1k_512x512',
-    'base': 'upernet_convnext_base_1k_512x512',
-    'base (22k)': 'upernet_convnext_base_22k_640x640',
-    'large': 'upernet_convnext_large_22k_640x640',
-    'xlarge': 'upernet_convnext_xlarge_22k_640x640',
-}
+BUILDERS = {'mask_rcnn': mask_rcnn, 'cascade_mask_rcnn': cascade, 'upernet': upernet}
 
 
 def check(checkpoint, model, arch):
@@ -162,31 +155,13 @@ def check(checkpoint, model, arch):
     assert state.final_norm == {}
 
 
-@pytest.mark.parametrize('config', COCO)
-def test_a_published_detector_fits_its_config(config):
-    register_mmdet(init_default_scope=True)
-    cfg = Config.fromfile(ROOT / f'configs/{config}_coco.py')
-    method, arch = COCO[config].split('_convnext_')
+@pytest.mark.parametrize('config', PUBLISHED)
+def test_a_published_detector_or_segmentor_fits_its_config(config):
+    method, arch = PUBLISHED[config].split('_convnext_')
     arch = arch.partition('_')[0]
-    build = mask_rcnn if method == 'mask_rcnn' else cascade
-    with torch.device('meta'):
-        model = DETECTORS.build(cfg.model)
-    check(file(build, arch), model, arch)
-
-
-@pytest.mark.parametrize('row', ADE)
-def test_a_published_segmentor_fits_upernet(row):
-    register_mmseg(init_default_scope=True)
-    base = Path(mmseg.__file__).parent / '.mim/configs/_base_/models/upernet_r50.py'
-    cfg = Config.fromfile(base).model
-    arch = ADE[row].split('_')[2]
-    channels = list(ARCHS[arch].channels)
-    cfg.pretrained, cfg.backbone = None, dict(type='convnext_mm.ConvNeXt', arch=arch)
-    cfg.decode_head.update(in_channels=channels, num_classes=ADE_CLASSES)
-    cfg.auxiliary_head.update(in_channels=channels[2], num_classes=ADE_CLASSES)
-    with torch.device('meta'):
-        model = SEGMENTORS.build(cfg)
-    check(file(upernet, arch), model, arch)
+    cfg = load_config(ROOT / f'configs/{config}.py')
+    assert ZOO[cfg.published.weights].source.endswith(f'/{PUBLISHED[config]}.pth')
+    check(file(BUILDERS[method], arch), build_on_meta(cfg), arch)
 
 
 def test_a_detector_of_mmdetection_3_with_mmpretrains_backbone_fits_too():
