@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -264,10 +264,20 @@ def _downsample(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def _checked_loading(init_cfg: Mapping | Sequence[Mapping] | None):
-    """An init_cfg with ``ConvNeXtPretrained`` in place of MMEngine's ``Pretrained``."""
-    if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
-        return dict(type='ConvNeXtPretrained', checkpoint=init_cfg['checkpoint'])
-    return init_cfg
+    """An init_cfg with ``ConvNeXtPretrained`` for MMEngine's ``Pretrained``, and at the end."""
+    if init_cfg is None or isinstance(init_cfg, Mapping):
+        entries = [init_cfg] if init_cfg else []
+    else:
+        entries = list(init_cfg)
+    entries = [
+        dict(type='ConvNeXtPretrained', checkpoint=entry['checkpoint'])
+        if entry.get('type') in ('Pretrained', PretrainedInit)
+        else entry
+        for entry in entries
+    ]
+    # What comes after weights would overwrite them.
+    entries.sort(key=lambda entry: entry.get('type') == 'ConvNeXtPretrained')
+    return entries if len(entries) > 1 else next(iter(entries), None)
 
 
 def _rename_to_ours(state_dict: dict, prefix: str, own: Mapping[str, Tensor]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 
-from mmengine.config import Config
-from mmengine.logging import print_log
+from mmengine.config import Config, ConfigDict
 
+from convnext_mm.config import log_once, schedulers
 from convnext_mm.errors import UserError
 
 # Where a launcher says how many processes it started.
@@ -32,32 +32,34 @@ _COUNTS = (
 def accumulate(cfg: Config) -> None:
     """Keep the batch size that the learning rate is for: sum several batches' gradients for a step.
 
-    What the config counts in iterations (schedules, length of training, intervals of evaluation and
-    checkpoints) becomes that many times as long, so that the steps stay the same. Batch norm still
-    sees one batch at a time.
+    What the config counts in iterations becomes that many times as long, so that the steps stay the
+    same: schedules, the length of the training, the intervals of evaluation, checkpoints and EMA.
+    Hooks of others are left as they are. Batch norm still sees one batch at a time.
 
     Raises:
         UserError: The config does not say what batch its learning rate is for, or that is no
             multiple of what the processes load at once.
     """
     base, loaded = _base_batch_size(cfg, '--accumulate'), _loaded(cfg)
+    if loaded is None:
+        raise UserError('--accumulate: train_dataloader has no batch_size')
     if base % loaded:
         raise UserError(
             f"--accumulate: the recipe's batch of {base} is no multiple of {_in_words(cfg)}; "
             'choose another train_dataloader.batch_size'
         )
-    if cfg.optim_wrapper.get('accumulative_counts', 1) != 1:
+    if _accumulated(cfg) != 1:
         raise UserError(
             '--accumulate: the config sets optim_wrapper.accumulative_counts itself, to '
-            f'{cfg.optim_wrapper.accumulative_counts}'
+            f'{_accumulated(cfg)}'
         )
     counts = base // loaded
     cfg.optim_wrapper.accumulative_counts = counts
+    cfg.auto_scale_lr.enable = False
     _lengthen(cfg, counts)
-    print_log(
+    log_once(
         f"batch of {base} as the recipe's: {_in_words(cfg)}, gradients of {counts} batches a step; "
-        f'what is counted in iterations is {counts} times as long',
-        logger='current',
+        f'what is counted in iterations is {counts} times as long'
     )
 
 
@@ -74,15 +76,17 @@ def scale_lr(cfg: Config) -> None:
 
 def warn_of_other_batch_size(cfg: Config) -> None:
     """Say so if the learning rate is for another batch size than this run has."""
-    base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
-    batch = _loaded(cfg) * _accumulated(cfg)
-    if base and base != batch:
-        print_log(
+    auto = cfg.get('auto_scale_lr', {})
+    base, loaded = auto.get('base_batch_size'), _loaded(cfg)
+    if base is None or loaded is None or auto.get('enable'):
+        return
+    batch = loaded * _accumulated(cfg)
+    if base != batch:
+        log_once(
             f'the learning rate is for a batch of {base}, and this run has {batch} '
             f'({_in_words(cfg)}): --accumulate keeps the batch of {base}, --auto-scale-lr scales '
             'the learning rate',
-            logger='current',
-            level=logging.WARNING,
+            logging.WARNING,
         )
 
 
@@ -99,8 +103,10 @@ def _processes(cfg: Config) -> int:
     return int(os.environ.get(_WORLD_SIZE.get(cfg.launcher, ''), 1))
 
 
-def _loaded(cfg: Config) -> int:
-    return _processes(cfg) * cfg.train_dataloader.batch_size
+def _loaded(cfg: Config) -> int | None:
+    """Images that all processes load at once; None if the loader's batches are made otherwise."""
+    batch_size = cfg.train_dataloader.get('batch_size')
+    return batch_size and _processes(cfg) * batch_size
 
 
 def _accumulated(cfg: Config) -> int:
@@ -116,18 +122,31 @@ def _in_words(cfg: Config) -> str:
 
 
 def _lengthen(cfg: Config, factor: int) -> None:
-    for key in ('max_iters', 'val_interval', 'val_begin'):
-        if 'max_iters' in cfg.train_cfg and key in cfg.train_cfg:
-            cfg.train_cfg[key] *= factor
-    schedulers = cfg.get('param_scheduler') or []
-    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
-        if scheduler.get('by_epoch', True):
-            continue
-        for key in _COUNTS:
-            if isinstance(scheduler.get(key), (list, tuple)):
-                scheduler[key] = [count * factor for count in scheduler[key]]
-            elif scheduler.get(key):
-                scheduler[key] *= factor
+    if 'max_iters' in cfg.train_cfg:
+        cfg.train_cfg.setdefault('val_interval', 1000)  # IterBasedTrainLoop's
+        _multiply(cfg.train_cfg, ('max_iters', 'val_interval', 'val_begin'), factor)
+        if cfg.train_cfg.get('dynamic_intervals'):
+            cfg.train_cfg.dynamic_intervals = [
+                (begin * factor, interval * factor)
+                for begin, interval in cfg.train_cfg.dynamic_intervals
+            ]
+    for scheduler in schedulers(cfg):
+        if not scheduler.get('by_epoch', True):
+            _multiply(scheduler, _COUNTS, factor)
+            if 'gamma' in scheduler and scheduler.type.startswith('Exponential'):
+                scheduler.gamma **= 1 / factor  # it is per iteration
     checkpoint = cfg.get('default_hooks', {}).get('checkpoint') or {}
     if not checkpoint.get('by_epoch', True):
-        checkpoint.interval = checkpoint.get('interval', -1) * factor
+        _multiply(checkpoint, ('interval', 'save_begin'), factor)
+    for hook in cfg.get('custom_hooks') or []:
+        if hook.get('type') == 'EMAHook':
+            hook.setdefault('interval', 1)
+            _multiply(hook, ('interval', 'begin_iter'), factor)
+
+
+def _multiply(cfg: ConfigDict, keys: tuple[str, ...], factor: int) -> None:
+    for key in keys:
+        if isinstance(cfg.get(key), (list, tuple)):
+            cfg[key] = [count * factor for count in cfg[key]]
+        elif cfg.get(key):
+            cfg[key] *= factor

@@ -1,12 +1,16 @@
-"""Reading a config, and its model without the memory, for the tools that only look at it."""
+"""Reading a config, and its model without the memory: what the tools share."""
 
 from __future__ import annotations
 
+import copy
+import logging
+import os
 import warnings
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
@@ -43,8 +47,29 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
 def build_on_meta(cfg: Config) -> nn.Module:
     """Build the config's detector or segmentor of tensors with shapes and no values.
 
-    No weights are loaded, and the largest model takes a second and no memory.
+    No weights are loaded, and the largest model takes a second and no memory. The config stays as
+    it is.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    with torch.device('meta'):
-        return MODELS.build(cfg.model)
+    model = copy.deepcopy(cfg.model)  # building writes train_cfg and test_cfg into the heads'
+    try:
+        with torch.device('meta'):
+            built = MODELS.build(model)
+    except RuntimeError:
+        # Some constructors (Swin's drop path) read values, which meta tensors do not have.
+        built = MODELS.build(copy.deepcopy(cfg.model))
+    # Some (SSD's) make parameters that no device context reaches.
+    return built.to('meta')
+
+
+def schedulers(cfg: Config) -> list[ConfigDict]:
+    """The configs of the parameter schedulers; there may be one, several or none."""
+    found = cfg.get('param_scheduler') or []
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def log_once(message: str, level: int = logging.INFO) -> None:
+    """Log before there is a Runner, in the first of the processes that a launcher started."""
+    ranks = (os.environ.get(name) for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'))
+    if next(filter(None, ranks), '0') == '0':
+        print_log(message, logger='current', level=level)

@@ -7,3 +7,11 @@ class UserError(Exception):
 
 class SettingError(UserError, ValueError):
     """A setting of a config that is unknown, out of range, or contradicts another."""
+
+
+class WeightsError(UserError, ValueError):
+    """Weights that do not fit the model or cannot be read safely."""
+
+
+class MissingWeightsError(UserError, FileNotFoundError):
+    """Weights that are not there and cannot be downloaded."""

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from convnext_mm.batch_size import accumulate, scale_lr, warn_of_other_batch_size
-from convnext_mm.config import load_config
+from convnext_mm.config import load_config, log_once
 from convnext_mm.data.layouts import check_data, leaf_datasets
 from convnext_mm.errors import UserError
 from convnext_mm.weights.files import local_file
@@ -98,7 +97,9 @@ def exit_code(job: Callable[[argparse.Namespace], object], args: argparse.Namesp
 
 
 def _read_config(args: argparse.Namespace) -> Config:
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    # MMEngine reads it and does not set it for MPI.
+    local_rank = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault('LOCAL_RANK', local_rank)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
@@ -110,20 +111,24 @@ def _read_config(args: argparse.Namespace) -> Config:
 def _build(cfg: Config, testing: bool = False) -> Runner:
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _distribute_without_gpu(cfg)
-    if cfg.get('load_from'):
-        try:
+    try:
+        if not testing:  # before data sets are read, for nothing if there are no weights
+            for node in _walk(cfg.model):
+                if node.get('type') == 'ConvNeXtPretrained':
+                    local_file(node.checkpoint)
+        if cfg.get('load_from'):
             cfg.load_from = str(local_file(cfg.load_from))
             if not cfg.get('resume'):  # what a run of this config wrote fits it
-                check_model_file(cfg.load_from, cfg.model, complete=testing)
-        except (FileNotFoundError, ValueError) as error:
-            raise UserError(str(error)) from error
+                check_model_file(cfg.load_from, cfg, complete=testing)
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(str(error)) from error
     return Runner.from_cfg(cfg)
 
 
 def _fit_optimizer_to_machine(cfg: Config) -> None:
     wrapper = cfg.optim_wrapper
     if wrapper.get('type') == 'AmpOptimWrapper' and not torch.cuda.is_available():
-        print_log('no GPU: training in fp32 instead of mixed precision', logger='current')
+        log_once('no GPU: training in fp32 instead of mixed precision')
         wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype'):
             wrapper.pop(key, None)
@@ -133,7 +138,7 @@ def _distribute_without_gpu(cfg: Config) -> None:
     """Start processes on CPUs; MMEngine's own start-up and DDP settings take a GPU for granted."""
     if cfg.launcher != 'pytorch':
         raise UserError(f'--launcher {cfg.launcher}: without a GPU only pytorch works')
-    print_log('no GPU: distributed by gloo, with BN in each process for SyncBN', logger='current')
+    log_once('no GPU: distributed by gloo, with BN in each process for SyncBN')
     torch.distributed.init_process_group('gloo')  # the Runner keeps what it finds
     for norm in _walk(cfg.model):
         if norm.get('type') == 'SyncBN':

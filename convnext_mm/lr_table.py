@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper, _ParamScheduler, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
-from convnext_mm.config import build_on_meta
+from convnext_mm.config import build_on_meta, schedulers
 from convnext_mm.optim import span
 
 # An epoch of schedules by epoch that MMEngine converts to iterations; its length is not known.
@@ -111,9 +111,9 @@ def lr_table(cfg: Config) -> LrTable:
 
 def _run_schedule(cfg: Config, wrapper: OptimWrapper) -> list[Rate]:
     """The learning rates of each group of the optimizer over the whole training."""
-    schedulers = _build_schedulers(cfg, wrapper)
-    by_epoch = [s for s in schedulers if s.by_epoch]
-    by_iteration = [s for s in schedulers if not s.by_epoch]
+    built = _build_schedulers(cfg, wrapper)
+    by_epoch = [s for s in built if s.by_epoch]
+    by_iteration = [s for s in built if not s.by_epoch]
     epochs = cfg.train_cfg.get('max_epochs')
     iterations = cfg.train_cfg.get('max_iters') or max((s.end for s in by_iteration), default=0)
     wrapper.step()  # MMEngine's schedulers warn of a step before the optimizer's first
@@ -134,18 +134,17 @@ def _build_schedulers(cfg: Config, wrapper: OptimWrapper) -> list[_ParamSchedule
     train_cfg = cfg.train_cfg
     epochs = train_cfg.get('max_epochs', 0)
     ends = {True: epochs, False: train_cfg.get('max_iters', epochs * _EPOCH_LENGTH)}
-    configs = cfg.get('param_scheduler') or []
     return [
         PARAM_SCHEDULERS.build(
             {'end': ends[scheduler.get('by_epoch', True)], **scheduler},
             default_args=dict(optimizer=wrapper, epoch_length=_EPOCH_LENGTH),
         )
-        for scheduler in (configs if isinstance(configs, (list, tuple)) else [configs])
+        for scheduler in schedulers(cfg)
     ]
 
 
 def _warnings(cfg: Config, groups: Sequence[Group]) -> Iterator[str]:
-    floors = [s for s in cfg.get('param_scheduler') or () if s.get('eta_min')]
+    floors = [s for s in schedulers(cfg) if s.get('eta_min')]
     heads = max(groups, key=lambda group: group.lr_scale)
     peak = heads.rate.peak
     # What is left at the end of the rate that a group should have had at its highest.

@@ -30,7 +30,7 @@ class LayerDecayOptimWrapperConstructor:
     several of them. Everything else trains at the base rate. Biases, 1-D parameters (norms, layer
     scale) and GRN's have no weight decay, the heads' included. Frozen parameters are left out.
 
-    The optimizer refuses a checkpoint whose groups are of other parameters than its own.
+    The optimizer refuses a checkpoint of other parameters, learning rates or accumulated batches.
 
     .. code-block:: python
 
@@ -84,9 +84,10 @@ class LayerDecayOptimWrapperConstructor:
         """Build the optimizer over the model's parameter groups, and its wrapper."""
         groups = self.param_groups(model)
         print_log(f'Layer-wise learning rates:\n{_table(groups)}', logger='current')
-        optimizer = OPTIMIZERS.build(
-            dict(self.optimizer_cfg, params=[group.as_dict() for group in groups])
-        )
+        # The iterations of a step ride along: on resuming they must be what they were.
+        counts = self.optim_wrapper_cfg.get('accumulative_counts', 1)
+        params = [dict(group.as_dict(), accumulative_counts=counts) for group in groups]
+        optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=params))
         optimizer.register_load_state_dict_pre_hook(_refuse_other_groups)
         wrapper_cfg = dict(self.optim_wrapper_cfg)
         wrapper_cfg.setdefault('type', 'OptimWrapper')
@@ -182,28 +183,29 @@ def _unwrapped(name: str) -> str:
 
 
 def _refuse_other_groups(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """On resuming, torch compares sizes only, and puts the saved rates over the config's."""
-    own = _rates(optimizer.param_groups)
-    saved = _rates(state['param_groups'])
+    """On resuming, torch compares sizes only, and MMEngine's schedulers keep the saved rates."""
+    own = _settings(optimizer.param_groups)
+    saved = _settings(state['param_groups'])
     if saved and own != saved:
-        (here, at), (there, was) = next(
-            pair for pair in zip_longest(own, saved, fillvalue=('none', 0)) if pair[0] != pair[1]
+        here, there = next(
+            pair for pair in zip_longest(own, saved, fillvalue='nothing') if pair[0] != pair[1]
         )
         raise SettingError(
-            'the checkpoint is of an optimizer with other parameter groups: where this one has '
-            f'{here} at {at:g} of the base learning rate, that one has {there} at {was:g}. Resume '
-            'with the model, frozen_stages and paramwise_cfg of that run, or start from its '
+            f'the checkpoint is of another optimizer: this one has {here}, and that one had '
+            f'{there}. Resume with the model, frozen_stages, paramwise_cfg, learning rate and '
+            '--accumulate or --auto-scale-lr of that run, on as many GPUs; or start from its '
             'weights alone: load_from, without resume'
         )
 
 
-def _rates(param_groups: list[dict]) -> list[tuple[str, float]]:
-    """Each parameter's name and learning-rate scale, in order; none for a foreign optimizer."""
+def _settings(param_groups: list[dict]) -> list[str]:
+    """What the groups are set to, by parameter, in order; none for a foreign optimizer."""
     return [
-        (name, round(group['lr_scale'], 9))
+        f'{name} at {group.get("initial_lr", group["lr"]):.5g} with a step every '
+        f'{group["accumulative_counts"]} iterations'
         for group in param_groups
-        if 'lr_scale' in group
-        for name in group.get('param_names', ())
+        if 'accumulative_counts' in group
+        for name in group['param_names']
     ]
 
 

@@ -17,14 +17,12 @@ the number of RoIs is chance; on meta tensors its tracing fails; and it counts n
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -102,7 +100,7 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> ModelStats
         notes.append(
             f'{shape[0]}x{shape[1]} is padded to {width}x{height}: pad_size_divisor={divisor}'
         )
-    model = _build(cfg)
+    model = build_on_meta(cfg).eval()
     channels = cfg.model.get('backbone', {}).get('in_channels', 3)
     image = torch.empty(1, channels, height, width, device='meta')
     flops, failures = _flops(model, image)
@@ -152,18 +150,6 @@ def stats_table(stats: ModelStats) -> Table:
         flops = '-' if part.flops is None else f'{part.flops / 1e9:.1f}G'
         table.add_row(name, f'{part.params / 1e6:.1f}M', flops)
     return table
-
-
-def _build(cfg: Config) -> nn.Module:
-    # Building writes train_cfg and test_cfg into the heads' configs.
-    cfg = copy.deepcopy(cfg)
-    try:
-        model = build_on_meta(cfg)
-    except RuntimeError:
-        # Some constructors (Swin's drop path) read values, which meta tensors do not have.
-        model = MODELS.build(cfg.model)
-    # Some (SSD's) make parameters that no device context reaches.
-    return model.to('meta').eval()
 
 
 def _params(model: nn.Module) -> Counter[str]:

@@ -19,9 +19,10 @@ class Detector(nn.Module):
         self.head = nn.Conv2d(32, 4, 1)
 
 
-def optim_wrapper(model, *, lr=1e-3, **paramwise):
+def optim_wrapper(model, *, lr=1e-3, accumulative_counts=1, **paramwise):
     cfg = dict(
         type='OptimWrapper',
+        accumulative_counts=accumulative_counts,
         constructor='convnext_mm.LayerDecayOptimWrapperConstructor',
         paramwise_cfg={'decay_rate': 0.7, 'decay_type': 'layer_wise', **paramwise},
         optimizer=dict(type='AdamW', lr=lr, weight_decay=0.05),
@@ -213,17 +214,19 @@ def test_warm_up_scales_every_group_and_the_base_rate_that_is_logged():
 
 
 @pytest.mark.parametrize(
-    'other, paramwise',
+    'other, settings',
     [
         (dict(frozen_stages=1), {}),
         (dict(arch=dict(SMALL, depths=(1, 1, 5, 1))), {}),
         ({}, dict(decay_rate=0.8)),
+        ({}, dict(lr=2e-3)),
+        ({}, dict(accumulative_counts=8)),
     ],
 )
-def test_a_checkpoint_of_other_groups_is_refused(other, paramwise):
-    saved = optim_wrapper(Detector(**other), **paramwise).state_dict()
+def test_a_checkpoint_of_another_optimizer_is_refused(other, settings):
+    saved = optim_wrapper(Detector(**other), **settings).state_dict()
     wrapper = optim_wrapper(Detector())
-    with pytest.raises(ValueError, match='an optimizer with other parameter groups: where this'):
+    with pytest.raises(ValueError, match='the checkpoint is of another optimizer: this one has'):
         wrapper.load_state_dict(saved)
     wrapper.load_state_dict(optim_wrapper(Detector()).state_dict())
 

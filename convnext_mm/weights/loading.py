@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
-from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
+from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from convnext_mm.backbone import ConvNeXt
+from convnext_mm.config import build_on_meta
+from convnext_mm.errors import MissingWeightsError, WeightsError
 from convnext_mm.weights.files import read_checkpoint
 from convnext_mm.weights.fitting import fitting_tensors, such_as
 from convnext_mm.weights.formats import BackboneState, to_backbone
@@ -36,8 +40,8 @@ class ConvNeXtPretrained:
             scaled by 3/n, so that a grey image gives about the same maps. It is timm's rule.
 
     Raises:
-        FileNotFoundError: The file is not there or cannot be downloaded.
-        ValueError: The file cannot be read safely, or the stem and stages are not all in it with
+        MissingWeightsError: The file is not there or cannot be downloaded.
+        WeightsError: The file cannot be read safely, or the stem and stages are not all in it with
             the backbone's shapes and finite values. The backbone is then unchanged.
     """
 
@@ -51,13 +55,18 @@ class ConvNeXtPretrained:
         self.adapt_stem = adapt_stem
 
     def __call__(self, backbone: nn.Module) -> None:
-        content = read_checkpoint(self.checkpoint)
+        try:
+            content = read_checkpoint(self.checkpoint)
+        except FileNotFoundError as error:
+            raise MissingWeightsError(str(error)) from error
+        except ValueError as error:
+            raise WeightsError(str(error)) from error
         try:
             report = load_backbone(
                 backbone, to_backbone(content), self.final_norm, self.adapt_stem, self.checkpoint
             )
         except ValueError as error:
-            raise ValueError(f'{self.checkpoint}: {error}') from None
+            raise WeightsError(f'{self.checkpoint}: {error}') from None
         print_log(report, logger='current')
         if hasattr(backbone, '_params_init_info'):
             update_init_info(backbone, init_info=f'ConvNeXtPretrained: {self.checkpoint}')
@@ -93,27 +102,29 @@ def load_backbone(
     return _report(own, state, tensors, source)
 
 
-def check_model_file(source: str, model: Mapping, complete: bool = False) -> None:
+def check_model_file(source: str, cfg: Config, complete: bool = False) -> None:
     """Make sure that MMEngine, which loads what fits and only logs the rest, loads the ConvNeXt.
 
     Args:
         source: A detector's or segmentor's file: what is given as ``load_from``.
-        model: The ``model`` of a config; one whose backbone is another one's is not looked at.
-        complete: Whether output norms, neck and heads must be in the file too, as for testing.
+        cfg: The config; if its backbone is another one's, nothing is checked.
+        complete: Whether all the rest of the model must be in the file too, as for testing.
 
     Raises:
         FileNotFoundError: The file is not there or cannot be downloaded.
         ValueError: The file does not fit; the message says why.
     """
-    model = model.get('module', model)  # inside test-time augmentation
-    cfg = model.get('backbone') or {}
-    if cfg.get('type') not in ('ConvNeXt', 'convnext_mm.ConvNeXt'):
+    if 'module' in cfg.model:  # inside test-time augmentation
+        cfg = Config(dict(cfg, model=cfg.model.module))
+    model = build_on_meta(cfg)
+    backbone = getattr(model, 'backbone', None)
+    if not isinstance(backbone, ConvNeXt):
         return
     content = read_checkpoint(source)
     # Where MMEngine looks, and nowhere else.
     state_dict = content.get('state_dict', content)
     names = {str(name).removeprefix('module.'): value for name, value in state_dict.items()}
-    inside = _under('backbone.', names)
+    inside = {n.removeprefix('backbone.'): v for n, v in names.items() if n.startswith('backbone.')}
     try:
         if not inside:
             raise ValueError(
@@ -122,31 +133,41 @@ def check_model_file(source: str, model: Mapping, complete: bool = False) -> Non
                 "type='ConvNeXtPretrained', checkpoint=...)"
             )
         state = to_backbone(inside, part_of_model=True)
-        with torch.device('meta'):
-            backbone = MODELS.build({**cfg, 'init_cfg': None})
         tensors = fitting_tensors(backbone, state, 'auto', adapt_stem=False)
         if complete:
-            norms = [name for name in backbone.state_dict() if name not in tensors]
-            parts = [part for part in model if part == 'neck' or part.endswith('head')]
-            parts = [part for part in parts if not part.startswith('auxiliary')]  # for training
-            absent = norms + [f'{part}.*' for part in parts if not _under(f'{part}.', names)]
-            if absent:
-                raise ValueError(
-                    f'it lacks {such_as(absent)} of the model to test; is it of another model, or '
-                    'of a classifier?'
-                )
+            given = {n: v for n, v in names.items() if not n.startswith('backbone.')}
+            given |= {f'backbone.{name}': value for name, value in tensors.items()}
+            _check_complete(model.state_dict(), given)
     except ValueError as error:
         raise ValueError(f'{source}: {error}') from None
+
+
+def _check_complete(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    needed = {
+        name: value
+        for name, value in own.items()
+        # These only train; and old files do not count batches.
+        if not name.startswith('auxiliary') and not name.endswith('num_batches_tracked')
+    }
+    absent = [name for name in needed if name not in given]
+    if absent:
+        raise ValueError(
+            f'it lacks {such_as(absent)} of the model to test; is it of another model, or of a '
+            'classifier?'
+        )
+    other = [name for name, value in needed.items() if given[name].shape != value.shape]
+    if other:
+        shapes = f'{tuple(given[other[0]].shape)}, the model {tuple(needed[other[0]].shape)}'
+        raise ValueError(
+            f'{such_as(other)} of another shape than the model to test has: the file {shapes}; is '
+            'it of another model, or for another number of classes?'
+        )
 
 
 @CheckpointLoader.register_scheme(prefixes=('hf://', 'timm://', r'.*\.safetensors$'), force=True)
 def load_from_convnext_mm(filename: str, map_location: object = None) -> Mapping:
     """Lets MMEngine's ``Pretrained`` and ``load_from`` take more than it knows by itself."""
     return read_checkpoint(filename)
-
-
-def _under(prefix: str, names: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): v for n, v in names.items() if n.startswith(prefix)}
 
 
 def _report(

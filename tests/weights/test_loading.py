@@ -3,21 +3,28 @@
 import copy
 import pickle
 import re
+from pathlib import Path
 
+import mmdet
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from safetensors.torch import save_file
 from torch import nn
 
 from convnext_mm import ConvNeXt, ConvNeXtPretrained
+from convnext_mm.config import build_on_meta
 from convnext_mm.weights.formats import to_backbone
 from convnext_mm.weights.loading import check_model_file, load_backbone
-from tests.conftest import run_tool
+from tests.conftest import ROOT, run_tool
+from tests.test_detectors import swapped
 
 SMALL = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
+STAGES = (0, 1, 2, 3)
+RESNET = 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 BODY = 4 + 3 * 4 + 5 * 9  # tensors of stem, downsampling, blocks
 
 
@@ -292,6 +299,17 @@ def test_mmengines_pretrained_is_an_error_too_where_nothing_fits(save):
         backbone.init_weights()
 
 
+@pytest.mark.parametrize('type', ['Pretrained', PretrainedInit])
+def test_weights_are_loaded_last_of_several_initialisations(save, type):
+    state = official()
+    cfg = dict(type=type, checkpoint=save(state))
+    noise = dict(type='Normal', layer=['Conv2d', 'Linear'], std=9.0)
+    backbone = ConvNeXt(SMALL, init_cfg=[cfg, noise])
+    backbone.init_weights()
+    name = 'stages.0.0.pwconv1.weight'
+    assert torch.equal(backbone.state_dict()[name], state[name])
+
+
 def test_the_only_norm_of_a_detector_that_reads_the_last_map_is_loaded(save):
     donor = nn.ModuleDict(
         dict(backbone=randomized(ConvNeXt(SMALL, out_indices=(3,))), encoder=nn.Linear(2, 2))
@@ -328,7 +346,7 @@ def test_what_is_not_the_backbones_is_still_reported():
 
 
 def test_a_state_of_ones_own_is_not_looked_at_twice(monkeypatch):
-    def fail(state):
+    def fail(state, **kwargs):
         raise AssertionError('renamed')
 
     monkeypatch.setattr('convnext_mm.backbone.to_backbone', fail)
@@ -346,30 +364,71 @@ def test_a_state_of_ones_own_is_not_looked_at_twice(monkeypatch):
 # Before a run
 
 
-def model_config(**parts):
-    backbone = dict(type='ConvNeXt', arch=SMALL, init_cfg=dict(type='Pretrained', checkpoint='no'))
-    return dict(type='MaskRCNN', backbone=backbone, neck=dict(type='FPN'), **parts)
+@pytest.fixture(scope='module')
+def detectors():
+    """Configs of two detectors and a segmentor, and their complete state dicts."""
+    found = {}
+    for name, path in (
+        ('mask_rcnn', 'configs/mask_rcnn/convnext_t_coco.py'),
+        ('cascade', 'configs/cascade/convnext_t_coco.py'),
+        ('upernet', 'configs/upernet/convnext_t_ade20k.py'),
+    ):
+        cfg = Config.fromfile(ROOT / path)
+        cfg.model.backbone.update(arch=SMALL, init_cfg=None)
+        channels = list(SMALL['channels'])
+        if name == 'upernet':
+            cfg.model.decode_head.update(in_channels=channels, channels=8)
+            cfg.model.auxiliary_head.update(in_channels=channels[2], channels=8)
+        else:
+            cfg.model.neck.in_channels = channels
+        init_default_scope(cfg.default_scope)
+        found[name] = (cfg, MODELS.build(copy.deepcopy(cfg.model)).state_dict())
+    return found
 
 
-def test_a_file_mmengine_would_load_nothing_from_is_an_error_before_the_run(save):
-    detector = {f'backbone.{n}': v for n, v in ConvNeXt(SMALL).state_dict().items()}
-    neck = {'neck.weight': torch.ones(1)}
-    complete = save(dict(state_dict=detector | neck))
-    check_model_file(complete, model_config(), complete=True)
-    check_model_file(complete, dict(type='TTA', module=model_config()), complete=True)
-    check_model_file(complete, model_config(auxiliary_head=dict(type='FCNHead')), complete=True)
-    with pytest.raises(ValueError, match=r'lacks 1 tensor \(roi_head\.\*\) of the model to test'):
-        check_model_file(complete, model_config(roi_head=dict(type='Heads')), complete=True)
+@pytest.mark.parametrize('name', ['mask_rcnn', 'cascade', 'upernet'])
+def test_a_models_own_file_is_fit_for_testing(detectors, name, save):
+    cfg, state = detectors[name]
+    state = {n: v for n, v in state.items() if 'num_batches' not in n and 'auxiliary' not in n}
+    check_model_file(save(dict(state_dict=state)), cfg, complete=True)
+    tta = Config(dict(cfg, model=dict(type='TTA', module=cfg.model)))
+    check_model_file(save(dict(state_dict=mmpretrain_names(state))), tta, complete=True)
 
-    part = save(dict(state_dict=detector))
-    check_model_file(part, model_config())
-    classifier = save(dict(model=official()))
+
+def test_a_detector_with_parts_that_have_no_parameters_is_fit_for_testing(save):
+    """Mask2Former's fusion head has none."""
+    cfg = Config(dict(model=swapped('mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', STAGES)))
+    cfg.default_scope = 'mmdet'
+    state = {name: torch.zeros(v.shape) for name, v in build_on_meta(cfg).state_dict().items()}
+    check_model_file(save(dict(state_dict=state)), cfg, complete=True)
+
+
+def test_another_models_file_is_an_error_before_it_is_tested(detectors, save):
+    cfg, state = detectors['cascade']
+    other = save(dict(state_dict=detectors['mask_rcnn'][1]))
+    with pytest.raises(ValueError, match=r'lacks \d+ tensors \(roi_head.* of the model to test'):
+        check_model_file(other, cfg, complete=True)
+    check_model_file(other, cfg)  # to start from, its backbone is enough
+
+    one_class = copy.deepcopy(cfg)
+    for head in (*one_class.model.roi_head.bbox_head, one_class.model.roi_head.mask_head):
+        head.num_classes = 1
+    with pytest.raises(
+        ValueError, match=r'the file \(81, 1024\), the model \(2, 1024\); .* of classes'
+    ):
+        check_model_file(save(dict(state_dict=state)), one_class, complete=True)
+
+
+def test_a_file_mmengine_would_load_nothing_from_is_an_error_before_the_run(detectors, save):
+    cfg, _ = detectors['mask_rcnn']
     with pytest.raises(ValueError, match=r'no detector or segmentor, .*init_cfg=dict'):
-        check_model_file(classifier, model_config())
+        check_model_file(save(dict(model=official())), cfg)
     other = save({f'backbone.{n}': v for n, v in nn.Linear(2, 2).state_dict().items()})
     with pytest.raises(ValueError, match=r'weights.pth: .* a ConvNeXt'):
-        check_model_file(other, model_config())
-    check_model_file(other, dict(backbone=dict(type='ResNet')))  # not ours to judge
+        check_model_file(other, cfg)
+    resnet = Config.fromfile(Path(mmdet.__file__).parent / f'.mim/configs/{RESNET}')
+    resnet.default_scope = 'mmdet'
+    check_model_file(other, resnet)  # not ours to judge
 
 
 def test_the_test_tool_reads_a_published_detector_and_refuses_what_is_none(
