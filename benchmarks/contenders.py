@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -142,7 +143,7 @@ def _mmpretrain(arch: str) -> Callable[[], nn.Module] | str:
 
         found = importlib_metadata.distribution
         # With a transformers it imports its multimodal models, which a current one breaks.
-        importlib_metadata.distribution = _without_transformers(found)
+        importlib_metadata.distribution = _without_transformers(found, importlib_metadata)
         try:
             from mmpretrain.models import ConvNeXt as Theirs
         finally:
@@ -158,10 +159,10 @@ def _mmpretrain(arch: str) -> Callable[[], nn.Module] | str:
     )
 
 
-def _without_transformers(find: Callable) -> Callable:
+def _without_transformers(find: Callable, importlib_metadata: ModuleType) -> Callable:
     def distribution(name: str) -> object:
         if name == 'transformers':
-            raise ModuleNotFoundError(name)  # what PackageNotFoundError is
+            raise importlib_metadata.PackageNotFoundError(name)
         return find(name)
 
     return distribution
