@@ -20,6 +20,7 @@ from convnext_mm import layer_decay
 from convnext_mm.archs import NUM_STAGES, Arch, resolve_arch
 from convnext_mm.errors import SettingError
 from convnext_mm.layers import GRN, LayerNorm2d, drop_path
+from convnext_mm.ops import LEAN_LEVELS, BlockParams, convnext_block
 from convnext_mm.weights.formats import to_backbone
 
 NORM_EPS = 1e-6
@@ -38,6 +39,7 @@ class ConvNeXtBlock(nn.Module):
         drop_path_rate: Probability of dropping the residual branch of a sample in training.
         layer_scale_init_value: Initial value of the per-channel scale; 0 builds none.
         grn: Whether to normalise responses after the GELU.
+        lean: How little is kept for the backward pass; see :class:`ConvNeXt`.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class ConvNeXtBlock(nn.Module):
         drop_path_rate: float = 0.0,
         layer_scale_init_value: float = V1_LAYER_SCALE,
         grn: bool = False,
+        lean: str = 'elementwise',
     ) -> None:
         super().__init__()
         self.drop_path_rate = drop_path_rate
+        self.lean = lean
         self.dwconv = nn.Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
         self.pwconv1 = nn.Linear(channels, 4 * channels)
@@ -61,16 +65,52 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W), free of copies when `x` is channels-last in memory."""
-        y = self.dwconv(x).permute(0, 2, 3, 1)
-        y = self.norm(y)
+        rate = self.drop_path_rate if self.training else 0.0
+        # Inductor fuses plain operations better than it sees through an operation of ours.
+        if self.lean != 'off' and not torch.compiler.is_compiling() and self._is_plain():
+            return convnext_block(x, self._params(), self.norm.eps, rate, self.lean)
+        if self.lean == 'block' and torch.is_grad_enabled():
+            return checkpoint(self._plain, x, rate, use_reentrant=False)
+        return self._plain(x, rate)
+
+    def _plain(self, x: Tensor, drop_path_rate: float) -> Tensor:
+        """The block as the paper has it, in plain operations."""
+        y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         y = F.gelu(self.pwconv1(y))
         if self.grn is not None:
             y = self.grn(y)
         y = self.pwconv2(y)
         if self.gamma is not None:
             y = y * self.gamma
-        y = drop_path(y, self.drop_path_rate if self.training else 0.0)
-        return x + y.permute(0, 3, 1, 2)
+        return x + drop_path(y, drop_path_rate).permute(0, 3, 1, 2)
+
+    def _params(self) -> BlockParams:
+        return BlockParams(
+            self.dwconv.weight,
+            self.dwconv.bias,
+            self.norm.weight,
+            self.norm.bias,
+            self.pwconv1.weight,
+            self.pwconv1.bias,
+            self.grn and self.grn.gamma,
+            self.grn and self.grn.beta,
+            self.pwconv2.weight,
+            self.pwconv2.bias,
+            self.gamma,
+        )
+
+    def _is_plain(self) -> bool:
+        """Whether the layers are the ones built here: no adapters in their place, no hooks."""
+        layers = {
+            self.dwconv: nn.Conv2d,
+            self.norm: nn.LayerNorm,
+            self.pwconv1: nn.Linear,
+            self.pwconv2: nn.Linear,
+        }
+        return all(
+            type(layer) is kind and not layer._forward_hooks and not layer._forward_pre_hooks
+            for layer, kind in layers.items()
+        )
 
 
 @MODELS.register_module()
@@ -94,7 +134,13 @@ class ConvNeXt(BaseModule):
         frozen_stages: -1 trains everything, 0 freezes the stem, k the stem and the first k
             stages with the downsampling between them. Frozen parts stay in eval mode. The output
             norms are no part of pretrained weights and always train.
-        with_cp: Recompute each block in the backward pass instead of keeping its activations.
+        with_cp: The same as ``lean='block'``, under OpenMMLab's name.
+        lean: How little each block keeps for the backward pass. ``'elementwise'``: input and output
+            of the depthwise convolution and what goes into the GELU; the rest is computed again
+            at no loss of speed. ``'block'``: its input alone. ``'off'``: what plain torch
+            operations keep, for hooks on a block's layers to be called; layers with hooks, or
+            others in their place, make a block plain by themselves. Bytes for each:
+            :mod:`convnext_mm.ops.block`.
         init_cfg: MMEngine initialisation config, such as
             ``dict(type='ConvNeXtPretrained', checkpoint='convnext_tiny_in1k')``. MMEngine's
             ``Pretrained``, which logs what does not fit and goes on, is taken for that; its
@@ -118,6 +164,7 @@ class ConvNeXt(BaseModule):
         out_indices: int | Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         with_cp: bool = False,
+        lean: str = 'elementwise',
         init_cfg: Mapping | Sequence[Mapping] | None = None,
     ) -> None:
         super().__init__(init_cfg=_checked_loading(init_cfg))
@@ -125,7 +172,9 @@ class ConvNeXt(BaseModule):
         self.out_indices = _resolve_out_indices(out_indices)
         self.in_channels = in_channels
         self.frozen_stages = frozen_stages
-        self.with_cp = with_cp
+        if lean not in LEAN_LEVELS:
+            raise SettingError(f'lean={lean!r} is unknown; allowed: {", ".join(LEAN_LEVELS)}')
+        lean = 'block' if with_cp else lean
         if type(in_channels) is not int or in_channels < 1:
             raise SettingError(f'in_channels={in_channels!r} must be a positive integer')
         if not 0.0 <= drop_path_rate < 1.0:
@@ -153,7 +202,7 @@ class ConvNeXt(BaseModule):
             blocks = []
             for _ in range(self.arch.depths[i]):
                 rate = drop_path_rate * block / max(last_block, 1)
-                blocks.append(ConvNeXtBlock(channels[i], rate, layer_scale, self.arch.grn))
+                blocks.append(ConvNeXtBlock(channels[i], rate, layer_scale, self.arch.grn, lean))
                 block += 1
             self.stages.append(nn.Sequential(*blocks))
         for i in self.out_indices:
@@ -179,13 +228,7 @@ class ConvNeXt(BaseModule):
         x = x.contiguous(memory_format=torch.channels_last)
         outs = []
         for i, (downsample, stage) in enumerate(zip(self.downsample_layers, self.stages)):
-            x = downsample(x)
-            if self.with_cp and self.training and torch.is_grad_enabled():
-                for block in stage:
-                    # Non-reentrant: works under DDP, and when the input needs no gradient.
-                    x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = stage(x)
+            x = stage(downsample(x))
             if i in self.out_indices:
                 outs.append(getattr(self, f'norm{i}')(x).contiguous())
         return tuple(outs)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+GRN_EPS = 1e-6  # added to the mean norm
+
 
 class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of an (N, C, H, W) map.
@@ -30,12 +32,10 @@ class GRN(nn.Module):
 
     Args:
         dim: Number of channels C. The parameters are 1x1x1xC, as in the authors' files.
-        eps: Added to the mean norm.
     """
 
-    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.eps = eps
         self.gamma = nn.Parameter(torch.zeros(1, 1, 1, dim))
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, dim))
 
@@ -44,7 +44,7 @@ class GRN(nn.Module):
         # checked numerically.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         norm = torch.linalg.vector_norm(wide, dim=(1, 2), keepdim=True)
-        ratio = norm / (norm.mean(dim=-1, keepdim=True) + self.eps)
+        ratio = norm / (norm.mean(dim=-1, keepdim=True) + GRN_EPS)
         return (wide * (1 + self.gamma * ratio) + self.beta).to(x.dtype)
 
 

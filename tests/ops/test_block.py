@@ -1,0 +1,295 @@
+"""The block as one operation, against the same block in plain operations (``lean='off'``)."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from convnext_mm import ConvNeXt, ConvNeXtBlock
+
+LEAN = ['elementwise', 'block']
+KINDS = {'v1': dict(layer_scale_init_value=1.0), 'v2': dict(layer_scale_init_value=0, grn=True)}
+KINDS['bare'] = dict(layer_scale_init_value=0)
+
+
+def blocks(kind, channels=8, rate=0.0, lean=('off', *LEAN)):
+    """The same block at several levels, with values under which every parameter matters."""
+    torch.manual_seed(0)
+    first = ConvNeXtBlock(channels, rate, lean=lean[0], **KINDS[kind])
+    for parameter in first.parameters():
+        nn.init.normal_(parameter, 0.2, 0.5)
+    others = [copy.deepcopy(first) for _ in lean[1:]]
+    for block, level in zip(others, lean[1:]):
+        block.lean = level
+    return dict(zip(lean, (first, *others)))
+
+
+def image(n=3, channels=8, height=9, width=6, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(n, channels, height, width, generator=generator).to(dtype)
+
+
+def run(block, x, seed=0, autocast=False):
+    """Output, and gradients by name with respect to the input and all parameters."""
+    x = x.clone().requires_grad_()
+    torch.manual_seed(seed)
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        out = block(x)
+    weight = torch.arange(out.numel()).mul(0.37).sin().view_as(out)
+    (out.float() * weight).sum().backward()
+    grads = {name: p.grad.clone() for name, p in block.named_parameters() if p.grad is not None}
+    block.zero_grad()
+    return out.detach(), dict(grads, input=x.grad)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('lean', LEAN)
+@pytest.mark.parametrize('rate', [0.0, 0.5])
+def test_gradients_are_the_derivatives(kind, lean, rate):
+    block = blocks(kind, 4, rate, lean=(lean,))[lean].double().train()
+    names = [name for name, _ in block.named_parameters()]
+    x = image(3, 4, 8, 7, torch.float64).requires_grad_()
+
+    def function(x, *parameters):
+        torch.manual_seed(2)  # draws that keep two of three samples
+        return torch.func.functional_call(block, dict(zip(names, parameters)), (x,))
+
+    torch.manual_seed(2)
+    assert (torch.rand(3) >= 0.5).sum() == 2
+    assert torch.autograd.gradcheck(function, (x, *block.parameters()))
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('lean', LEAN)
+@pytest.mark.parametrize('size', [(1, 8, 9, 6), (2, 8, 16, 16), (3, 8, 1, 33)], ids=str)
+def test_output_and_gradients_are_the_plain_blocks(kind, lean, size):
+    levels = blocks(kind)
+    x = image(*size)
+    expected, expected_grads = run(levels['off'], x)
+    out, grads = run(levels[lean], x)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+    assert grads.keys() == expected_grads.keys()
+    for name, grad in grads.items():
+        scale = expected_grads[name].abs().max()
+        torch.testing.assert_close(
+            grad / scale, expected_grads[name] / scale, rtol=1e-5, atol=1e-5, msg=name
+        )
+
+
+@pytest.mark.parametrize('arch', ['tiny', 'v2_atto'])
+@pytest.mark.parametrize('lean', LEAN)
+def test_a_whole_backbone_gives_the_plain_ones_maps_and_gradients(arch, lean):
+    torch.manual_seed(0)
+    plain = ConvNeXt(arch, lean='off')
+    for name, parameter in plain.named_parameters():
+        if parameter.ndim > 1 or 'gamma' in name:
+            nn.init.normal_(parameter, std=0.05)
+    other = ConvNeXt(arch, lean=lean)
+    other.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, 64, 98)
+    results = []
+    for model in (plain, other):
+        outs = model.train()(x)
+        loss = sum((o * torch.arange(o.numel()).sin().view_as(o)).mean() for o in outs)
+        loss.backward()
+        results.append((outs, {n: p.grad for n, p in model.named_parameters()}))
+    (outs, grads), (other_outs, other_grads) = results
+    for mine, theirs in zip(other_outs, outs):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    for name, grad in grads.items():
+        error = (other_grads[name] - grad).norm() / grad.norm()
+        assert error < 1e-5, name
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('lean', LEAN)
+def test_in_mixed_precision_it_is_no_less_exact_than_autocast(kind, lean):
+    levels = blocks(kind, channels=32)
+    x = image(2, 32, 24, 24)
+    exact, exact_grads = run(levels['off'], x)
+    plain, plain_grads = run(levels['off'], x, autocast=True)
+    out, grads = run(levels[lean], x, autocast=True)
+    assert out.dtype == torch.float32
+    assert (out - exact).norm() <= 1.2 * (plain - exact).norm()
+    for name, grad in grads.items():
+        allowed = (plain_grads[name] - exact_grads[name]).norm()
+        bound = 1.5 * allowed + 1e-3 * exact_grads[name].norm()
+        assert (grad - exact_grads[name]).norm() <= bound, name
+
+
+@pytest.mark.parametrize('lean', LEAN)
+def test_dropped_samples_pass_unchanged_and_the_others_are_scaled(lean):
+    block = blocks('v1', rate=0.4)[lean].train()
+    x = image(16)
+    torch.manual_seed(5)
+    out = block(x)
+    dropped = (out == x).flatten(1).all(1)
+    assert 0 < dropped.sum() < 16
+    torch.manual_seed(5)
+    assert torch.equal(dropped, torch.rand(16) < 0.4)  # reproducible from the seed
+    with torch.no_grad():
+        branch = block.eval()(x) - x
+    torch.testing.assert_close((out - x)[~dropped], branch[~dropped] / 0.6, rtol=1e-4, atol=1e-5)
+
+
+def test_samples_are_dropped_at_the_rate():
+    block = blocks('v1', channels=2, rate=0.3)['elementwise'].train()
+    x = image(4000, 2, 1, 1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        dropped = (block(x) == x).flatten(1).all(1).float().mean()
+    assert dropped.item() == pytest.approx(0.3, abs=0.03)  # four deviations
+
+
+@pytest.mark.parametrize('lean', LEAN)
+def test_dropped_samples_are_not_computed(lean):
+    block = blocks('v1', rate=0.5)[lean].train()
+    x = image(8)
+
+    def flops(seed):
+        torch.manual_seed(seed)
+        with FlopCounterMode(display=False) as counter:
+            block(x).sum().backward()
+        torch.manual_seed(seed)
+        return counter.get_total_flops(), int((torch.rand(8) >= 0.5).sum())
+
+    (one, kept_one), (other, kept_other) = flops(0), flops(2)
+    assert kept_one != kept_other
+    assert one / kept_one == other / kept_other
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('lean', LEAN)
+def test_a_block_that_every_sample_skips_has_zero_gradients_and_not_none(kind, lean):
+    block = blocks(kind, rate=0.9)[lean].train()
+    x = image(2).requires_grad_()
+    torch.manual_seed(0)
+    assert (torch.rand(2) < 0.9).all()
+    torch.manual_seed(0)
+    out = block(x)
+    out.sum().backward()
+    assert torch.equal(out, x) and torch.equal(x.grad, torch.ones_like(x))
+    for name, parameter in block.named_parameters():
+        assert parameter.grad is not None and not parameter.grad.any(), name
+
+
+@pytest.mark.parametrize('lean', LEAN)
+def test_frozen_parameters_get_no_gradient_and_the_others_theirs(lean):
+    levels = blocks('v1')
+    for block in levels.values():
+        for name, parameter in block.named_parameters():
+            parameter.requires_grad_(name.startswith(('norm', 'pwconv2')))
+    _, expected = run(levels['off'], image())
+    _, grads = run(levels[lean], image())
+    assert grads.keys() == expected.keys() and 'dwconv.weight' not in grads
+    for name, grad in grads.items():
+        torch.testing.assert_close(grad, expected[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('lean', LEAN)
+def test_backward_can_be_called_twice(lean):
+    block = blocks('v1')[lean]
+    loss = block(image()).square().sum()
+    loss.backward(retain_graph=True)
+    once = block.dwconv.weight.grad.clone()
+    loss.backward()
+    torch.testing.assert_close(block.dwconv.weight.grad, 2 * once)
+
+
+@pytest.mark.parametrize('lean', LEAN)
+def test_it_works_without_gradients_copied_and_pickled(lean):
+    block = blocks('v2')[lean].eval()
+    x = image()
+    expected = block(x).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(block(x), expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(block(x), expected)
+    for other in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
+        torch.testing.assert_close(other(x).detach(), expected)
+
+
+@pytest.mark.parametrize('lean', LEAN)
+def test_the_layout_of_the_input_does_not_matter(lean):
+    block = blocks('v1')[lean]
+    x = image(2, 8, 10, 10)
+    expected, grads = run(block, x.contiguous(memory_format=torch.channels_last))
+    strided = torch.zeros(2, 16, 10, 20)[:, ::2, :, ::2].copy_(x)
+    for other in (x, strided):
+        out, other_grads = run(block, other)
+        torch.testing.assert_close(out, expected)
+        torch.testing.assert_close(other_grads['input'], grads['input'])
+
+
+@pytest.mark.parametrize(
+    'lean, autocast, bytes_an_element',
+    [
+        ('elementwise', True, 10),
+        ('elementwise', False, 16),  # and the input, 4 more, which the caller holds here
+        ('block', True, 2),
+        ('block', False, 0),
+    ],
+)
+def test_what_is_kept_for_the_backward_pass_is_what_is_documented(lean, autocast, bytes_an_element):
+    block = blocks('v1', channels=32)[lean]
+    x = image(2, 32, 16, 16).contiguous(memory_format=torch.channels_last)
+    own = {t.untyped_storage().data_ptr() for t in (x, *block.parameters())}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast('cpu', torch.bfloat16, enabled=autocast),
+    ):
+        out = block(x)
+    assert sum(kept.values()) == bytes_an_element * x.numel()
+    assert out.shape == x.shape
+
+
+def test_hooks_on_a_layer_are_called_and_adapters_in_its_place_are_used():
+    block = blocks('v1')['elementwise']
+    x = image()
+    expected = block(x).detach()
+    seen = []
+    handle = block.pwconv1.register_forward_hook(lambda *args: seen.append(args[2].shape))
+    torch.testing.assert_close(block(x).detach(), expected)
+    assert seen == [(3, 9, 6, 32)]
+    handle.remove()
+
+    class Adapter(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    adapter = Adapter(8, 32)
+    adapter.load_state_dict(block.pwconv1.state_dict())
+    block.pwconv1 = adapter
+    assert not torch.allclose(block(x), expected)
+
+
+@pytest.mark.parametrize('arch', ['v2_atto', dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))])
+def test_it_compiles_as_one_graph_for_all_sizes(arch):
+    model = ConvNeXt(arch, drop_path_rate=0.2).train()
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend=count, fullgraph=True, dynamic=True)
+    for height, width in ((64, 96), (96, 64), (70, 101), (128, 160)):
+        compiled(torch.randn(2, 3, height, width))
+    assert len(graphs) == 1
+
+
+def test_an_unknown_level_is_named_with_the_allowed_ones():
+    with pytest.raises(ValueError, match="lean='most' is unknown; allowed: off, elementwise, bl"):
+        ConvNeXt('tiny', lean='most')
