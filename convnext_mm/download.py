@@ -86,13 +86,16 @@ def download(
             with open(part, 'a+b') as file:
                 if not (_lock(file) and _is_called(file, part)):
                     progress(os.fstat(file.fileno()).st_size, size)  # of who downloads it
+                elif path.exists():  # another process finished between the look and the lock
+                    _remove(file, part)
+                    break
                 else:
                     digests = _Digests(md5, sha256_prefix)
                     try:
                         _fill(file, url, path, digests, size, timeout, progress, headers or {})
                     except BaseException:
                         if file.tell() == 0:
-                            part.unlink()  # whoever has no network finds all as it was
+                            _remove(file, part)  # whoever has no network finds all as it was
                         raise
                     file.flush()
                     _check(file, part, url, digests, size)
@@ -158,12 +161,18 @@ def _is_called(file: BinaryIO, path: Path) -> bool:
         return False
 
 
+def _remove(file: BinaryIO, path: Path) -> None:
+    if fcntl is None:
+        file.close()  # Windows removes no open file, and knows no lock to keep
+    path.unlink()
+
+
 def _check(file: BinaryIO, part: Path, url: str, digests: _Digests, size: int | None) -> None:
     wrong = digests.mistake()
     if size is not None and file.tell() != size:
         wrong = f'{file.tell():,} bytes instead of {size:,}'
     if wrong:
-        part.unlink()
+        _remove(file, part)
         raise DownloadError(
             f'{url} arrived with {wrong}, and was removed. Try again; if that does not help, the '
             'file on the server, or a proxy on the way, is not the right one'

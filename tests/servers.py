@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
+STALL = object()
+
 
 @contextlib.contextmanager
-def serve(files: dict[str, bytes]) -> Iterator[SimpleNamespace]:
+def serve(files: dict[str, object]) -> Iterator[SimpleNamespace]:
     """Serve `files`, path -> content. What is yielded says where, records, and switches faults on.
+
+    In place of its bytes, a file may be the status that answers for it, or ``STALL`` for silence.
 
     Its attributes: `url`; `requests`, with `path`, `range` and `headers` each; `moved`, where other
     paths redirect to; `cut_after`, the bytes after which the next answers are cut; `busy`, how many
@@ -21,6 +25,8 @@ def serve(files: dict[str, bytes]) -> Iterator[SimpleNamespace]:
     state = SimpleNamespace(
         files=files, moved={}, requests=[], cut_after=[], busy=0, ranges=True, lengths=True
     )
+
+    closing = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -36,9 +42,12 @@ def serve(files: dict[str, bytes]) -> Iterator[SimpleNamespace]:
                 self.send_header('Location', state.moved[self.path])
                 self.send_header('Content-Length', '0')
                 return self.end_headers()
-            if self.path not in state.files:
-                return self.send_error(404)
-            data = state.files[self.path]
+            data = state.files.get(self.path, 404)
+            if data is STALL:
+                closing.wait()
+                return None
+            if isinstance(data, int):
+                return self.send_error(data)
             start = 0
             if wanted and state.ranges:
                 start = int(re.fullmatch(r'bytes=(\d+)-', wanted)[1])
@@ -68,6 +77,7 @@ def serve(files: dict[str, bytes]) -> Iterator[SimpleNamespace]:
     try:
         yield state
     finally:
+        closing.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -173,6 +173,21 @@ def test_of_several_at_once_one_downloads(get, server, monkeypatch):
     assert get().read_bytes() == DATA * 20
 
 
+def test_what_another_process_completes_before_the_lock_is_not_downloaded_again(
+    get, server, tmp_path, monkeypatch
+):
+    lock = module._lock
+
+    def lock_late(file):
+        (tmp_path / 'new' / 'file.bin').write_bytes(DATA)
+        return lock(file)
+
+    monkeypatch.setattr(module, '_lock', lock_late)
+    path = get()
+    assert server.requests == []
+    assert path.read_bytes() == DATA and list(path.parent.iterdir()) == [path]
+
+
 def test_an_error_before_anything_arrived_leaves_no_trace(get, server, tmp_path):
     server.files.clear()
     refused(get)

@@ -2,7 +2,10 @@
 """Evaluate a checkpoint: tools/test.py configs/cascade/convnext_t_coco.py CHECKPOINT"""
 
 import argparse
+import os
 import sys
+
+os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as in train.py
 
 from convnext_mm import launch
 

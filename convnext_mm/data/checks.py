@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -20,6 +20,8 @@ Progress = Callable[[str, int, 'int | None'], None]
 
 _NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 _OBJECT = re.compile(rb'"image_id"\s*:')
+# What Pillow raises for a broken file, by where it is broken.
+_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class Finding:
         text: What is there, and what is not.
         lacking: The share of its files that are missing, which an archive can fill in.
         wrong: Whether something is there that should not be so, which no archive mends.
+        damaged: Those of the lacking files that are there and cannot be read, relative to the root.
     """
 
     part: str
     text: str
     lacking: float = 0.0
     wrong: bool = False
+    damaged: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -94,7 +98,8 @@ def _read_json(root: Path, split: Split) -> tuple[list[str] | None, Finding]:
     try:
         names, objects = _skim(root / part)
     except ValueError as error:
-        return None, Finding(part, f'not readable as COCO annotations: {error}', lacking=1)
+        text = f'not readable as COCO annotations: {error}'
+        return None, Finding(part, text, lacking=1, damaged=(part,))
     return names, Finding(part, f'{len(names):,} images, {objects:,} objects')
 
 
@@ -135,49 +140,69 @@ def _check_pngs(root: Path, split: Split, progress: Progress) -> Checked:
         _compare(root, split.images, expected, images, '.jpg'),
         _compare(root, split.annotations, expected, pngs, '.png', 'annotations'),
     ]
-    both = sorted(images & pngs)
-    unreadable, bad = _look_into(root, split, both, progress)
-    if unreadable or bad:
-        text = f'{findings[1].text}; {_few(unreadable + bad)}'
-        lacking = max(findings[1].lacking, len(unreadable) / len(expected))
-        findings[1] = Finding(split.annotations, text, lacking, wrong=bool(bad))
-    elif findings[1].ok:
+    damaged, bad = _look_into(root, split, sorted(images & pngs), progress)
+    findings = [
+        _with(findings[0], damaged, [], len(expected)),
+        _with(findings[1], damaged, bad, len(expected)),
+    ]
+    if findings[1].ok:
         text = f'{findings[1].text}, class ids 0 to {split.classes}'
         findings[1] = Finding(split.annotations, text)
     return Checked(split, tuple(findings), len(expected), subset)
 
 
+def _with(finding: Finding, damaged: list[str], bad: list[str], count: int) -> Finding:
+    """A finding on `count` files with those of a split that cannot be read, or do not fit."""
+    own = tuple(file for file in damaged if Path(file).parent == Path(finding.part))
+    if not own and not bad:
+        return finding
+    return replace(
+        finding,
+        text=f'{finding.text}; {_few([f"{Path(file).name} cannot be read" for file in own] + bad)}',
+        lacking=finding.lacking + len(own) / count,
+        wrong=bool(bad),
+        damaged=own,
+    )
+
+
 def _look_into(
     root: Path, split: Split, names: list[str], progress: Progress
 ) -> tuple[list[str], list[str]]:
-    """Which of these images and PNGs cannot be read, and what is wrong with the others."""
+    """Which files of these images and PNGs cannot be read, and what is wrong with the others."""
 
-    def look(name: str) -> tuple[str, str]:
-        png = root / split.annotations / f'{name}.png'
-        jpg = root / split.images / f'{name}.jpg'
-        try:
-            with Image.open(png) as labels, Image.open(jpg) as image:
-                extrema = labels.getextrema()  # of the pixels, so that all of the file is read
-        except (OSError, SyntaxError):  # Pillow raises either for a broken file
-            return f'{name} cannot be read', ''
-        if len(labels.getbands()) != 1:
-            return '', f'{png.name} has {len(labels.getbands())} channels instead of class ids'
+    def look(name: str) -> tuple[list[str], list[str]]:
+        jpg, png = f'{split.images}/{name}.jpg', f'{split.annotations}/{name}.png'
+        sizes, damaged = [], []
+        for file in (jpg, png):
+            try:
+                with Image.open(root / file) as image:
+                    sizes.append(image.size)
+                    if file == png:
+                        channels = len(image.getbands())
+                        extrema = image.getextrema()  # of the pixels: all of the file is read
+            except _BROKEN:
+                damaged.append(file)
+        if damaged:
+            return damaged, []
+        if channels != 1:
+            return [], [f'{name}.png has {channels} channels instead of class ids']
         if extrema[1] > split.classes:
-            return '', f'{png.name} has class id {extrema[1]:.0f}, above {split.classes}'
-        if labels.size != image.size:
-            sizes = [f'{width}x{height}' for width, height in (labels.size, image.size)]
-            return '', f'{png.name} is {sizes[0]}, its image {sizes[1]}'
-        return '', ''
+            return [], [f'{name}.png has class id {extrema[1]:.0f}, above {split.classes}']
+        if sizes[0] != sizes[1]:
+            jpg_size, png_size = (f'{width}x{height}' for width, height in sizes)
+            return [], [f'{name}.png is {png_size}, its image {jpg_size}']
+        return [], []
 
-    found = []
+    damaged, bad = [], []
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        for done, texts in enumerate(pool.map(look, names), 1):
+        for done, (unreadable, unfit) in enumerate(pool.map(look, names), 1):
             progress(split.annotations, done, len(names))
-            found.append(texts)
+            damaged += unreadable
+            bad += unfit
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C waits for no more than the files in hand
-    return [u for u, _ in found if u], [bad for _, bad in found if bad]
+    return damaged, bad
 
 
 def _compare(

@@ -8,7 +8,7 @@ import shutil
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
@@ -84,7 +84,14 @@ def prepare(
         _check_disk(needed, root, archives)
         for archive, _ in needed:
             path = _fetched(archive, archives, console)
-            unzip(path, root, console, top=archive.top, keep=_of_subsets(checked))
+            unzip(
+                path,
+                root,
+                console,
+                top=archive.top,
+                keep=_of_subsets(checked),
+                replace=_damaged(checked),
+            )
         checked = _check(dataset, root, console)
         needed = needed_archives(dataset, checked)
     complete = all(split.ok for split in checked)
@@ -123,8 +130,19 @@ def _of_subsets(checked: list[Checked]) -> list[str]:
     return [finding.part for split in checked if split.subset for finding in split.findings]
 
 
+def _damaged(checked: list[Checked]) -> list[str]:
+    """The files that cannot be read, whatever their size."""
+    return [file for split in checked for finding in split.findings for file in finding.damaged]
+
+
 def unzip(
-    archive: Path, root: Path, console: Console, *, top: str = '', keep: Sequence[str] = ()
+    archive: Path,
+    root: Path,
+    console: Console,
+    *,
+    top: str = '',
+    keep: Sequence[str] = (),
+    replace: Collection[str] = (),
 ) -> None:
     """Unzip what is not there yet in full, each file under its name only when it is whole.
 
@@ -134,6 +152,7 @@ def unzip(
         console: Where to show progress.
         top: A folder in the archive that stands for `root`.
         keep: Files and folders below `root` to leave as they are.
+        replace: Files below `root` to write again even if they are there with the right size.
 
     Raises:
         UserError: The archive is damaged, wants to write outside of `root`, or the disk is full.
@@ -146,10 +165,11 @@ def unzip(
                 if not member.is_dir()
             ]
             kept = [root / part for part in keep]
+            replaced = {root / file for file in replace}
             todo = [
                 (member, target)
                 for member, target in members
-                if not _has_size(target, member.file_size)
+                if (target in replaced or not _has_size(target, member.file_size))
                 and not any(target.is_relative_to(part) for part in kept)
             ]
             total = sum(member.file_size for member, _ in todo)
@@ -274,7 +294,7 @@ def _say_how_to_fetch(
     archives: Path,
     console: Console,
 ) -> None:
-    console.print(Text('Not complete.', 'red'), 'What is missing is in')
+    console.print(Text('Not complete.', 'red'), 'What is missing or damaged is in')
     missing = 0
     width = max(len(archive.url) for archive, _ in needed)
     for archive, _ in needed:
@@ -282,7 +302,7 @@ def _say_how_to_fetch(
         missing += max(0, archive.size - here)
         state = 'not downloaded'
         if here >= archive.size:
-            state = f'in {archives}, not unzipped to its end'
+            state = f'to be unzipped from {archives}'
         elif here:
             state = f'{here / 1e9:.2f} GB of it are in {archives}'
         console.print(f'  {archive.url:<{width}}  {archive.size / 1e9:5.2f} GB, {state}')

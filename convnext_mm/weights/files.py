@@ -22,6 +22,8 @@ from convnext_mm.weights.reading import read_tensors
 from convnext_mm.weights.zoo import ZOO, nearest
 
 TIMEOUT = 20.0  # seconds a server may be silent
+# Their files' names end in a checksum by rule, so that decimal digits alone are one too.
+CHECKSUM_HOSTS = ('download.pytorch.org', 'dl.fbaipublicfiles.com', 'download.openmmlab.com')
 HUB_FILES = ('model.safetensors', 'pytorch_model.bin')  # of a repository, if no file is named
 
 
@@ -100,15 +102,24 @@ def _cache_path(url: str) -> Path:
     """
     folder = Path(torch.hub.get_dir(), 'checkpoints')
     name = Path(urlparse(url).path).name or 'weights'
-    if not _checksum(name) and url not in {weights.source for weights in ZOO.values()}:
+    if not _checksum(url) and url not in {weights.source for weights in ZOO.values()}:
         folder /= hashlib.sha256(url.encode()).hexdigest()[:12]
     return folder / name
 
 
-def _checksum(name: str) -> str | None:
-    """The start of the SHA-256 that a name ends in, by PyTorch's convention, and no date."""
-    match = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
-    return match[1] if match and not re.fullmatch(r'(19|20)\d{6}', match[1]) else None
+def _checksum(url: str) -> str | None:
+    """The start of the SHA-256 that a name ends in, by PyTorch's convention.
+
+    Decimal digits alone are a date (``-20240131``) or a step (``-00160000``) of the training that
+    wrote the file; only one checksum of 43 is made of them.
+    """
+    address = urlparse(url)
+    match = re.search(r'-([0-9a-f]{8,64})\.\w+$', address.path)
+    if not match or re.fullmatch(r'(19|20)\d{6}', match[1]):
+        return None
+    if match[1].isdecimal() and address.hostname not in CHECKSUM_HOSTS:
+        return None
+    return match[1]
 
 
 def _from_hub(repository: str, file: str | None) -> Path:
@@ -171,7 +182,7 @@ def _download(url: str, path: Path, headers: Mapping[str, str] | None = None) ->
     return download(
         url,
         path,
-        sha256_prefix=_checksum(path.name),
+        sha256_prefix=_checksum(url),
         timeout=TIMEOUT,
         progress=_log_now_and_then(path.name),
         headers=headers,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 
+import torch
 from torch import Tensor
 
 from convnext_mm.archs import NUM_STAGES, Arch
@@ -83,11 +84,16 @@ def inspect(checkpoint: Mapping) -> Inspection:
     """The facts about what a file holds.
 
     Raises:
-        ValueError: There is no ConvNeXt in it, or more than one to choose from.
+        ValueError: There is no ConvNeXt in it, or more than one to choose from, or a tensor of it
+            has no values to look at.
     """
     network = find_network(checkpoint)
     tensors = network.tensors
     own = {name: t for name, t in tensors.items() if not name.startswith('head.')}
+    for name, tensor in own.items():
+        if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
+            kind = "on the device 'meta'" if tensor.is_meta else f'{tensor.layout}, {tensor.dtype}'
+            raise ValueError(f'{name} is {kind}; weights are dense, with a value at each place')
     arch = infer_arch(tensors)
     stem = tensors.get('downsample_layers.0.0.weight')
     return Inspection(

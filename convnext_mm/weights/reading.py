@@ -6,10 +6,12 @@ import argparse
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 # torch.save writes its zip archives uncompressed, and weights hardly compress: what unpacks to more
@@ -17,6 +19,8 @@ from torch import Tensor
 MAX_EXPANSION = 4
 # Dicts inside dicts; an optimizer's state takes four.
 MAX_DEPTH = 16
+# Entries of all dicts, one that is held in several places counted for each of them.
+MAX_ENTRIES = 1_000_000
 
 # What files that torch.save wrote before its zip format (torch 1.6) begin with; OpenMMLab and timm
 # still publish such.
@@ -60,8 +64,11 @@ def read_tensors(path: Path) -> Mapping:
         raise ValueError(_what_instead(head))
     if not isinstance(content, Mapping):
         raise ValueError(f'the file holds a {type(content).__name__}, not tensors by name')
-    if not _has_tensors(content):
+    tensors = list(_tensors(content))
+    if not tensors:
         raise ValueError('the file holds no tensors')
+    for name, tensor in tensors:
+        _check_values(name, tensor)
     return content
 
 
@@ -99,6 +106,8 @@ def _check_archive(path: Path) -> None:
 
 
 def _read_torch(path: Path) -> object:
+    # Without mmap: whoever saves over the file while its tensors are in use, as a training that
+    # was resumed may, would change them or die of a bus error.
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
@@ -116,13 +125,6 @@ def _read_torch(path: Path) -> object:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ModuleNotFoundError as error:
-        raise ValueError('the file needs the package that reads it: pip install safetensors') from (
-            error
-        )
-    try:
         return load_file(path)
     except SafetensorError as error:
         raise _damaged(str(error)) from None
@@ -133,13 +135,34 @@ def _damaged(reason: str) -> ValueError:
     return ValueError(f'the file is incomplete or damaged ({reason})')
 
 
-def _has_tensors(content: Mapping) -> bool:
-    """Whether there is a tensor in a mapping or the ones inside, which may not hold themselves."""
-    found, level = False, [content]
+def _tensors(content: Mapping) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a mapping and of the ones inside, which may not hold themselves, by name."""
+    level, entries = {id(content): ('', content, 1)}, 0
     for _ in range(MAX_DEPTH):
-        values = [value for mapping in level for value in mapping.values()]
-        found = found or any(isinstance(value, Tensor) for value in values)
-        level = list({id(value): value for value in values if isinstance(value, Mapping)}.values())
+        inner = {}
+        for path, mapping, places in level.values():
+            entries += places * len(mapping)
+            for key, value in mapping.items():
+                name = f'{path}{key}'
+                if isinstance(value, Tensor):
+                    yield name, value
+                elif isinstance(value, Mapping):
+                    *_, others = inner.get(id(value), (0,))
+                    inner[id(value)] = (f'{name}.', value, places + others)
+        level = inner
         if not level:
-            return found
-    raise ValueError('the file is refused: its dicts hold each other without end')
+            break
+    if level or entries > MAX_ENTRIES:
+        raise ValueError('the file is refused: its dicts hold each other without end')
+
+
+def _check_values(name: str, tensor: Tensor) -> None:
+    """Refuse a dense tensor that shows the few values of a file as many."""
+    if tensor.is_meta or tensor.layout is not torch.strided:
+        return  # whoever wants values of these finds that they are no weights
+    claimed, held = tensor.numel() * tensor.itemsize, tensor.untyped_storage().nbytes()
+    if claimed > held:
+        raise ValueError(
+            f'the file is refused: {name}, {tuple(tensor.shape)}, takes {claimed:,} bytes, of '
+            f'which the file holds {held:,}; if it was expanded, save its contiguous() copy'
+        )

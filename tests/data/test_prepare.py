@@ -309,9 +309,55 @@ def test_a_cut_png_is_found_and_replaced(published, ade, run):
     path = ade / 'annotations' / 'training' / 'ADE_train_00000001.png'
     path.write_bytes(png(150)[:-20])
     code, text = run(published.ade, ade)
-    assert code == 1 and 'ADE_train_00000001 cannot be read' in text
+    assert code == 1 and 'ADE_train_00000001.png cannot be read' in text
     assert run(published.ade, ade, '--download')[0] == 0
     assert path.read_bytes() == png(150)
+
+
+def test_damaged_files_of_the_right_size_are_found_and_replaced(published, ade, run):
+    paths = [
+        ade / 'annotations' / 'training' / 'ADE_train_00000001.png',
+        ade / 'images' / 'training' / 'ADE_train_00000001.jpg',
+        ade / 'images' / 'validation' / 'ADE_val_00000001.jpg',
+    ]
+    whole = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.write_bytes(bytes(path.stat().st_size))
+    paths.append(ade / 'annotations' / 'training' / 'ADE_train_00000002.png')
+    whole.append(png(150))
+    paths[-1].write_bytes(whole[-1][:8] + b'\0\0\0\x04' + whole[-1][12:])  # a header too short
+    sound = ade / 'images' / 'training' / 'ADE_train_00000002.jpg'
+    untouched = sound.stat().st_mtime_ns
+    code, text = run(published.ade, ade)
+    assert code == 1 and all(f'{path.name} cannot be read' in text for path in paths)
+    code, text = run(published.ade, ade, '--download')
+    assert code == 0, text
+    assert [path.read_bytes() for path in paths] == whole
+    assert sound.stat().st_mtime_ns == untouched
+
+
+def test_a_damaged_annotation_file_of_the_right_size_is_replaced(published, coco, run):
+    path = coco / 'annotations' / 'instances_val2017.json'
+    path.write_bytes(bytes(path.stat().st_size))
+    (coco / 'annotations_trainval2017.zip').write_bytes(
+        published.server.files['/annotations_trainval2017.zip']
+    )
+    code, text = run(published.coco, coco)
+    assert code == 1 and 'it names no images' in text and 'To unzip it' in text
+    code, text = run(published.coco, coco, '--download')
+    assert code == 0, text
+    assert path.read_bytes() == coco_json(VAL)
+
+
+def test_a_damaged_file_of_a_subset_is_left_to_its_maker(published, ade, run):
+    (ade / 'images' / 'training' / 'ADE_train_00000002.jpg').unlink()
+    (ade / 'annotations' / 'training' / 'ADE_train_00000002.png').unlink()
+    path = ade / 'annotations' / 'training' / 'ADE_train_00000001.png'
+    path.write_bytes(b'mine, and damaged')
+    (ade / 'images' / 'validation' / 'ADE_val_00000001.jpg').unlink()
+    code, text = run(published.ade, ade, '--download')
+    assert code == 1 and 'No download mends that' in text
+    assert path.read_bytes() == b'mine, and damaged'
 
 
 def test_interrupted_while_unzipping_it_goes_on_with_the_next_run(

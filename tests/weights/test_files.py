@@ -3,12 +3,10 @@
 import argparse
 import os
 import pickle
-import re
 import warnings
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -21,6 +19,7 @@ from convnext_mm import ConvNeXt, ConvNeXtPretrained
 from convnext_mm.errors import UserError
 from convnext_mm.weights import files
 from convnext_mm.weights.files import local_file, read_checkpoint
+from tests.servers import STALL, serve
 
 TENSORS = {'stages.0.0.gamma': torch.arange(6.0)}
 
@@ -36,70 +35,9 @@ def empty_caches(tmp_path, monkeypatch):
     monkeypatch.setattr(files, 'TIMEOUT', 5)
 
 
-class Server:
-    """Serves `content` by path over http, Range included, and keeps the requests.
-
-    A content may also be a status, a URL to redirect to, or ``STALL``; `cut` ends the first answer
-    after so many bytes.
-    """
-
-    STALL = object()
-
-    def __init__(self):
-        self.content, self.requests, self.cut = {}, [], None
-        self.stop = Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = 'HTTP/1.1'
-
-            def do_GET(self):
-                self.close_connection = True
-                outer.answer(self)
-
-            def log_message(self, *args):
-                pass
-
-        self.http = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.http.daemon_threads = True
-        self.url = f'http://127.0.0.1:{self.http.server_port}'
-
-    def answer(self, request):
-        self.requests.append(request)
-        content = self.content.get(request.path, 404)
-        if content is self.STALL:
-            self.stop.wait(30)
-            return
-        if isinstance(content, (int, str)):
-            request.send_response(content if isinstance(content, int) else 302)
-            if isinstance(content, str):
-                request.send_header('Location', content)
-            request.send_header('Content-Length', '0')
-            request.end_headers()
-            return
-        start = int(re.search(r'\d+', request.headers.get('Range', '0'))[0])
-        request.send_response(206 if start else 200)
-        request.send_header('Content-Length', str(len(content) - start))
-        if start:
-            span = f'bytes {start}-{len(content) - 1}/{len(content)}'
-            request.send_header('Content-Range', span)
-        request.end_headers()
-        request.wfile.write(content[start : self.cut])
-        self.cut = None
-
-    def __enter__(self):
-        Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *args):
-        self.stop.set()
-        self.http.shutdown()
-        self.http.server_close()
-
-
 @pytest.fixture
 def server():
-    with Server() as running:
+    with serve({}) as running:
         yield running
 
 
@@ -146,16 +84,16 @@ def test_a_source_that_leads_nowhere_is_a_clear_error(source, message):
 
 
 def test_a_url_is_downloaded_once_and_read_without_network_afterwards(server, weights):
-    server.content['/tiny.pth'] = weights
+    server.files['/tiny.pth'] = weights
     url = f'{server.url}/tiny.pth'
     assert same(read_checkpoint(url))
-    server.content.clear()
+    server.files.clear()
     assert same(read_checkpoint(url))
     assert len(server.requests) == 1
 
 
 def test_files_of_one_name_from_two_addresses_are_kept_apart(server):
-    server.content = {'/a/epoch_36.pth': b'a' * 10, '/b/epoch_36.pth': b'b' * 10}
+    server.files = {'/a/epoch_36.pth': b'a' * 10, '/b/epoch_36.pth': b'b' * 10}
     first, second = (local_file(f'{server.url}/{x}/epoch_36.pth') for x in 'ab')
     assert (first.read_bytes(), second.read_bytes()) == (b'a' * 10, b'b' * 10)
     assert first.name == second.name == 'epoch_36.pth'
@@ -165,6 +103,7 @@ def test_files_of_one_name_from_two_addresses_are_kept_apart(server):
     'source, name',
     [
         ('https://example.org/convnext_tiny-983f1562.pth', 'convnext_tiny-983f1562.pth'),
+        ('https://download.pytorch.org/models/tiny-98301562.pth', 'tiny-98301562.pth'),
         ('convnext_tiny_in1k', 'convnext_tiny_1k_224.pth'),
         ('https://dl.fbaipublicfiles.com/convnext/convnext_tiny_1k_224.pth',) * 2,
     ],
@@ -178,24 +117,24 @@ def test_what_torch_hub_has_is_used_without_network(tmp_path, source, name):
 
 def test_a_cut_download_goes_on_where_it_stopped(server, monkeypatch, weights):
     monkeypatch.setattr('convnext_mm.download.time.sleep', lambda seconds: None)
-    server.content['/tiny.pth'], server.cut = weights, 500
+    server.files['/tiny.pth'], server.cut_after = weights, [500]
     assert local_file(f'{server.url}/tiny.pth').read_bytes() == weights
-    assert [r.headers.get('Range') for r in server.requests] == [None, 'bytes=500-']
+    assert [r.range for r in server.requests] == [None, 'bytes=500-']
 
 
 def test_a_download_of_an_interrupted_process_goes_on_where_it_stopped(server, weights):
-    server.content['/tiny.pth'] = weights
+    server.files['/tiny.pth'] = weights
     url = f'{server.url}/tiny.pth'
     path = files._cache_path(url)
     path.parent.mkdir(parents=True)
     path.with_name('tiny.pth.part').write_bytes(weights[:300])
     assert same(read_checkpoint(url))
-    assert [r.headers.get('Range') for r in server.requests] == ['bytes=300-']
+    assert [r.range for r in server.requests] == ['bytes=300-']
     assert [p.name for p in path.parent.iterdir()] == ['tiny.pth']
 
 
 def test_a_wrong_checksum_is_an_error_and_leaves_no_file(server, tmp_path):
-    server.content['/tiny-0123abcd.pth'] = b'weights'
+    server.files['/tiny-0123abcd.pth'] = b'weights'
     url = f'{server.url}/tiny-0123abcd.pth'
     with pytest.raises(FileNotFoundError, match='instead of 0123abcd, and was removed'):
         local_file(url)
@@ -203,12 +142,27 @@ def test_a_wrong_checksum_is_an_error_and_leaves_no_file(server, tmp_path):
 
 
 def test_a_date_in_a_name_is_no_checksum(server, weights):
-    server.content['/tiny-20240131.pth'] = weights
+    server.files['/tiny-20240131.pth'] = weights
     assert same(read_checkpoint(f'{server.url}/tiny-20240131.pth'))
 
 
+def test_the_number_of_a_step_in_a_name_is_no_checksum(server):
+    for folder, content in (('a', b'one'), ('b', b'other')):
+        for name in ('step-00160000.pth', 'epoch-00000036.pt', 'saved-1700000000.pth'):
+            server.files[f'/{folder}/{name}'] = content
+    for path, content in server.files.items():
+        assert local_file(server.url + path).read_bytes() == content
+
+
+def test_decimal_digits_are_a_checksum_where_names_end_in_one_by_rule(server, monkeypatch):
+    monkeypatch.setattr(files, 'CHECKSUM_HOSTS', ('127.0.0.1',))
+    server.files['/tiny-00160000.pth'] = b'weights'
+    with pytest.raises(FileNotFoundError, match='instead of 00160000, and was removed'):
+        local_file(f'{server.url}/tiny-00160000.pth')
+
+
 def test_of_several_processes_one_downloads(server, weights):
-    server.content['/tiny.pth'] = weights
+    server.files['/tiny.pth'] = weights
     paths = []
     # Threads do: the lock is the open file's.
     threads = [
@@ -223,9 +177,9 @@ def test_of_several_processes_one_downloads(server, weights):
 
 def test_a_file_that_cannot_be_had_is_an_error_that_says_where_to_put_it(server, monkeypatch):
     monkeypatch.setattr(files, 'TIMEOUT', 0.3)
-    server.content['/stalled.pth'] = Server.STALL
-    with ThreadingHTTPServer(('127.0.0.1', 0), BaseHTTPRequestHandler) as closed:
-        refusing = f'http://127.0.0.1:{closed.server_port}'
+    server.files['/stalled.pth'] = STALL
+    with serve({}) as closed:
+        refusing = closed.url
     for url, reason in (
         (f'{server.url}/none.pth', '404'),
         (f'{server.url}/stalled.pth', 'timed out'),
@@ -274,13 +228,13 @@ def test_the_users_hugging_face_cache_serves_offline(tmp_path, monkeypatch):
 
 def test_the_hub_is_asked_for_safetensors_first(server, monkeypatch, weights):
     monkeypatch.setenv('HF_ENDPOINT', server.url)
-    server.content['/timm/tiny/resolve/main/pytorch_model.bin'] = weights
+    server.files['/timm/tiny/resolve/main/pytorch_model.bin'] = weights
     assert same(read_checkpoint('timm://tiny'))
     asked = ['model.safetensors', 'pytorch_model.bin']
     assert [request.path for request in server.requests] == [
         f'/timm/tiny/resolve/main/{name}' for name in asked
     ]
-    server.content.clear()
+    server.files.clear()
     assert same(read_checkpoint('timm://tiny'))
     assert same(CheckpointLoader.load_checkpoint('timm://tiny'))  # MMEngine's
 
@@ -291,24 +245,23 @@ def test_a_token_goes_to_the_hub_and_not_where_it_redirects_to(
     (tmp_path / 'huggingface').mkdir()
     (tmp_path / 'huggingface' / 'token').write_text('of-the-file\n')
     monkeypatch.setenv('HF_ENDPOINT', server.url)
-    with Server() as storage:
-        storage.content['/blob'] = weights
+    with serve({'/blob': weights}) as storage:
         for name in 'ab':
-            server.content[f'/org/{name}/resolve/main/x.bin'] = f'{storage.url}/blob'
+            server.moved[f'/org/{name}/resolve/main/x.bin'] = f'{storage.url}/blob'
         assert same(read_checkpoint('hf://org/a/x.bin'))
         monkeypatch.setenv('HF_TOKEN', 'of-the-environment')
         assert same(read_checkpoint('hf://org/b/x.bin'))
-        assert [r.headers['Authorization'] for r in server.requests] == [
+        assert [r.headers.get('Authorization') for r in server.requests] == [
             'Bearer of-the-file',
             'Bearer of-the-environment',
         ]
-        assert [r.headers['Authorization'] for r in storage.requests] == [None, None]
+        assert [r.headers.get('Authorization') for r in storage.requests] == [None, None]
 
 
 def test_a_gated_file_says_how_to_get_it(server, monkeypatch):
     monkeypatch.setenv('HF_ENDPOINT', server.url)
     path = '/facebook/dinov3-convnext-base-pretrain-lvd1689m/resolve/main/model.safetensors'
-    server.content[path] = 401
+    server.files[path] = 401
     with pytest.raises(FileNotFoundError, match=r'dinov3_convnext_base: .* accepts their licence'):
         local_file('dinov3_convnext_base')
     with pytest.raises(FileNotFoundError, match=r'asks to accept its terms .* set HF_TOKEN'):
@@ -326,6 +279,23 @@ def test_every_kind_of_weights_file_is_read_whatever_its_name(tmp_path):
     assert same(read_checkpoint(path))
     save_file(TENSORS, path)
     assert same(read_checkpoint(path))
+
+
+def test_views_within_what_the_file_holds_are_fine(tmp_path):
+    values = torch.arange(6.0)
+    views = dict(a=values[2:], b=values.view(2, 3).T, c=values.expand(1, -1), d=torch.zeros(0, 5))
+    torch.save(views, tmp_path / 'weights.pth')
+    checkpoint = read_checkpoint(tmp_path / 'weights.pth')
+    assert all(torch.equal(checkpoint[name], view) for name, view in views.items())
+
+
+def test_a_file_may_be_saved_over_while_its_tensors_are_in_use(tmp_path):
+    path = tmp_path / 'weights.pth'
+    for save in (torch.save, save_file):
+        save({'w': torch.ones(100_000)}, path)
+        tensor = read_checkpoint(path)['w']
+        save({'w': torch.zeros(1)}, path)
+        assert tensor.sum() == 100_000
 
 
 def test_plain_values_beside_the_tensors_are_fine(tmp_path):
@@ -348,6 +318,13 @@ def holds_itself():
     cycle = dict(TENSORS)
     cycle['model'] = cycle
     return cycle
+
+
+def unfolds_a_million_times():
+    content = dict(TENSORS)
+    for _ in range(10):
+        content = {name: content for name in 'abcd'}
+    return content
 
 
 def archive(path, compression=zipfile.ZIP_STORED, **members):
@@ -418,6 +395,16 @@ NO_WEIGHTS = {
     'no tensors': (saved(dict(model=dict(a=1), epoch=3)), 'holds no tensors'),
     'a tensor alone': (saved(torch.zeros(3)), 'holds a Tensor, not tensors by name'),
     'a cycle': (saved(holds_itself()), 'hold each other without end'),
+    'a dict that unfolds': (saved(unfolds_a_million_times()), 'hold each other without end'),
+    'a value that stands for many': (
+        saved(dict(model={'stages.0.0.gamma': torch.zeros(1).expand(2**24, 2**24)})),
+        r'refused: model.stages.0.0.gamma, \(16777216, 16777216\), takes 1,125,899,906,842,624 '
+        r'bytes, of which the file holds 4; .* contiguous\(\)',
+    ),
+    'the same in an optimizer': (
+        saved(dict(model=TENSORS, optimizer=dict(state={0: dict(step=torch.ones(1).expand(2))}))),
+        r'refused: optimizer.state.0.step, \(2,\), takes 8 bytes, of which the file holds 4',
+    ),
 }
 
 

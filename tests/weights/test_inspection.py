@@ -88,3 +88,27 @@ def test_a_file_without_a_convnext_is_the_users_mistake(tmp_path):
         inspect_file(str(path))
     with pytest.raises(UserError, match=r'none.pth: no such file'):
         inspect_file(str(tmp_path / 'none.pth'))
+
+
+@pytest.mark.filterwarnings('ignore:Sparse invariant checks', 'ignore:torch.quantize_per_tensor')
+@pytest.mark.parametrize(
+    'tensor, kind',
+    [
+        (lambda: torch.ones(8, device='meta'), "on the device 'meta'"),
+        (lambda: torch.ones(8).to_sparse(), 'torch.sparse_coo, torch.float32'),
+        (
+            lambda: torch.quantize_per_tensor(torch.ones(8), 0.1, 0, torch.qint8),
+            'torch.strided, torch.qint8',
+        ),
+    ],
+)
+def test_tensors_without_plain_values_are_named(tensor, kind):
+    with pytest.raises(ValueError, match=f'stages.0.0.gamma is {kind}; weights are dense'):
+        inspect(network() | {'stages.0.0.gamma': tensor()})
+
+
+def test_a_file_that_claims_more_values_than_it_holds_is_the_users_mistake(tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(network() | {'stages.0.0.gamma': torch.zeros(1).expand(2**10, 2**10)}, path)
+    with pytest.raises(UserError, match=r'weights.pth: the file is refused: stages.0.0.gamma, '):
+        inspect_file(str(path))
