@@ -14,10 +14,13 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from convnext_mm.batch_size import accumulate, scale_lr, warn_of_other_batch_size
 from convnext_mm.config import load_config, log_once
+from convnext_mm.data.adopt import adopt
+from convnext_mm.data.hooks import ClassesHook, EmptyResultsHook
 from convnext_mm.data.layouts import check_data, leaf_datasets
 from convnext_mm.errors import UserError
 from convnext_mm.weights.files import local_file
@@ -51,6 +54,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 def train(args: argparse.Namespace) -> Runner:
     """Train as ``tools/train.py`` is told, and evaluate on the way as the config says."""
     cfg = _read_config(args)
+    if args.data:
+        adopt(cfg, args.data, args.cfg_options)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -81,9 +86,13 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     if args.tta:
         _augment_test(cfg)
     check_data(cfg, ('test_dataloader',))
-    if args.out:
-        _dump_predictions(cfg, args.out)
-    return _build(cfg, testing=True).test()
+    out = args.out or (args.report and str(Path(cfg.work_dir) / 'predictions.pkl'))
+    if out:
+        _dump_predictions(cfg, out)
+    metrics = _build(cfg, testing=True).test()
+    if args.report and is_main_process():
+        _report(cfg, out, args)
+    return metrics
 
 
 def exit_code(job: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> int:
@@ -105,6 +114,12 @@ def _read_config(args: argparse.Namespace) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     cfg.setdefault('work_dir', str(Path('work_dirs') / Path(args.config).stem))
+    path = Path(args.config).resolve()
+    if path.parent == Path(cfg.work_dir).resolve():
+        # MMEngine writes the run's settings into the work dir under the config's name, and must
+        # not do so over a config that lies there.
+        name = path.with_stem(f'{path.stem}_as_run')
+        cfg = Config(cfg.to_dict(), cfg_text=cfg.text, filename=str(name))
     return cfg
 
 
@@ -122,7 +137,10 @@ def _build(cfg: Config, testing: bool = False) -> Runner:
                 check_model_file(cfg.load_from, cfg, complete=testing)
     except (FileNotFoundError, ValueError) as error:
         raise UserError(str(error)) from error
-    return Runner.from_cfg(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(ClassesHook(testing))
+    runner.register_hook(EmptyResultsHook())
+    return runner
 
 
 def _fit_optimizer_to_machine(cfg: Config) -> None:
@@ -195,6 +213,18 @@ def _dump_predictions(cfg: Config, path: str) -> None:
     evaluators = cfg.test_evaluator
     if isinstance(evaluators, dict):
         evaluators = [evaluators]
-    # MMDetection's encodes masks as RLE.
-    dump = 'DumpResults' if _is_segmentation(cfg) else 'mmdet.DumpDetResults'
+    # MMDetection's encodes masks as RLE, ours leaves the scores of all classes out.
+    slim = 'convnext_mm.evaluation.report.results.DumpLabelMaps'
+    dump = slim if _is_segmentation(cfg) else 'mmdet.DumpDetResults'
     cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=path)]
+
+
+def _report(cfg: Config, results: str, args: argparse.Namespace) -> None:
+    # Here and not above: it draws, and training needs none of that.
+    from convnext_mm.evaluation.report.page import NAME, write_report
+    from convnext_mm.evaluation.report.results import read_results
+
+    path = Path(cfg.work_dir) / NAME
+    names = Path(args.checkpoint).name, Path(args.config).name
+    write_report(cfg, read_results(results), path, *names)
+    log_once(f'written: {path}')

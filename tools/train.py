@@ -16,6 +16,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     launch.add_common_options(parser)
+    parser.add_argument(
+        '--data',
+        metavar='PATH',
+        help='train on a data set of your own: objects in COCO format, or images and label maps; '
+        'classes, heads and schedule are set, and written as a config into the work dir',
+    )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     batch = parser.add_mutually_exclusive_group()
     batch.add_argument(

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -65,11 +65,40 @@ def local_file(source: str | Path) -> Path:
         except FileNotFoundError as error:
             hint = f'. {weights.how_to_get}' if weights.how_to_get else ''
             raise DownloadError(f'{source}: {error}{hint}') from error
-    scheme, separator, rest = source.partition('://')
+    scheme, separator, _ = source.partition('://')
     if not separator:
         return _on_disk(source)
     if scheme in ('http', 'https'):
         return _download(source, _cache_path(source))
+    return _from_hub(*_hub_id(source))
+
+
+def locate(source: str | Path) -> Path | str:
+    """Where :func:`local_file` has a file from, without a download: its path, or else its URL.
+
+    Args:
+        source: As for :func:`local_file`.
+
+    Raises:
+        FileNotFoundError: There is no such file, or the source is none of the known kinds.
+    """
+    source = str(source)
+    if source in ZOO:
+        return locate(ZOO[source].source)
+    scheme, separator, _ = source.partition('://')
+    if not separator:
+        return _on_disk(source)
+    if scheme in ('http', 'https'):
+        path = _cache_path(source)
+        return path if path.is_file() else source
+    repository, file = _hub_id(source)
+    names = (file,) if file else HUB_FILES
+    return _in_caches(repository, names) or _hub_url(repository, names[0])
+
+
+def _hub_id(source: str) -> tuple[str, str | None]:
+    """Repository and file, if one is named, of an hf:// or timm:// address."""
+    scheme, _, rest = source.partition('://')
     if scheme == 'timm':
         rest = f'timm/{rest}'
     elif scheme != 'hf':
@@ -79,7 +108,7 @@ def local_file(source: str | Path) -> Path:
         raise FileNotFoundError(
             f'{source}: expected hf://org/name, hf://org/name/file or timm://name'
         )
-    return _from_hub(*repository.groups())
+    return repository.groups()
 
 
 def _on_disk(source: str) -> Path:
@@ -124,32 +153,48 @@ def _checksum(url: str) -> str | None:
 
 def _from_hub(repository: str, file: str | None) -> Path:
     names = (file,) if file else HUB_FILES
-    own = Path(torch.hub.get_dir(), 'checkpoints', repository.replace('/', '--'))
-    for name in names:
-        for path in (own / name, _in_hub_cache(repository, name)):
-            if path.is_file():
-                return path
+    own = _own_cache(repository)
+    cached = _in_caches(repository, names)
+    if cached:
+        return cached
     if os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE'):
         raise DownloadError(
             f'hf://{repository}: not in the Hugging Face cache, and HF_HUB_OFFLINE is set; put '
             f'{" or ".join(names)} into {own}'
         )
-    server = os.environ.get('HF_ENDPOINT', '').rstrip('/') or 'https://huggingface.co'
     token = _hub_token()
     headers = {'Authorization': f'Bearer {token}'} if token else {}
     for name in names:
         try:
-            return _download(f'{server}/{repository}/resolve/main/{name}', own / name, headers)
+            return _download(_hub_url(repository, name), own / name, headers)
         except DownloadError as error:
             if error.status in (401, 403):
                 raise DownloadError(
                     f'{error}. Either there is no such repository, or it asks to accept its terms '
-                    f'first: do so at {server}/{repository}, and set HF_TOKEN to a token of yours'
+                    f'first: do so at {_hub()}/{repository}, and set HF_TOKEN to a token of yours'
                 ) from error
             failure = error
             if error.status != 404:
                 break
     raise failure
+
+
+def _in_caches(repository: str, names: Sequence[str]) -> Path | None:
+    """The first of a repository's files that is in our cache or huggingface_hub's."""
+    paths = ((_own_cache(repository) / name, _in_hub_cache(repository, name)) for name in names)
+    return next((path for pair in paths for path in pair if path.is_file()), None)
+
+
+def _own_cache(repository: str) -> Path:
+    return Path(torch.hub.get_dir(), 'checkpoints', repository.replace('/', '--'))
+
+
+def _hub() -> str:
+    return os.environ.get('HF_ENDPOINT', '').rstrip('/') or 'https://huggingface.co'
+
+
+def _hub_url(repository: str, name: str) -> str:
+    return f'{_hub()}/{repository}/resolve/main/{name}'
 
 
 def _in_hub_cache(repository: str, name: str) -> Path:

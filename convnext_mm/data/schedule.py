@@ -1,0 +1,184 @@
+"""A recipe's schedule for a set of another size.
+
+The rule: a run goes through the data as often as the recipe does, but takes no fewer than
+``MIN_STEPS`` steps, each of the batch that the recipe's learning rate is for.
+
+- A recipe in epochs keeps its number; if that is fewer steps, each epoch goes through the images
+  several times (RepeatDataset).
+- A recipe in iterations becomes as much shorter as the set is smaller than the recipe's, and never
+  longer; evaluations and checkpoints stay as many. Where the recipe's set is not known, it stays.
+- Warm-up keeps its length, up to a tenth of the run; what follows it is stretched to the new end.
+
+A length given on the command line (``train_cfg.max_epochs`` or ``max_iters``) is kept, and
+schedules counted in iterations are made to fit it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+
+from mmengine.config import Config, ConfigDict
+
+from convnext_mm.config import schedulers
+from convnext_mm.data.layouts import leaf_datasets
+from convnext_mm.data.published import ADE20K, COCO
+
+MIN_STEPS = 1000
+WARM_UP = 0.1  # of the run, at most
+
+# Training images of the data sets that recipes in iterations are for, by MMEngine's names.
+_IMAGES = {
+    'ADE20KDataset': ADE20K.splits[0].count,
+    'CocoDataset': COCO.splits[0].count,
+    'CityscapesDataset': 2975,
+    'PascalContextDataset': 4996,
+}
+_COUNTS = ('begin', 'end', 'T_max', 'total_iters', 'milestones')
+
+
+def images_of(cfg: Config) -> int | None:
+    """How many training images a config's schedule is for, if that is known."""
+    dataset = next(leaf_datasets(cfg.train_dataloader), ConfigDict(type=''))
+    # With classes of its own it is another set that is read by the same class.
+    return None if dataset.get('metainfo') else _IMAGES.get(dataset.type.rpartition('.')[2])
+
+
+def fit_schedule(
+    cfg: Config, images: int, before: int | None, given: Collection[str] = ()
+) -> Iterator[str]:
+    """Change a config's length and schedules; yields a line for each change.
+
+    Args:
+        cfg: Its training data set is the user's already.
+        images: How many are trained on.
+        before: How many the recipe is for, if that is known.
+        given: Dotted names of settings that the user chose, which stay.
+    """
+    batch = max(cfg.get('auto_scale_lr', {}).get('base_batch_size', 1), _batch_size(cfg))
+    if 'max_iters' in cfg.train_cfg:
+        yield from _fit_iterations(cfg, images, before, given)
+    else:
+        yield from _fit_epochs(cfg, images, batch, given)
+
+
+def _fit_epochs(cfg: Config, images: int, batch: int, given: Collection[str]) -> Iterator[str]:
+    epochs = cfg.train_cfg.max_epochs
+    repeats = math.prod(r.get('times', 1) for r in _repeats(cfg.train_dataloader.dataset))
+    times = max(1, math.ceil(MIN_STEPS * batch / (epochs * images * repeats)))
+    chosen = 'train_cfg.max_epochs' in given
+    if chosen:
+        times = 1
+    if times > 1:
+        inner = next(iter(_repeats(cfg.train_dataloader.dataset)), None)
+        if inner is not None:
+            inner.times *= times
+        else:
+            _wrap_leaves(cfg.train_dataloader)
+            (inner,) = _repeats(cfg.train_dataloader.dataset)
+            inner.times = times
+        repeats *= times
+    steps = epochs * repeats * images / batch
+    length = f'{epochs} epoch{"s" if epochs > 1 else ""}'
+    yield (
+        f'schedule: {length} as {"given" if chosen else "in the recipe"}, '
+        f'{repeats} x {images:,} images each: {steps:,.0f} steps of {batch} images'
+    )
+    yield from _fit_schedulers(cfg, _last(cfg), math.ceil(steps))
+
+
+def _fit_iterations(
+    cfg: Config, images: int, before: int | None, given: Collection[str]
+) -> Iterator[str]:
+    length = cfg.train_cfg.max_iters
+    recipe = max(_last(cfg), length) if before else _last(cfg) or length
+    if 'train_cfg.max_iters' in given:
+        recipe = _last(cfg) or length
+        yield f'schedule: {length:,} iterations, as given'
+    elif before is None:
+        yield f'schedule: {length:,} iterations as in the recipe, whose data set is not known'
+    else:
+        length = min(recipe, max(MIN_STEPS, round(recipe * images / before)))
+        cfg.train_cfg.max_iters = length
+        yield (
+            f'schedule: {length:,} iterations for {images:,} images; in the recipe {recipe:,} for '
+            f'{before:,}, and no fewer than {MIN_STEPS:,}'
+        )
+    if length == recipe:
+        return
+    yield from _fit_schedulers(cfg, recipe, length)
+    checkpoint = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    intervals = [(cfg.train_cfg, 'val_interval', 'train_cfg.val_interval')]
+    if not checkpoint.get('by_epoch', True):
+        intervals.append((checkpoint, 'interval', 'default_hooks.checkpoint.interval'))
+    for node, key, name in intervals:
+        if node.get(key, 0) > 1 and name not in given:
+            node[key] = max(1, round(node[key] * length / recipe))
+            yield f'{name} = {node[key]:,}'
+
+
+def _fit_schedulers(cfg: Config, recipe: int, length: int) -> Iterator[str]:
+    """Move what schedulers count in iterations, of a run of `recipe`, into a run of `length`."""
+    by_iteration = [s for s in schedulers(cfg) if not s.get('by_epoch', True)]
+    warm_ups = [s for s in by_iteration if s.get('begin', 0) == 0 and s.get('end', 0) > 0]
+    end = min((s.end for s in warm_ups), default=0)
+    if end == recipe and 'max_iters' in cfg.train_cfg:
+        end = 0  # it is no warm-up but the run's whole schedule
+    # At two iterations MMEngine's LinearLR reaches its end, at one it stays where it starts.
+    warm_up = min(end, max(2, int(length * WARM_UP)))
+    move = _moved(end, warm_up, recipe, length if 'max_iters' in cfg.train_cfg else recipe)
+    for scheduler in by_iteration:
+        for key in _COUNTS:
+            value = scheduler.get(key)
+            if isinstance(value, (list, tuple)):
+                scheduler[key] = [move(v) for v in value]
+            elif isinstance(value, int) and key in ('T_max', 'total_iters'):
+                # A number of iterations from the scheduler's begin on.
+                scheduler[key] = scheduler.get('end', move(value)) - scheduler.get('begin', 0)
+            elif isinstance(value, int):
+                scheduler[key] = move(value)
+    # Of a run of a few iterations, what comes after the warm-up may be nothing.
+    over = [s for s in by_iteration if s.get('begin', 0) >= s.get('end', math.inf)]
+    if over:
+        cfg.param_scheduler = [s for s in schedulers(cfg) if s not in over]
+    if warm_up != end:
+        yield f'warm-up: {warm_up:,} iterations instead of {end:,}'
+
+
+def _moved(end: int, warm_up: int, recipe: int, length: int) -> Callable[[int], int]:
+    """From an iteration of the recipe to one of the run: warm-up to warm-up, rest to rest."""
+
+    def move(iteration: int) -> int:
+        if iteration <= end:
+            return round(iteration * warm_up / end) if end else iteration
+        if recipe <= end:
+            return iteration
+        rest = (iteration - end) * (length - warm_up) / (recipe - end)
+        return warm_up + round(rest)
+
+    return move
+
+
+def _last(cfg: Config) -> int:
+    """Where the schedules in iterations end; 0 without any."""
+    ends = [s.get('end', 0) for s in schedulers(cfg) if not s.get('by_epoch', True)]
+    return max((end for end in ends if isinstance(end, int)), default=0)
+
+
+def _batch_size(cfg: Config) -> int:
+    return cfg.train_dataloader.get('batch_size', 1)
+
+
+def _repeats(node: object) -> Iterator[ConfigDict]:
+    """The RepeatDatasets around a data set."""
+    while isinstance(node, dict) and 'dataset' in node:
+        if node.get('type', '').endswith('RepeatDataset'):
+            yield node
+        node = node['dataset']
+
+
+def _wrap_leaves(node: ConfigDict) -> None:
+    """Put the innermost data set into a RepeatDataset: what mixes images stays around it."""
+    while 'dataset' in node.dataset:
+        node = node.dataset
+    node.dataset = ConfigDict(type='RepeatDataset', times=1, dataset=node.dataset)

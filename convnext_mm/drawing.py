@@ -1,0 +1,207 @@
+"""Draw objects and label maps on a picture, quickly enough for video.
+
+The libraries' visualizers draw through Matplotlib, half a second for a picture of a dozen objects,
+and put every label where its object is, over one another. Here lines and letters are in proportion
+to the picture, and a label that would cover another one moves or is left out.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+
+_OPACITY = 0.45
+# A label may be this many times as large as the object it names.
+_LABEL_TO_OBJECT = 4
+_GOLDEN = 0.618034  # of the colour circle from one class to the next: far apart, and never the same
+
+
+def colours(meta: Mapping, count: int | None = None) -> list[Colour]:
+    """The RGB colour of each class: the data set's own palette, or else one made up.
+
+    Args:
+        meta: A data set's ``metainfo``.
+        count: Number of colours, by default one for each of its classes.
+    """
+    count = len(meta['classes']) if count is None else count
+    palette = meta.get('palette')
+    if isinstance(palette, (list, tuple)) and len(palette) >= count:
+        return [tuple(int(value) for value in colour) for colour in palette[:count]]
+    hues = [(0.02 + i * _GOLDEN) % 1.0 for i in range(count)]
+    # Every second one lighter, for classes beyond the dozen of hues that can be told apart.
+    rgb = [colorsys.hsv_to_rgb(hue, 0.85 - 0.3 * (i % 2), 0.95) for i, hue in enumerate(hues)]
+    return [tuple(round(255 * value) for value in colour) for colour in rgb]
+
+
+def draw_instances(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    masks: np.ndarray | None = None,
+    scores: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draw masks, boxes and names of objects on a copy of an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (K, 4) x1, y1, x2, y2 in pixels.
+        labels: (K,) indices of `classes`.
+        classes: Names.
+        palette: RGB of each class.
+        masks: (K, H, W), not 0 where the object is.
+        scores: (K,) from 0 to 1, written beside the name; the highest is drawn on top.
+    """
+    order = range(len(boxes)) if scores is None else np.argsort(scores, kind='stable')
+    image = np.ascontiguousarray(image).copy()
+    width = max(1, round(min(image.shape[:2]) / 320))
+    if masks is not None:
+        for i in order:
+            _paint(image, masks[i].astype(np.uint8), palette[labels[i]])
+    texts = []
+    for i in order:
+        colour = palette[labels[i]]
+        x1, y1, x2, y2 = (round(float(value)) for value in boxes[i])
+        cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, width, cv2.LINE_AA)
+        score = '' if scores is None else f' {scores[i]:.0%}'
+        texts.append((f'{classes[labels[i]]}{score}'.strip(), (x1, y1, x2, y2), colour))
+    return _lettered(image, texts[::-1])
+
+
+def draw_labels(
+    image: np.ndarray, labels: np.ndarray, classes: Sequence[str], palette: Sequence[Colour]
+) -> np.ndarray:
+    """Colour the classes of a label map on a copy of an image, and name them.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) indices of `classes`; other values, such as 255, stay uncoloured.
+        classes: Names.
+        palette: RGB of each class.
+    """
+    known = labels < len(classes)
+    table = np.array([*palette, (0, 0, 0)], np.uint8)
+    painted = table[np.where(known, labels, len(classes))]
+    mixed = cv2.addWeighted(image, 1 - _OPACITY, painted, _OPACITY, 0)
+    mixed[~known] = image[~known]
+    edge = np.zeros(labels.shape, bool)
+    edge[1:] |= labels[1:] != labels[:-1]
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    mixed[edge] = painted[edge]
+    texts = []
+    for index in np.unique(labels[known]):
+        texts.append((classes[index], _middle(labels == index), palette[index]))
+    # The largest regions first: theirs is the first choice of a place.
+    texts.sort(key=lambda text: -_area(text[1]))
+    return _lettered(mixed, texts, inside=True)
+
+
+def write(
+    image: np.ndarray, text: str, xy: tuple[int, int], colour: Colour = (50, 50, 50), size: int = 13
+) -> np.ndarray:
+    """Write a line of text on a copy of an RGB image, in letters `size` pixels high."""
+    canvas = Image.fromarray(image)
+    ImageDraw.Draw(canvas).text(xy, text, fill=colour, font=_font(size))
+    return np.array(canvas)
+
+
+def text_width(text: str, size: int) -> float:
+    """Pixels that a line of text takes."""
+    return _font(size).getlength(text)
+
+
+def _paint(image: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
+    """Tint what is under a mask, in place, and draw its outline."""
+    y, x = np.where(mask.any(1))[0], np.where(mask.any(0))[0]
+    if not len(y):
+        return
+    # Only what the mask spans: most are small.
+    window = image[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
+    part = mask[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
+    inside = part.astype(bool)
+    tinted = window[inside] * (1 - _OPACITY) + np.array(colour) * _OPACITY
+    window[inside] = tinted.astype(np.uint8)
+    # The border of zeros closes outlines at the picture's edge.
+    outlines, _ = cv2.findContours(
+        cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT),
+        cv2.RETR_CCOMP,
+        cv2.CHAIN_APPROX_NONE,
+        offset=(-1, -1),
+    )
+    cv2.drawContours(image, outlines, -1, colour, 1, cv2.LINE_AA)
+
+
+def _middle(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """A square deep inside a mask, about the largest that fits: x1, y1, x2, y2."""
+    inner = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    depth = cv2.distanceTransform(inner, cv2.DIST_C, 3)[1:-1, 1:-1]
+    y, x = np.nonzero(depth > 0.9 * depth.max())
+    # Of long regions, not the first but the most central of the deep places.
+    nearest = np.argmin((y - y.mean()) ** 2 + (x - x.mean()) ** 2)
+    y, x = int(y[nearest]), int(x[nearest])
+    half = int(depth[y, x])
+    return x - half, y - half, x + half, y + half
+
+
+def _area(box: tuple[int, int, int, int]) -> int:
+    return max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
+
+
+def _lettered(
+    image: np.ndarray,
+    texts: Sequence[tuple[str, tuple[int, int, int, int], Colour]],
+    inside: bool = False,
+) -> np.ndarray:
+    """Label objects, the first ones first; what finds no free place stays without.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        texts: A text, the box of what it names, and a colour each.
+        inside: Whether a label belongs into the middle of its box instead of at its edge.
+    """
+    height, width = image.shape[:2]
+    size = int(np.clip(min(height, width) / 34, 10, 40))
+    font = _font(size)
+    taken = np.zeros((height, width), bool)
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
+    for text, box, colour in texts:
+        w, h = round(font.getlength(text)) + 5, size + 4
+        if not text or w * h > _LABEL_TO_OBJECT * _area(box):
+            continue
+        x1, y1, x2, y2 = box
+        places = [((x1 + x2 - w) // 2, (y1 + y2 - h) // 2)] if inside else []
+        if not inside:
+            places = [(x1, y1 - h), (x1, y1), (x1, y2), (x2 - w, y2 - h)]
+        for x, y in places:
+            x = min(max(x, 0), max(width - w, 0))
+            if y < 0 or y + h > height or taken[y : y + h, x : x + w].any():
+                continue
+            taken[y : y + h, x : x + w] = True
+            draw.rectangle((x, y, x + w - 1, y + h - 1), fill=colour)
+            draw.text((x + 2, y + h / 2), text, fill=_readable_on(colour), font=font, anchor='lm')
+            break
+    return np.array(canvas)
+
+
+def _readable_on(colour: Colour) -> Colour:
+    luminance = np.dot(colour, (0.299, 0.587, 0.114))
+    return (0, 0, 0) if luminance > 140 else (255, 255, 255)
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # Comes with Matplotlib on every machine, and has the letters of most alphabets.
+    return ImageFont.truetype(
+        Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'), size
+    )

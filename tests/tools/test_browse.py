@@ -1,0 +1,108 @@
+"""tools/browse.py as a user calls it."""
+
+import json
+import runpy
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, run_tool
+from tests.small_models import segmentor
+
+
+@pytest.fixture
+def detector(small_detector, tmp_path):
+    path = tmp_path / 'detector.py'
+    path.write_text(small_detector)
+    return path
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys, tmp_path):
+    """Run the tool in this process, which is quicker."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, 'argv', ['browse.py', *map(str, arguments)])
+        with pytest.raises(SystemExit) as finished:
+            runpy.run_path(str(ROOT / 'tools' / 'browse.py'), run_name='__main__')
+        return finished.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_a_sheet_shows_augmented_training_images_of_a_detector(detector, tmp_path):
+    done = run_tool('browse.py', detector, '--out', tmp_path / 'sheet.png')
+    assert done.code == 0, done.output
+    assert f'12 of 16 images of train_dataloader in {tmp_path}/sheet.png' in done.output
+    sheet = cv2.imread(str(tmp_path / 'sheet.png'))
+    assert sheet.shape[1] > 1700 and sheet.shape[0] > 1300  # three rows of four
+    # The frames and labels of circles are in the colour the config gives them.
+    assert (sheet[..., ::-1] == (230, 80, 70)).all(2).sum() > 100
+
+
+def test_the_same_seed_is_the_same_sheet_and_another_is_not(run_here, detector, tmp_path):
+    for name, seed in (('a', 1), ('b', 1), ('c', 2)):
+        code, output, _ = run_here(
+            detector, '--count', 3, '--seed', seed, '--out', tmp_path / f'{name}.png'
+        )
+        assert code == 0 and '3 of 16 images' in output
+    a, b, c = (cv2.imread(str(tmp_path / f'{name}.png')) for name in 'abc')
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+def test_a_segmentors_labels_are_overlaid_and_the_validation_set_is_seen_whole(
+    run_here, shapes_ade, tmp_path
+):
+    config = tmp_path / 'segmentor.py'
+    config.write_text(segmentor(shapes_ade))
+    code, output, _ = run_here(config, '--split', 'val', '--count', '100')
+    assert code == 0 and '6 of 6 images of val_dataloader' in output
+    sheet = cv2.imread(str(tmp_path / 'work_dirs' / 'segmentor' / 'val.png'))
+    # The name of the background is written on its colour.
+    assert (sheet[..., ::-1] == (0, 0, 255)).all(2).sum() > 1000
+    assert run_here(config, '--count', '2')[0] == 0
+
+
+def test_boxes_without_masks_are_drawn(run_here, detector, tmp_path):
+    path = tmp_path / 'boxes.py'
+    path.write_text(
+        f"_base_ = '{detector}'\n"
+        'pipeline = [dict(step, with_mask=False) if "with_mask" in step else step '
+        'for step in _base_.train_pipeline]\n'
+        'train_dataloader = dict(dataset=dict(pipeline=pipeline))\n'
+    )
+    assert run_here(path, '--count', 2)[0] == 0
+
+
+def test_a_data_set_without_its_classes_says_so(run_here, detector, shapes_coco, tmp_path):
+    other = tmp_path / 'other.json'
+    content = json.loads((shapes_coco / 'annotations' / 'instances_train.json').read_text())
+    for category in content['categories']:
+        category['name'] += 's'
+    other.write_text(json.dumps(content))
+    code, _, errors = run_here(
+        detector, '--cfg-options', f'train_dataloader.dataset.ann_file={other}'
+    )
+    assert code == 2
+    assert 'has no images: do metainfo.classes and the categories' in errors
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['no.py'], 'error: no.py: no such file'),
+        ([ROOT / 'configs/cascade/convnext_t_coco.py'], 'error: the data set is not there'),
+        (
+            ['detector.py', '--out', 'sheet.jpg'],
+            'error: --out sheet.jpg: the file must end in .png',
+        ),
+        (['detector.py', '--count', '0'], 'error: --count 0: must be at least 1'),
+        (['detector.py', '--split', 'test'], "invalid choice: 'test'"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_clear_line(run_here, detector, arguments, message):
+    code, _, errors = run_here(*arguments)
+    assert code == 2 and message in errors and 'Traceback' not in errors

@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Check a data set of your own before training on it: tools/check_data.py PATH"""
+
+import sys
+
+from convnext_mm.data.inspection import main
+
+if __name__ == '__main__':
+    sys.exit(main())
