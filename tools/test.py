@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this file')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions here')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument('--report', action='store_true', help='write report.html into the work dir')
     return launch.exit_code(launch.test, parser.parse_args())
 
 

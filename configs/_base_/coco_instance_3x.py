@@ -56,6 +56,10 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', betas=(0.9, 0.999), weight_decay=0.05),
 )
 
+# pycocotools' numbers without the wait.
+val_evaluator = dict(type='convnext_mm.evaluation.coco.FastCocoMetric')
+test_evaluator = val_evaluator
+
 # A table of the last AP, curves and pictures at the end.
 custom_hooks = [dict(type='convnext_mm.evaluation.hooks.SummaryHook')]
 

@@ -1,1 +1,1 @@
-"""What a run shows of itself: progress, metrics table, curves, pictures."""
+"""How a run is scored, and what it shows of itself: progress, table, curves, pictures, report."""

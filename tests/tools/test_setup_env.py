@@ -294,7 +294,8 @@ def test_the_package_asks_for_no_openmmlab_distribution_outside_its_extras(tmp_p
     command = [sys.executable, 'setup.py', '-q', 'egg_info', '--egg-base', str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     required, *extras = (tmp_path / 'convnext_mm.egg-info/requires.txt').read_text().split('\n[')
-    assert required.split() == ['torch>=2.6', 'numpy', 'safetensors']
+    assert 'torch>=2.6' in required.split()
+    assert not any(name.startswith(('mm', 'onedl')) for name in required.split())
     extras = dict(extra.split(']\n') for extra in extras)
     assert all(name.startswith('onedl-') for name in extras['onedl'].split())
     assert 'mm' not in extras['test']

@@ -1,0 +1,128 @@
+"""Where a result comes from: the recipe, the machine, and the figures published for the recipe."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from mmdet.datasets import CocoDataset
+from mmengine.config import Config
+from mmseg.datasets import ADE20KDataset
+
+from convnext_mm.data import published
+
+_PACKAGES = ('convnext_mm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'torch', 'numpy', 'hotcoco')
+# Figures of a config's `published`: what they are called, the metric here, and what they are of.
+_COCO = (published.COCO, len(CocoDataset.METAINFO['classes']))
+_ADE = (published.ADE20K, len(ADE20KDataset.METAINFO['classes']))
+_FIGURES = {
+    'box_AP': ('box AP', 'box', _COCO),
+    'mask_AP': ('mask AP', 'mask', _COCO),
+    'mIoU': ('mIoU', 'mIoU', _ADE),
+    'mIoU_multi_scale': ('mIoU, multi-scale', 'mIoU with augmentation', _ADE),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Published figures beside the ones of this run.
+
+    Attributes:
+        rows: Name, published, here; in percent.
+        remarks: Where the two were not measured alike, as sentences.
+        source: Who published them, if not the authors of the architecture.
+    """
+
+    rows: list[tuple[str, float, float]]
+    remarks: list[str]
+    source: str | None
+
+
+def comparison(
+    cfg: Config, figures: Mapping[str, float], images: int, classes: int
+) -> Comparison | None:
+    """Set this run's figures beside those that the config states as published.
+
+    Args:
+        cfg: The config; without ``published`` there is nothing to compare.
+        figures: In percent: ``box``, ``mask``, or ``mIoU``.
+        images: Number of images evaluated.
+        classes: Number of classes evaluated.
+    """
+    figures, remarks = dict(figures), []
+    if is_augmented(cfg):
+        remarks.append('Here the test-time augmentation of --tta was on.')
+        figures = {
+            f'{name} with augmentation' if name == 'mIoU' else name: value
+            for name, value in figures.items()
+        }
+    stated = dict(cfg.get('published') or {})
+    known = {key: _FIGURES[key] for key in _FIGURES if key in stated}
+    rows = [
+        (name, float(stated[key]), figures[here])
+        for key, (name, here, _) in known.items()
+        if here in figures
+    ]
+    if not rows:
+        return None
+    data, expected = next(iter(known.values()))[2]
+    count = next(split.count for split in data.splits if split.name == 'validation')
+    if (images, classes) != (count, expected):
+        remarks.append(
+            f'Published on {data.name} validation, {count:,} images and {expected} classes; here '
+            f'{images:,} images and {classes} classes. The figures do not compare.'
+        )
+    return Comparison(rows, remarks, stated.get('source'))
+
+
+def is_augmented(cfg: Config) -> bool:
+    """Whether the test was one with test-time augmentation: the model is wrapped for it then."""
+    return 'tta_model' in cfg and cfg.model.get('type') == cfg.tta_model.get('type')
+
+
+def recipe(cfg: Config, name: str, checkpoint: str | None) -> list[tuple[str, str]]:
+    """What was trained and tested, and how, as names and values."""
+    return [('config', name), *((key, value) for key, value in _recipe(cfg, checkpoint) if value)]
+
+
+def _recipe(cfg: Config, checkpoint: str | None) -> Iterator[tuple[str, str]]:
+    model = cfg.model.module if is_augmented(cfg) else cfg.model
+    backbone = model.get('backbone', {})
+    yield 'weights tested', checkpoint or ''
+    yield 'model', model.get('type', '')
+    arch = backbone.get('arch', '')
+    if isinstance(arch, dict):
+        arch = f'depths {tuple(arch.depths)}, channels {tuple(arch.channels)}'
+    yield 'backbone', f'{backbone.get("type", "").split(".")[-1]} {arch}'.strip()
+    start = backbone.get('init_cfg')
+    yield 'trained from', start.get('checkpoint', '') if isinstance(start, dict) else 'scratch'
+    wrapper = cfg.get('optim_wrapper', {})
+    optimizer = wrapper.get('optimizer', {})
+    settings = [f'{k} {optimizer[k]:g}' for k in ('lr', 'weight_decay') if k in optimizer]
+    decay = wrapper.get('paramwise_cfg', {})
+    if decay.get('decay_rate', 1.0) != 1.0:
+        settings.append(f'{decay.get("decay_type", "")} decay {decay.decay_rate:g}')
+    yield 'optimizer', ', '.join([optimizer.get('type', ''), *settings]).strip(', ')
+    loop = cfg.get('train_cfg') or {}
+    length = f'{loop["max_epochs"]} epochs' if 'max_epochs' in loop else ''
+    if 'max_iters' in loop:
+        length = f'{loop["max_iters"]:,} iterations'
+    batch = cfg.get('auto_scale_lr', {}).get('base_batch_size')
+    yield 'schedule', length + (f', batch of {batch}' if length and batch else '')
+    yield 'precision in training', 'mixed' if wrapper.get('type') == 'AmpOptimWrapper' else 'fp32'
+    yield 'test-time augmentation', 'yes' if is_augmented(cfg) else 'no'
+
+
+def environment() -> list[tuple[str, str]]:
+    """The machine and the versions this page was written with."""
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    rows = [
+        ('device', ', '.join(devices) or f'CPU, {os.cpu_count()} cores'),
+        ('system', f'{platform.system()} {platform.machine()}, Python {platform.python_version()}'),
+    ]
+    versions = ((name, importlib.import_module(name).__version__) for name in _PACKAGES)
+    return [*rows, *versions]

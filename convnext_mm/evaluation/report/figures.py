@@ -1,0 +1,354 @@
+"""The figures of a report as inline SVG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from convnext_mm.evaluation.curves import read_scalars
+from convnext_mm.evaluation.report.detection import IOU, TIDE_ERRORS, Matches, Sweep
+from convnext_mm.evaluation.table import AP_COLUMNS, AP_ROWS
+
+# The page's colours: see page.css. Told apart by colour-blind eyes, and in print.
+INK, MUTED, RULE = '#1b2430', '#5d6b7a', '#dde3ea'
+BLUE, RED, AMBER, GREY = '#2a6cb0', '#c8472f', '#d99a1c', '#9aa7b4'
+CLASS_COLOURS = [BLUE, RED, AMBER, '#3c8d5a', '#7c5bb0', '#2f9aa8', '#b0518c', '#7a6a4f']
+_BLUES = LinearSegmentedColormap.from_list('blues', ['#ffffff', '#a9c8e6', BLUE, '#123a66'])
+_STYLE = {
+    'svg.fonttype': 'none',  # text stays text: the page's font, and searchable
+    'font.family': 'DejaVu Sans',
+    'font.size': 9.5,
+    'text.color': INK,
+    'axes.edgecolor': MUTED,
+    'axes.labelcolor': MUTED,
+    'axes.titlecolor': INK,
+    'axes.titlesize': 10,
+    'axes.titlelocation': 'left',
+    'axes.titleweight': 'bold',
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.linewidth': 0.6,
+    'axes.grid': True,
+    'axes.axisbelow': True,
+    'grid.color': RULE,
+    'grid.linewidth': 0.6,
+    'xtick.color': MUTED,
+    'ytick.color': MUTED,
+    'xtick.major.size': 0,
+    'xtick.major.pad': 5,
+    'ytick.major.pad': 5,
+    'ytick.major.size': 0,
+    'legend.edgecolor': 'none',
+    'legend.framealpha': 0.85,
+    'legend.fontsize': 9,
+    'lines.linewidth': 1.6,
+}
+_AREAS = (32**2, 96**2)  # px, COCO's limits of small and large
+_WIDTH = 11  # inches: the page's 1056 px
+_VISIBLE = 0.005  # a share that is not 0%
+_READABLE = 90  # classes whose names can be read beside a matrix
+LABELLED = 12  # classes that a legend or the cells of a matrix have room for
+
+
+def _svg(draw: Callable[..., Figure]) -> Callable[..., Markup]:
+    """Make a function that draws a figure return it as an element of a page.
+
+    What a screen reader says is the first line of the function's docstring.
+    """
+
+    @wraps(draw)
+    def drawn(*args, **kwargs) -> Markup:
+        # The salt keeps ids of several figures on a page apart, and the same in every run.
+        with matplotlib.rc_context({**_STYLE, 'svg.hashsalt': repr((draw.__name__, kwargs))}):
+            figure = draw(*args, **kwargs)
+            text = io.StringIO()
+            nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
+            figure.savefig(text, format='svg', metadata=nothing, transparent=True)
+        element = text.getvalue()
+        element = element[element.index('<svg') :]
+        element = re.sub('<g id="[^"]*"', '<g', element)  # figure_1, axes_1: in every figure
+        width = float(re.search(r'width="([\d.]+)pt"', element)[1])
+        label = draw.__doc__.splitlines()[0]
+        return Markup(
+            re.sub(
+                '<svg[^>]*?(viewBox="[^"]*")[^>]*>',
+                rf'<svg \1 role="img" aria-label="{escape(label)}" style="max-width:{width:.0f}pt" '
+                r'xmlns:xlink="http://www.w3.org/1999/xlink">',
+                element,
+                count=1,
+            )
+        )
+
+    return drawn
+
+
+def _panels(number: int, height: float) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(_WIDTH, height), layout='constrained')
+    figure.get_layout_engine().set(wspace=0.06)
+    return figure, list(figure.subplots(1, number, squeeze=False)[0])
+
+
+def _unit_square(axes: Axes, x: str, y: str) -> None:
+    axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1.02))
+
+
+@_svg
+def precision_recall(
+    curves: Mapping[str, np.ndarray], recall: np.ndarray, thresholds: np.ndarray
+) -> Figure:
+    """Precision over recall at ten IoU thresholds.
+
+    Args:
+        curves: By kind (box, mask) (IoU thresholds, 101, classes) precisions, or NaN.
+        recall: (101,) where they are.
+        thresholds: The IoU thresholds.
+    """
+    figure, panels = _panels(len(curves), 3.4)
+    shades = _BLUES(np.linspace(0.95, 0.3, len(thresholds)))
+    for axes, (kind, precision) in zip(panels, curves.items()):
+        mean = np.nanmean(precision, axis=2)
+        for i, (threshold, shade) in enumerate(zip(thresholds, shades)):
+            # The ends and what lies in between; the rest are the shades among them.
+            named = i in (0, len(thresholds) // 2, len(thresholds) - 1)
+            label = f'IoU {threshold:.2f}: AP {100 * mean[i].mean():.1f}' if named else None
+            axes.plot(recall, mean[i], color=shade, label=label)
+        axes.set_title(f'{kind}, mean of the classes')
+        axes.legend(loc='upper right')
+        _unit_square(axes, 'recall', 'precision')
+    return figure
+
+
+@_svg
+def class_curves(
+    curves: Mapping[str, np.ndarray], recall: np.ndarray, classes: Sequence[str]
+) -> Figure:
+    """Precision over recall of each class at an IoU of 0.5.
+
+    Args:
+        curves: By kind (101, classes) precisions, or NaN.
+        recall: (101,) where they are.
+        classes: Names.
+    """
+    figure, panels = _panels(len(curves), 3.4)
+    few = len(classes) <= len(CLASS_COLOURS)
+    for axes, (kind, precision) in zip(panels, curves.items()):
+        for label, name in enumerate(classes):
+            if few:
+                axes.plot(recall, precision[:, label], color=CLASS_COLOURS[label], label=name)
+            else:
+                axes.plot(recall, precision[:, label], color=GREY, lw=0.5, alpha=0.6)
+        if not few:
+            axes.plot(recall, np.nanmean(precision, axis=1), color=BLUE, lw=2, label='mean')
+        axes.set_title(f'{kind}, each class at IoU {IOU:.2f}')
+        axes.legend(loc='lower left')
+        _unit_square(axes, 'recall', 'precision')
+    return figure
+
+
+@_svg
+def score_threshold(sweep: Sweep) -> Figure:
+    """Precision, recall and F1 over the score threshold."""
+    figure, (axes,) = _panels(1, 3.2)
+    # COCO has half a million scores; the page is a thousand pixels wide.
+    some = np.unique(np.linspace(0, len(sweep.thresholds) - 1, 600).astype(int))
+    for values, name, colour in (
+        (sweep.precision, 'precision', GREY),
+        (sweep.recall, 'recall', AMBER),
+        (sweep.f1, 'F1', BLUE),
+    ):
+        axes.plot(sweep.thresholds[some], values[some], color=colour, label=name)
+    best = sweep.best
+    x, y = float(sweep.thresholds[best]), float(sweep.f1[best])
+    axes.axvline(x, color=INK, lw=0.8, ls=(0, (3, 2)))
+    axes.plot([x], [y], 'o', color=BLUE, ms=5)
+    left = x > 0.5
+    axes.annotate(
+        f'F1 {y:.3f} at {x:.2f}',
+        (x, y),
+        xytext=(-8 if left else 8, 6),
+        textcoords='offset points',
+        ha='right' if left else 'left',
+        weight='bold',
+        bbox=dict(facecolor='white', edgecolor='none', alpha=0.85, pad=1.5),
+    )
+    axes.legend(loc='lower left', ncols=3)
+    _unit_square(axes, 'score threshold', '')
+    return figure
+
+
+@_svg
+def error_costs(tide: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
+    """AP at IoU 0.5 that mending each kind of error would add."""
+    figure, panels = _panels(len(tide), 2.4)
+    widest = max(error['cost'] for kind in tide.values() for error in kind.values())
+    names = [name for name, _ in TIDE_ERRORS.values()]
+    for axes, (kind, errors) in zip(panels, tide.items()):
+        costs = [100 * errors[key]['cost'] for key in TIDE_ERRORS]
+        bars = axes.barh(names, costs, color=BLUE, height=0.62)
+        axes.bar_label(bars, [f'{cost:.1f}' for cost in costs], padding=3, color=INK)
+        axes.invert_yaxis()
+        axes.grid(axis='y', visible=False)
+        axes.set(title=kind, xlabel='AP50 that mending it would add', xlim=(0, 115 * widest or 1))
+        axes.spines['left'].set_visible(False)
+        axes.tick_params(axis='y', labelcolor=INK)
+    return figure
+
+
+def confusion_matrix(
+    matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]
+) -> Markup | None:
+    """Confusion matrix, unless it has more classes than can be read.
+
+    Args:
+        matrix: (R, C) counts.
+        rows: Names of the truth.
+        columns: Names of the predictions.
+    """
+    return _confusion_matrix(matrix, rows, columns) if len(rows) <= _READABLE else None
+
+
+@_svg
+def _confusion_matrix(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Figure:
+    """Confusion matrix: the shares of each row."""
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    labelled = len(columns) <= LABELLED + 1
+    # Half the page, or as much as the names of many classes need.
+    side = min(1.6 + 0.42 * len(columns), 5) if labelled else min(3 + 0.2 * len(columns), 10.5)
+    figure = Figure(figsize=(side + 0.3, side), layout='constrained')
+    axes = figure.subplots()
+    # A square for each cell and no image, which printers blur; what rounds to 0 is left out.
+    row, column = np.nonzero(shares >= _VISIBLE)
+    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+    squares = np.stack([column, row], axis=1)[:, None] + corners
+    axes.add_collection(PolyCollection(squares, facecolors=_BLUES(shares[row, column])))
+    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), aspect='equal')
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(range(len(columns)), columns, rotation=90)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(labelsize=min(9, 600 / len(columns)), labelcolor=INK)
+    axes.tick_params(labeltop=True, labelbottom=False)
+    axes.set(xlabel='predicted', ylabel='ground truth')
+    axes.xaxis.set_label_position('top')
+    if labelled:
+        for x, y, share in zip(column, row, shares[row, column]):
+            colour = 'white' if share > 0.45 else INK
+            style = dict(ha='center', va='center', color=colour, fontsize=8.5)
+            axes.text(x, y, f'{100 * share:.0f}', **style)
+    return figure
+
+
+@_svg
+def object_sizes(matches: Matches, threshold: float) -> Figure:
+    """Sizes and aspect ratios of the objects, and how many of each were found.
+
+    Args:
+        matches: Detections and objects.
+        threshold: Score from which on a detection counts.
+    """
+    figure, panels = _panels(2, 2.7)
+    found = matches.found_at >= threshold
+    size = np.sqrt(np.maximum(matches.objects.area, 1))
+    low, high = max(1.0, size.min() * 0.9), size.max() * 1.1
+    aspect = matches.objects.width / np.maximum(matches.objects.height, 1e-9)
+    aspect = np.clip(aspect, 1 / 8, 8)
+    for axes, values, bins in (
+        (panels[0], size, np.geomspace(low, max(high, low * 1.5), 25)),
+        (panels[1], aspect, np.geomspace(1 / 8, 8, 25)),
+    ):
+        axes.hist(
+            [values[found], values[~found]],
+            bins,
+            stacked=True,
+            color=[BLUE, AMBER],
+            label=['found', 'missed'],
+            edgecolor='white',
+            linewidth=0.5,
+        )
+        axes.set(xscale='log', ylabel='objects')
+        axes.grid(axis='x', visible=False)
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    panels[0].set(title='size', xlabel='square root of the area in px')
+    ticks = [t for t in (4, 8, 16, 32, 64, 96, 128, 256, 512, 1024) if low <= t <= high]
+    panels[0].set_xticks(ticks, ticks)
+    for limit in _AREAS:
+        if low < limit**0.5 < high:
+            panels[0].axvline(limit**0.5, color=INK, lw=0.8, ls=(0, (3, 2)))
+    panels[0].legend(loc='upper right')
+    panels[1].set(title='aspect ratio', xlabel='width : height of the box')
+    panels[1].set_xticks([1 / 4, 1 / 2, 1, 2, 4], ['1:4', '1:2', '1:1', '2:1', '4:1'])
+    return figure
+
+
+@_svg
+def iou_by_frequency(iou: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> Figure:
+    """IoU of each class over its share of the pixels.
+
+    Args:
+        iou: (K,) IoU in percent, or NaN.
+        shares: (K,) shares of the labelled pixels.
+        classes: Names.
+    """
+    figure, (axes,) = _panels(1, 3.4)
+    there = (shares > 0) & ~np.isnan(iou)
+    axes.scatter(shares[there], iou[there], s=16, color=BLUE, alpha=0.75, lw=0)
+    axes.set(xscale='log', xlabel='share of the labelled pixels', ylabel='IoU in %', ylim=(0, 102))
+    axes.xaxis.set_major_formatter(lambda share, _: f'{100 * share:g}%')
+    order = [int(i) for i in np.argsort(iou) if there[i]]
+    # All names where they fit, else those worth a second look.
+    for label in order if len(order) <= LABELLED else {*order[:5], *order[-3:]}:
+        axes.annotate(
+            classes[label],
+            (shares[label], iou[label]),
+            xytext=(5, 3),
+            textcoords='offset points',
+            fontsize=8,
+        )
+    return figure
+
+
+@_svg
+def training(log_dir: Path) -> Figure:
+    """Loss, learning rate and validation metrics over the iterations of the training.
+
+    Args:
+        log_dir: The training's time-stamped folder in the work dir.
+    """
+    scalars = read_scalars(log_dir)
+    figure, (left, right) = _panels(2, 2.8)
+    left.plot(*zip(*scalars['loss']), color=BLUE, lw=1.2)
+    left.set(title='training loss', xlabel='iteration', ylim=(0, None))
+    rates = left.twinx()
+    rates.plot(*zip(*(scalars.get('base_lr') or scalars['lr'])), color=GREY, lw=0.9)
+    rates.set(ylim=(0, None))
+    rates.set_ylabel('learning rate', color=MUTED)
+    rates.grid(visible=False)
+    for (prefix, row), colour in zip(AP_ROWS.items(), (BLUE, RED)):
+        for key, style in (('mAP', '-'), ('mAP_50', ':')):
+            if prefix + key in scalars:
+                steps, values = zip(*scalars[prefix + key])
+                label = f'{row} {AP_COLUMNS[key]}'
+                values = 100 * np.array(values)
+                right.plot(steps, values, 'o', ls=style, ms=3.5, color=colour, label=label)
+    if 'mIoU' in scalars:
+        right.plot(*zip(*scalars['mIoU']), 'o-', ms=3.5, color=BLUE, label='mIoU in %')
+    if right.lines:
+        right.legend(loc='lower right')
+    right.set(title='validation', xlabel='iteration', ylim=(0, None))
+    for axes in (left, right):
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    return figure

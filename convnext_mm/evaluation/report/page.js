@@ -1,0 +1,23 @@
+// Tables sort by a click on a column's name, or Enter: numbers falling first, names rising first.
+for (const table of document.querySelectorAll('table.sortable')) {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const sort = () => {
+      const text = head.classList.contains('text');
+      const before = head.getAttribute('aria-sort');
+      const rising = before ? before === 'descending' : text;
+      const value = (row) => row.cells[column].dataset.value;
+      const compare = text
+        ? (a, b) => value(a).localeCompare(value(b))
+        : (a, b) => value(a) - value(b);
+      const rows = [...table.tBodies[0].rows].sort((a, b) => (rising ? 1 : -1) * compare(a, b));
+      table.tBodies[0].append(...rows);
+      heads.forEach((other) => other.removeAttribute('aria-sort'));
+      head.setAttribute('aria-sort', rising ? 'ascending' : 'descending');
+    };
+    head.firstElementChild.addEventListener('click', sort);
+    head.firstElementChild.addEventListener('keydown', (event) => {
+      if (event.key === 'Enter') sort();
+    });
+  });
+}

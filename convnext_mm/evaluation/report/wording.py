@@ -1,0 +1,8 @@
+"""How the report writes a number."""
+
+from __future__ import annotations
+
+
+def percent(value: float) -> str:
+    """A share as a number of percent; a dash for what does not exist."""
+    return '\N{EN DASH}' if value < 0 else f'{100 * value:.1f}'

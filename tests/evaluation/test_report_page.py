@@ -1,0 +1,280 @@
+"""The page: what is on it, for detectors and segmentors, and that a browser shows it."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from pycocotools.coco import COCO
+
+from convnext_mm.config import load_config
+from convnext_mm.errors import UserError
+from convnext_mm.evaluation.report import about
+from convnext_mm.evaluation.report.page import write_report
+from convnext_mm.evaluation.report.results import read_results
+from tests.conftest import ROOT
+
+BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)  # fmt: skip  # noqa: E501
+
+SEGMENTOR = """
+default_scope = 'mmseg'
+model = dict(type='EncoderDecoder', backbone=dict(type='convnext_mm.ConvNeXt', arch='tiny'))
+test_dataloader = dict(
+    dataset=dict(
+        type='BaseSegDataset',
+        data_root='DATA_ROOT',
+        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
+        metainfo=dict(classes=('background', 'circle', 'square', 'triangle', 'star', 'cross', 'ring')),
+        pipeline=[],
+    ),
+)
+test_evaluator = dict(type='IoUMetric')
+"""  # noqa: E501
+
+
+def detector_results(root, noise=1.0):
+    """The objects of the validation images, shifted, one in five of another class or missed."""
+    rng = np.random.default_rng(0)
+    api = COCO(root / 'annotations' / 'instances_val.json')
+    results = []
+    for image in api.dataset['images']:
+        boxes, labels, scores, masks = [], [], [], []
+        for annotation in api.imgToAnns[image['id']]:
+            if rng.random() < 0.1 * noise:
+                continue
+            x, y, w, h = annotation['bbox'] + noise * rng.normal(0, 1.5, 4)
+            boxes.append([x, y, x + w, y + h])
+            label = api.getCatIds().index(annotation['category_id'])
+            labels.append(label if rng.random() > 0.1 * noise else (label + 1) % 6)
+            scores.append(rng.random())
+            masks.append(api.annToRLE(annotation))
+        instances = dict(
+            bboxes=torch.tensor(np.array(boxes).reshape(-1, 4)),
+            labels=torch.tensor(labels, dtype=torch.long),
+            scores=torch.tensor(scores),
+            masks=masks,
+        )
+        path = str(root / 'val' / image['file_name'])
+        results.append(dict(img_id=image['id'], img_path=path, pred_instances=instances))
+    return results
+
+
+@pytest.fixture(scope='module')
+def detector(small_detector, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('report')
+    (folder / 'shapes.py').write_text(small_detector)
+    return load_config(folder / 'shapes.py')
+
+
+@pytest.fixture(scope='module')
+def page(detector, shapes_coco, tmp_path_factory):
+    """The report of a detector, with a training beside it."""
+    folder = tmp_path_factory.mktemp('work')
+    log = folder / '20260101_000000' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    records = [dict(loss=2.0 / i, lr=0.1, base_lr=0.1, iter=i, step=i) for i in (1, 2, 3)]
+    records.append({'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_50': 0.6, 'step': 1})
+    log.write_text('\n'.join(map(json.dumps, records)))
+    write_report(detector, detector_results(shapes_coco), folder / 'report.html', 'epoch_2.pth')
+    return folder / 'report.html'
+
+
+class Outline(HTMLParser):
+    """Headings, rows of tables, and every address on a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.headings, self.rows, self.addresses = [], [], []
+        self._into = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag in ('h1', 'h2', 'h3'):
+            self.headings.append('')
+            self._into = self.headings
+        elif tag == 'tr':
+            self.rows.append([])
+        elif tag in ('td', 'th'):
+            self.rows[-1].append('')
+            self._into = self.rows[-1]
+        self.addresses += [v for k, v in attrs if k in ('href', 'src', 'xlink:href')]
+
+    def handle_endtag(self, tag):
+        if tag in ('h1', 'h2', 'h3', 'td', 'th'):
+            self._into = None
+
+    def handle_data(self, data):
+        if self._into is not None:
+            self._into[-1] += data.strip()
+
+
+def test_the_page_has_every_section_and_needs_nothing_else(page):
+    outline = Outline(page.read_text())
+    assert outline.headings == [
+        *('shapes', 'Accuracy', 'Classes', 'Precision and recall', 'Which score to trust'),
+        *('Errors', 'Confusions', 'Objects', 'Pictures', 'Worst', 'Best', 'Training'),
+        'Recipe and environment',
+    ]
+    assert outline.addresses
+    assert all(address.startswith(('#', 'data:')) for address in outline.addresses)
+
+
+def test_an_id_is_on_the_page_once(page):
+    ids = re.findall(r'\bid="([^"]+)"', page.read_text())
+    assert len(ids) == len(set(ids))
+    assert {a[1:] for a in Outline(page.read_text()).addresses if a[0] == '#'} <= set(ids)
+
+
+def test_the_figures_on_the_page_are_those_of_the_evaluation(page, shapes_coco):
+    rows = Outline(page.read_text()).rows
+    api = COCO(shapes_coco / 'annotations' / 'instances_val.json')
+    counts = {row[0]: row[1] for row in rows if len(row) == 10}
+    for category in api.dataset['categories']:
+        assert counts[category['name']] == str(len(api.getAnnIds(catIds=category['id'])))
+    ap = {row[0]: row[1] for row in rows if row[0] in ('box', 'mask') and len(row) == 13}
+    assert 0 < float(ap['box']) < float(ap['mask']) < 100  # masks are not shifted
+    assert ['weights tested', 'epoch_2.pth'] in rows
+
+
+def test_a_perfect_detector_has_100_everywhere(detector, shapes_coco, tmp_path):
+    write_report(detector, detector_results(shapes_coco, noise=0), tmp_path / 'report.html')
+    rows = Outline((tmp_path / 'report.html').read_text()).rows
+    (box,) = [row for row in rows if row[0] == 'box' and len(row) == 13]
+    assert box[1] == box[2] == '100.0'
+
+
+def test_nothing_detected_is_reported_as_such(detector, shapes_coco, tmp_path):
+    results = detector_results(shapes_coco)
+    for result in results:
+        empty = {k: v[:0] for k, v in result['pred_instances'].items()}
+        result.update(pred_instances=empty, img_path='gone.jpg')  # nor are the images there
+    write_report(detector, results, tmp_path / 'report.html')
+    text = (tmp_path / 'report.html').read_text()
+    assert 'Nothing was detected' in text
+    assert 'Pictures' not in Outline(text).headings
+
+
+def test_images_that_were_not_tested_are_named_as_such(detector, shapes_coco, tmp_path):
+    write_report(detector, detector_results(shapes_coco)[:4], tmp_path / 'report.html')
+    assert (
+        'Of the 6 images in the annotation file 2 were not tested'
+        in (tmp_path / 'report.html').read_text()
+    )
+
+
+def test_a_detector_without_masks_has_no_mask_figures(detector, shapes_coco, tmp_path):
+    results = detector_results(shapes_coco)
+    for result in results:
+        del result['pred_instances']['masks']
+    write_report(detector, results, tmp_path / 'report.html')
+    assert 'mask AP' not in (tmp_path / 'report.html').read_text()
+
+
+@pytest.fixture(scope='module')
+def segmentor_page(shapes_ade, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('segmentation')
+    (folder / 'ade.py').write_text(SEGMENTOR.replace('DATA_ROOT', str(shapes_ade)))
+    results = []
+    for path in sorted((shapes_ade / 'annotations' / 'validation').glob('*.png')):
+        truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        predicted = np.roll(truth, 3, axis=1)
+        image = shapes_ade / 'images' / 'validation' / f'{path.stem}.jpg'
+        results.append(
+            dict(
+                img_path=str(image),
+                gt_sem_seg=dict(data=truth[None]),
+                pred_sem_seg=dict(data=predicted[None]),
+            )
+        )
+    write_report(load_config(folder / 'ade.py'), results, folder / 'report.html')
+    return folder / 'report.html'
+
+
+def test_a_segmentation_is_reported_by_class_with_confusions_and_label_maps(segmentor_page):
+    outline = Outline(segmentor_page.read_text())
+    assert outline.headings == [
+        *('ade', 'Accuracy', 'Classes', 'Confusions', 'Pictures', 'Worst', 'Best'),
+        'Recipe and environment',
+    ]
+    iou = {row[0]: row[1] for row in outline.rows if len(row) == 5}
+    assert {'background', 'circle', 'ring'} <= iou.keys()
+    assert 90 < float(iou['background']) < 100
+    assert all(address.startswith(('#', 'data:')) for address in outline.addresses)
+
+
+@pytest.mark.skipif(BROWSER is None, reason='no Chromium to open the page with')
+@pytest.mark.parametrize('which', ['page', 'segmentor_page'])
+def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, request, tmp_path):
+    source = request.getfixturevalue(which).read_text()
+    script = """
+        addEventListener('securitypolicyviolation', (e) => note('refused ' + e.blockedURI));
+        addEventListener('error', (e) => note('error ' + e.message), true);
+        function note(text) { (window.notes ??= []).push(text); }
+        addEventListener('load', () => {
+            for (const entry of performance.getEntriesByType('resource'))
+                if (!entry.name.startsWith('data:')) note('requested ' + entry.name);
+            const table = document.querySelector('table.sortable');
+            const column = (i) => [...table.tBodies[0].rows].map((r) => r.cells[i].dataset.value);
+            const click = (i) => table.tHead.rows[0].cells[i].firstElementChild.click();
+            const orders = {notes: window.notes ?? []};
+            click(1); orders.falling = column(1);
+            click(1); orders.rising = column(1);
+            click(0); orders.names = column(0);
+            const wide = document.documentElement.scrollWidth - innerWidth;
+            document.title = JSON.stringify({...orders, wide});
+        });
+    """
+    (tmp_path / 'page.html').write_text(source.replace('<style>', f'<script>{script}</script><style>', 1))  # fmt: skip  # noqa: E501
+    done = subprocess.run(
+        [
+            *(BROWSER, '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom'),
+            *('--window-size=1200,900', '--enable-logging=stderr', f'--user-data-dir={tmp_path}/u'),
+            f'file://{tmp_path}/page.html',
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert [line for line in done.stderr.splitlines() if 'CONSOLE' in line] == []
+    seen = json.loads(re.search('<title>(.*?)</title>', done.stdout)[1])
+    assert seen['notes'] == []
+    assert seen['wide'] <= 0  # nothing is off to the side
+    falling = [float(value) for value in seen['falling']]
+    assert falling == sorted(falling, reverse=True) and len(set(falling)) > 1
+    assert seen['rising'] == sorted(seen['falling'], key=float)
+    assert seen['names'] == sorted(seen['names'])
+
+
+def test_published_figures_stand_beside_those_of_the_run():
+    cfg = Config.fromfile(ROOT / 'configs/cascade/convnext_t_coco.py')
+    same = about.comparison(cfg, dict(box=50.1, mask=43.9), images=5000, classes=80)
+    assert same.rows == [('box AP', 50.4, 50.1), ('mask AP', 43.7, 43.9)]
+    assert same.remarks == []
+    fewer = about.comparison(cfg, dict(box=50.1), images=150, classes=6)
+    assert '5,000 images and 80 classes; here 150 images and 6 classes' in fewer.remarks[0]
+    assert about.comparison(Config(dict(model={})), dict(box=50.1), 5000, 80) is None
+
+
+def test_with_augmentation_the_multi_scale_figure_is_the_one_to_compare():
+    cfg = Config.fromfile(ROOT / 'configs/upernet/convnext_t_ade20k.py')
+    assert [row[0] for row in about.comparison(cfg, dict(mIoU=46.0), 2000, 150).rows] == ['mIoU']
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
+    augmented = about.comparison(cfg, dict(mIoU=46.7), 2000, 150)
+    assert [row[0] for row in augmented.rows] == ['mIoU, multi-scale']
+    assert 'augmentation' in augmented.remarks[0]
+
+
+def test_results_that_are_none_are_an_error_with_the_way_out(detector, tmp_path):
+    with pytest.raises(UserError, match=r'tools/test.py --out .*no.pkl writes it'):
+        read_results(tmp_path / 'no.pkl')
+    (tmp_path / 'weights.pkl').write_bytes(b'\x80\x04}.')  # an empty dict
+    with pytest.raises(UserError, match='is not what'):
+        read_results(tmp_path / 'weights.pkl')
+    with pytest.raises(UserError, match='hold no detections'):
+        write_report(detector, [dict(img_id=1)], tmp_path / 'report.html')

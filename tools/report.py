@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""Write the report of a test without the model: tools/report.py RESULTS.pkl CONFIG
+
+RESULTS.pkl is what `tools/test.py CONFIG CHECKPOINT --out RESULTS.pkl` wrote. The report goes into
+the work dir, whose training curves it shows. A pickle can run code: open only your own.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from convnext_mm import launch
+from convnext_mm.config import load_config
+from convnext_mm.evaluation.report.page import NAME, write_report
+from convnext_mm.evaluation.report.results import read_results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('results', metavar='RESULTS.pkl', help='predictions that test.py wrote')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where it goes (work_dirs/<config name>)')
+    launch.add_config_options(parser)
+    return launch.exit_code(report, parser.parse_args())
+
+
+def report(args: argparse.Namespace) -> None:
+    found = read_results(args.results)
+    cfg = load_config(args.config, args.cfg_options)
+    folder = Path(args.work_dir or Path('work_dirs') / Path(args.config).stem)
+    write_report(cfg, found, folder / NAME)
+    print(f'written: {folder / NAME}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
