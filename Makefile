@@ -14,7 +14,7 @@ demo: setup  ## train a small detector on the built-in shapes
 	.venv/bin/python tools/demo.py
 
 test: setup  ## run the tests
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
 
 lint: setup  ## check code and format
 	.venv/bin/ruff check .

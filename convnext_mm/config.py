@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -66,6 +67,17 @@ def schedulers(cfg: Config) -> list[ConfigDict]:
     """The configs of the parameter schedulers; there may be one, several or none."""
     found = cfg.get('param_scheduler') or []
     return [found] if isinstance(found, dict) else list(found)
+
+
+def dicts_below(node: object) -> Iterator[ConfigDict]:
+    """Every dict below a node of a config, the node included."""
+    if isinstance(node, dict):
+        yield node
+        node = node.values()
+    elif not isinstance(node, (list, tuple)):
+        return
+    for child in node:
+        yield from dicts_below(child)
 
 
 def log_once(message: str, level: int = logging.INFO) -> None:

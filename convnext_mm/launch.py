@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from convnext_mm.batch_size import accumulate, scale_lr, warn_of_other_batch_size
-from convnext_mm.config import load_config, log_once
+from convnext_mm.config import dicts_below, load_config, log_once
 from convnext_mm.data.adopt import adopt
 from convnext_mm.data.hooks import ClassesHook, EmptyResultsHook
 from convnext_mm.data.layouts import check_data, leaf_datasets
@@ -128,7 +128,7 @@ def _build(cfg: Config, testing: bool = False) -> Runner:
         _distribute_without_gpu(cfg)
     try:
         if not testing:  # before data sets are read, for nothing if there are no weights
-            for node in _walk(cfg.model):
+            for node in dicts_below(cfg.model):
                 if node.get('type') == 'ConvNeXtPretrained':
                     local_file(node.checkpoint)
         if cfg.get('load_from'):
@@ -158,7 +158,7 @@ def _distribute_without_gpu(cfg: Config) -> None:
         raise UserError(f'--launcher {cfg.launcher}: without a GPU only pytorch works')
     log_once('no GPU: distributed by gloo, with BN in each process for SyncBN')
     torch.distributed.init_process_group('gloo')  # the Runner keeps what it finds
-    for norm in _walk(cfg.model):
+    for norm in dicts_below(cfg.model):
         if norm.get('type') == 'SyncBN':
             norm.type = 'BN'
     cfg.model_wrapper_cfg = dict(
@@ -167,17 +167,6 @@ def _distribute_without_gpu(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
-
-
-def _walk(node: object) -> Iterator[ConfigDict]:
-    """Every dict below a node of a config, the node included."""
-    if isinstance(node, dict):
-        yield node
-        node = node.values()
-    elif not isinstance(node, (list, tuple)):
-        return
-    for child in node:
-        yield from _walk(child)
 
 
 def _is_segmentation(cfg: Config) -> bool:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
-from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 SMALL = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
 
@@ -47,7 +47,7 @@ def swapped(path, out_indices):
 
 @pytest.mark.parametrize('path', DETECTORS)
 def test_a_detector_of_mmdetection_trains_and_predicts_on_it(path):
-    register_all_modules(init_default_scope=True)
+    init_default_scope('mmdet')
     torch.manual_seed(0)
     detector = MODELS.build(swapped(path, DETECTORS[path])).train()
     detector.init_weights()  # some of MMDetection's parameters are uninitialised memory before

@@ -11,6 +11,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from convnext_mm.config import dicts_below
 from convnext_mm.data.heads import resize_heads
 from convnext_mm.data.layouts import leaf_datasets
 from convnext_mm.data.own import below
@@ -225,16 +226,6 @@ def _transforms(cfg: Config) -> Iterator[ConfigDict]:
     yield from (
         node
         for key in keys
-        for node in _dicts(cfg.get(key))
+        for node in dicts_below(cfg.get(key))
         if str(node.get('type', '')).endswith('LoadAnnotations')
     )
-
-
-def _dicts(node: object) -> Iterator[ConfigDict]:
-    if isinstance(node, dict):
-        yield node
-        node = node.values()
-    elif not isinstance(node, (list, tuple)):
-        return
-    for child in node:
-        yield from _dicts(child)

@@ -10,13 +10,14 @@
 
 Bytes kept for each element of the block's (N, C, H, W) map, in mixed precision and in fp32:
 
-==================  =======  ====  ============================================
-``lean``            mixed    fp32  in the backward pass
-==================  =======  ====  ============================================
-``'off'``           26       36    nothing is computed again
-``'elementwise'``   10       20    all but the linear layers
-``'block'``         2        4     the whole branch
-==================  =======  ====  ============================================
+==================  =======  =====  ==================================
+``lean``            mixed    fp32   computed again
+==================  =======  =====  ==================================
+``'off'``, V1       26       48     nothing
+``'off'``, V2       40       60     nothing
+``'elementwise'``   10       20     all but the linear layers
+``'block'``         2        4      the whole branch
+==================  =======  =====  ==================================
 """
 
 from __future__ import annotations

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmdet.utils import register_all_modules
 from mmengine.config import Config
-from mmengine.registry import DATASETS, TRANSFORMS
+from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
 from convnext_mm.config import build_on_meta
 from convnext_mm.data.scenes import CLASSES
@@ -153,7 +152,7 @@ def test_the_v2_recipe_is_mmdetections():
     ],
 )
 def test_other_weights_recipes_build_and_train_what_they_say(name, trained):
-    register_all_modules(init_default_scope=True)
+    init_default_scope('mmdet')
     cfg = Config.fromfile(ROOT / f'configs/mask_rcnn/{name}.py')
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
@@ -172,7 +171,7 @@ def test_other_weights_recipes_build_and_train_what_they_say(name, trained):
     'name', ['cascade/convnext_atto_shapes.py', 'cascade/convnext_atto_nuclei.py']
 )
 def test_a_small_config_is_consistent(name):
-    register_all_modules(init_default_scope=True)
+    init_default_scope('mmdet')
     cfg = Config.fromfile(ROOT / 'configs' / name)
     classes = cfg.metainfo.classes
     if 'shapes' in name:
