@@ -27,6 +27,7 @@ NORM_EPS = 1e-6
 STEM_STRIDE = 4
 # The paper's V1 value. A fine-tuning recipe may state another; the checkpoint overwrites it.
 V1_LAYER_SCALE = 1e-6
+_HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
 
 
 class ConvNeXtBlock(nn.Module):
@@ -66,8 +67,7 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W), free of copies when `x` is channels-last in memory."""
         rate = self.drop_path_rate if self.training else 0.0
-        # Inductor fuses plain operations better than it sees through an operation of ours.
-        if self.lean != 'off' and not torch.compiler.is_compiling() and self._is_plain():
+        if self.lean != 'off' and self._is_plain() and not _is_traced():
             return convnext_block(x, self._params(), self.norm.eps, rate, self.lean)
         if self.lean == 'block' and torch.is_grad_enabled():
             return checkpoint(self._plain, x, rate, use_reentrant=False)
@@ -100,17 +100,38 @@ class ConvNeXtBlock(nn.Module):
         )
 
     def _is_plain(self) -> bool:
-        """Whether the layers are the ones built here: no adapters in their place, no hooks."""
-        layers = {
+        """Whether the layers are as they were built: no adapters in their place, no hooks."""
+        kinds = {
             self.dwconv: nn.Conv2d,
             self.norm: nn.LayerNorm,
             self.pwconv1: nn.Linear,
             self.pwconv2: nn.Linear,
         }
-        return all(
-            type(layer) is kind and not layer._forward_hooks and not layer._forward_pre_hooks
-            for layer, kind in layers.items()
+        if self.grn is not None:
+            kinds[self.grn] = GRN
+        return all(map(_is_untouched, kinds, kinds.values())) and (
+            self.dwconv.padding == (3, 3)
+            and self.dwconv.dilation == (1, 1)
+            and self.dwconv.padding_mode == 'zeros'
         )
+
+
+def _is_untouched(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    return (
+        type(layer) is kind
+        and 'forward' not in vars(layer)
+        and getattr(layer, 'bias', layer) is not None
+        and not any(getattr(layer, hooks) for hooks in _HOOKS)
+    )
+
+
+def _is_traced() -> bool:
+    """Whether plain operations are wanted: by compilers, which fuse them, and by torch.func."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
 
 
 @MODELS.register_module()
@@ -135,9 +156,9 @@ class ConvNeXt(BaseModule):
             stages with the downsampling between them. Frozen parts stay in eval mode. The output
             norms are no part of pretrained weights and always train.
         with_cp: The same as ``lean='block'``, under OpenMMLab's name.
-        lean: How little each block keeps for the backward pass. ``'elementwise'``: input and output
-            of the depthwise convolution and what goes into the GELU; the rest is computed again
-            at no loss of speed. ``'block'``: its input alone. ``'off'``: what plain torch
+        lean: How little each block keeps for the backward pass. ``'elementwise'``: what goes into
+            the depthwise convolution and into the GELU; the rest is computed again, which costs no
+            time on a CPU. ``'block'``: its input alone. ``'off'``: what plain torch
             operations keep, for hooks on a block's layers to be called; layers with hooks, or
             others in their place, make a block plain by themselves. Bytes for each:
             :mod:`convnext_mm.ops.block`.

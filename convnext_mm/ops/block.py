@@ -3,8 +3,10 @@
 - It keeps the depthwise convolution's input and the tensor before the GELU, or the input alone, and
   computes the rest again (``lean``).
 - Layer scale is folded into the second linear layer. Its gradient follows from that layer's:
-  dgamma_c = sum_k dW'_ck W_ck + db'_c b_c, so the scaled tensor is never made.
+  dgamma_c = sum_k dW'_ck W_ck + db'_c b_c, so the scaled tensor is never made. (Not in fp16, whose
+  range small ones would leave.)
 - Samples whose path is dropped are not computed.
+- It has first derivatives only, and no rules for ``torch.func``: ``lean='off'`` has.
 - In mixed precision the residual stream stays in fp32 and everything in the branch is kept in the
   narrow type.
 
@@ -76,7 +78,7 @@ def convnext_block(
     if drop_path_rate:
         scale = 1 / (1 - drop_path_rate)
         # On the host: the kept samples' number decides what is launched.
-        draws = torch.rand(x.shape[0]) >= drop_path_rate
+        draws = torch.rand(x.shape[0], device='cpu') >= drop_path_rate
         if not draws.all():
             kept = draws.nonzero().flatten().to(x.device, non_blocking=True)
     if device != 'meta' and torch.is_autocast_enabled(device):
@@ -98,7 +100,10 @@ class _Block(torch.autograd.Function):
         inner = (x if kept is None else x[kept]).to(dtype)
         inner = inner.contiguous(memory_format=torch.channels_last)
         hidden = _first_half(inner, params, norm_eps).hidden
-        branch = _second_half(hidden, params, scale, inner.shape).permute(0, 3, 1, 2)
+        branch = _second_half(hidden, params, scale, inner.shape)
+        if not _folds(params, dtype):
+            branch = branch * (params.gamma * scale)
+        branch = branch.permute(0, 3, 1, 2)
         saved = [inner] if lean == 'block' else [inner, hidden]
         ctx.save_for_backward(*params, *saved)
         if kept is None:
@@ -108,9 +113,18 @@ class _Block(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
+        # The types are those of the forward pass, whatever region backward is called in.
+        if grad.device.type == 'meta':
+            return _Block._backward(ctx, grad)
+        with torch.autocast(grad.device.type, enabled=False):
+            return _Block._backward(ctx, grad)
+
+    @staticmethod
+    def _backward(ctx, grad):
         wanted = BlockParams(*ctx.needs_input_grad[6:])
-        params = BlockParams(*ctx.saved_tensors[: len(wanted)])
-        saved = ctx.saved_tensors[len(wanted) :]
+        tensors = ctx.saved_tensors  # once: hooks unpack them with every access
+        params = BlockParams(*tensors[: len(wanted)])
+        saved = tensors[len(wanted) :]
         if not saved:
             # Every sample skipped the branch. Zeros and not None: None would keep the optimizer
             # from decaying the weights, and DDP waiting.
@@ -118,7 +132,7 @@ class _Block(torch.autograd.Function):
             return grad, None, None, None, None, None, *zeros
         inner = saved[0]
         inputs = _first_half(inner, params, ctx.norm_eps, *saved[1:])
-        part = (grad if ctx.kept is None else grad[ctx.kept]).to(ctx.dtype)
+        part = grad if ctx.kept is None else grad[ctx.kept]
         part = part.contiguous(memory_format=torch.channels_last)
         grad_inner, grads = _backward(part, inner, inputs, params, wanted, ctx)
         grad_x = None
@@ -161,7 +175,7 @@ def _second_half(hidden: Tensor, p: BlockParams, scale: float, shape: torch.Size
     n, channels, height, width = shape
     active = F.gelu(hidden)
     if p.grn_gamma is not None:
-        active = active.view(n, height * width, -1)
+        active = active.view(n, height * width, 4 * channels)
         active = _scaled(active, _grn_scale(active, p).scale, p).flatten(0, 1)
     weight, bias = _folded(p, scale, hidden.dtype)
     return torch.addmm(bias, active, weight.t()).view(n, height, width, channels)
@@ -172,13 +186,17 @@ def _backward(grad, inner, inputs, p, wanted, ctx):
     dtype = ctx.dtype
     n, channels, height, width = inner.shape
     grad = grad.permute(0, 2, 3, 1).reshape(-1, channels)
-    weight, _ = _folded(p, ctx.scale, dtype)
+    folds = _folds(p, dtype)
+    if not folds:
+        grad_out, grad = grad, grad * (p.gamma * ctx.scale)
+    grad = grad.to(dtype)
+    weight, bias = _folded(p, ctx.scale, dtype)
 
     active = F.gelu(inputs.hidden)
     grad_active = grad @ weight
     grad_grn_gamma = grad_grn_beta = None
     if p.grn_gamma is not None:
-        gelu = active.view(n, height * width, -1)
+        gelu = active.view(n, height * width, 4 * channels)
         grn = _grn_scale(gelu, p)
         active = _scaled(gelu, grn.scale, p).flatten(0, 1)
         grad_gelu, grad_grn_gamma, grad_grn_beta = _grn_backward(
@@ -187,15 +205,19 @@ def _backward(grad, inner, inputs, p, wanted, ctx):
         grad_active = grad_gelu.flatten(0, 1)
     grad_weight = (grad.t() @ active).to(p.pwconv2_weight.dtype)
     grad_bias = _sum(grad)
-    del active
     grad_gamma = None
-    if p.gamma is not None:
+    if not folds:
+        # From the branch itself, which is computed once more.
+        branch = torch.addmm(bias, active, weight.t())
+        grad_gamma = (grad_out * branch).sum(0, dtype=_wide(dtype)) * ctx.scale
+    elif p.gamma is not None:
         grad_gamma = (grad_weight * p.pwconv2_weight).sum(1) + grad_bias * p.pwconv2_bias
         grad_gamma = grad_gamma * ctx.scale
         grad_weight = grad_weight * (p.gamma * ctx.scale)[:, None]
         grad_bias = grad_bias * (p.gamma * ctx.scale)
     elif ctx.scale != 1.0:
         grad_weight, grad_bias = grad_weight * ctx.scale, grad_bias * ctx.scale
+    del active
 
     grad_hidden = torch.ops.aten.gelu_backward(grad_active, inputs.hidden)
     del grad_active
@@ -230,10 +252,17 @@ def _backward(grad, inner, inputs, p, wanted, ctx):
     ]
 
 
+def _folds(p: BlockParams, dtype: torch.dtype) -> bool:
+    """Whether layer scale goes into the weights: in fp16 a small one would leave its range."""
+    return p.gamma is None or dtype != torch.float16
+
+
 def _folded(p: BlockParams, scale: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The second linear layer times layer scale and the drop path's factor."""
+    """The second linear layer, times layer scale and the drop path's factor where it folds."""
     weight, bias = p.pwconv2_weight, p.pwconv2_bias
-    if p.gamma is not None:
+    if not _folds(p, dtype):
+        pass
+    elif p.gamma is not None:
         gamma = p.gamma * scale
         weight, bias = weight * gamma[:, None], bias * gamma
     elif scale != 1.0:

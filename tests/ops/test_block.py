@@ -32,16 +32,17 @@ def image(n=3, channels=8, height=9, width=6, dtype=torch.float32):
     return torch.randn(n, channels, height, width, generator=generator).to(dtype)
 
 
-def run(block, x, seed=0, autocast=False):
+def run(block, x, seed=0, autocast=False, module=None):
     """Output, and gradients by name with respect to the input and all parameters."""
+    module = module or block
     x = x.clone().requires_grad_()
     torch.manual_seed(seed)
     with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
         out = block(x)
     weight = torch.arange(out.numel()).mul(0.37).sin().view_as(out)
     (out.float() * weight).sum().backward()
-    grads = {name: p.grad.clone() for name, p in block.named_parameters() if p.grad is not None}
-    block.zero_grad()
+    grads = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+    module.zero_grad()
     return out.detach(), dict(grads, input=x.grad)
 
 
@@ -252,6 +253,70 @@ def test_what_is_kept_for_the_backward_pass_is_what_is_documented(lean, autocast
         out = block(x)
     assert sum(kept.values()) == bytes_an_element * x.numel()
     assert out.shape == x.shape
+
+
+@pytest.mark.parametrize('gamma', [1e-6, 1.0])
+@pytest.mark.parametrize('lean', LEAN)
+def test_in_fp16_a_small_layer_scale_does_not_underflow(lean, gamma):
+    levels = blocks('v1', channels=32)
+    for block in levels.values():
+        nn.init.constant_(block.gamma, gamma)
+        torch.manual_seed(2)
+        nn.init.normal_(block.pwconv2.weight, std=0.02)
+    x = image(2, 32, 12, 12)
+
+    def grads(block, autocast):
+        with torch.autocast('cpu', torch.float16, enabled=autocast):
+            out = block(x)
+        scale = 65536.0 if gamma < 1e-3 else 64.0  # as a GradScaler would find
+        (out * scale * out.detach().sign()).sum().backward()
+        found = {n: p.grad.clone() for n, p in block.named_parameters()}
+        block.zero_grad()
+        return found
+
+    exact, plain = grads(levels['off'], False), grads(levels['off'], True)
+    for name, grad in grads(levels[lean], True).items():
+        allowed = 1.5 * (plain[name] - exact[name]).norm() + 5e-3 * exact[name].norm()
+        assert (grad - exact[name]).norm() <= allowed, name
+
+
+@pytest.mark.parametrize('lean', LEAN)
+@pytest.mark.parametrize('use_reentrant', [False, True])
+def test_it_can_be_checkpointed(lean, use_reentrant):
+    block = blocks('v2')[lean]
+    _, expected = run(block, image())
+    _, grads = run(
+        lambda x: torch.utils.checkpoint.checkpoint(block, x, use_reentrant=use_reentrant),
+        image(),
+        module=block,
+    )
+    for name, grad in grads.items():
+        torch.testing.assert_close(grad, expected[name])
+
+
+def test_it_can_be_traced_saved_and_differentiated_by_torch_func(tmp_path):
+    block = blocks('v2')['elementwise'].eval()
+    x = image()
+    torch.jit.save(torch.jit.trace(block, x), tmp_path / 'block.pt')
+    torch.testing.assert_close(torch.jit.load(tmp_path / 'block.pt')(x), block(x))
+    grad = torch.func.grad(lambda x: block(x).square().sum())(x)
+    _, expected = run(lambda x: block(x).square(), x, module=block)
+    assert grad.shape == expected['input'].shape and grad.any()
+
+
+def test_a_changed_layer_is_used_as_it_is():
+    levels = blocks('v2')
+    x = image()
+    for block in levels.values():
+        block.dwconv.dilation, block.dwconv.padding = (2, 2), (6, 6)
+        block.grn = nn.Identity()
+    for lean in LEAN:
+        torch.testing.assert_close(levels[lean](x), levels['off'](x))
+
+
+def test_an_empty_batch_passes():
+    for block in blocks('v2').values():
+        assert block(image(0)).shape == (0, 8, 9, 6)
 
 
 def test_hooks_on_a_layer_are_called_and_adapters_in_its_place_are_used():
