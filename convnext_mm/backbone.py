@@ -157,10 +157,10 @@ class ConvNeXt(BaseModule):
             norms are no part of pretrained weights and always train.
         with_cp: The same as ``lean='block'``, under OpenMMLab's name.
         lean: How little each block keeps for the backward pass. ``'elementwise'``: what goes into
-            the depthwise convolution and into the GELU; the rest is computed again, which costs no
-            time on a CPU. ``'block'``: its input alone. ``'off'``: what plain torch
-            operations keep, for hooks on a block's layers to be called; layers with hooks, or
-            others in their place, make a block plain by themselves. Bytes for each:
+            the depthwise convolution and, with more than 128 channels, into the GELU; the rest is
+            computed again, which costs no time on a CPU. ``'block'``: its input alone. ``'off'``:
+            what plain torch operations keep, for hooks on a block's layers to be called; layers
+            with hooks, or others in their place, make a block plain by themselves. Bytes for each:
             :mod:`convnext_mm.ops.block`.
         init_cfg: MMEngine initialisation config, such as
             ``dict(type='ConvNeXtPretrained', checkpoint='convnext_tiny_in1k')``. MMEngine's

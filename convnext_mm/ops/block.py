@@ -20,6 +20,8 @@ Bytes kept for each element of the block's (N, C, H, W) map, in mixed precision 
 ``'elementwise'``   10       20     all but the linear layers
 ``'block'``         2        4      the whole branch
 ==================  =======  =====  ==================================
+
+With up to ``NARROW`` channels ``'elementwise'`` is ``'block'``.
 """
 
 from __future__ import annotations
@@ -27,18 +29,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from convnext_mm.layers import GRN_EPS
-from convnext_mm.ops.depthwise import (
-    depthwise_conv,
-    depthwise_data_grad,
-    depthwise_weight_grad,
-)
+from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depthwise_weight_grad
+from convnext_mm.ops.mlp import MlpGrads, MlpParams, mlp, mlp_backward
 
 LEAN_LEVELS = ('off', 'elementwise', 'block')
+# Up to as many channels computing what goes into the GELU once more takes about as long as keeping
+# it: to write and read it is most of the work. These are a ConvNeXt's largest maps.
+NARROW = 128
 
 
 class BlockParams(NamedTuple):
@@ -99,13 +99,14 @@ class _Block(torch.autograd.Function):
             return x.clone()
         inner = (x if kept is None else x[kept]).to(dtype)
         inner = inner.contiguous(memory_format=torch.channels_last)
-        hidden = _first_half(inner, params, norm_eps).hidden
-        branch = _second_half(hidden, params, scale, inner.shape)
+        n, channels, height, width = inner.shape
+        keep = lean == 'elementwise' and channels > NARROW and any(ctx.needs_input_grad)
+        rows = _first_part(inner, params, norm_eps).rows
+        branch, hiddens = mlp(rows, _mlp_params(params, scale, dtype), height * width, keep)
         if not _folds(params, dtype):
             branch = branch * (params.gamma * scale)
-        branch = branch.permute(0, 3, 1, 2)
-        saved = [inner] if lean == 'block' else [inner, hidden]
-        ctx.save_for_backward(*params, *saved)
+        branch = branch.view(n, height, width, channels).permute(0, 3, 1, 2)
+        ctx.save_for_backward(*params, inner, *hiddens)
         if kept is None:
             return x + branch
         return x.clone().index_add_(0, kept, branch.to(x.dtype))
@@ -130,14 +131,11 @@ class _Block(torch.autograd.Function):
             # from decaying the weights, and DDP waiting.
             zeros = (torch.zeros_like(p) if want else None for p, want in zip(params, wanted))
             return grad, None, None, None, None, None, *zeros
-        inner = saved[0]
-        inputs = _first_half(inner, params, ctx.norm_eps, *saved[1:])
         part = grad if ctx.kept is None else grad[ctx.kept]
         part = part.contiguous(memory_format=torch.channels_last)
-        grad_inner, grads = _backward(part, inner, inputs, params, wanted, ctx)
+        grad_inner, grads = _branch_backward(part, *saved[:1], list(saved[1:]), params, wanted, ctx)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad
             if ctx.kept is None:
                 grad_x = grad + grad_inner
             else:
@@ -145,89 +143,43 @@ class _Block(torch.autograd.Function):
         return grad_x, None, None, None, None, None, *grads
 
 
-class _FirstHalf(NamedTuple):
-    """The branch up to the GELU."""
+class _FirstPart(NamedTuple):
+    """The branch up to the first linear layer."""
 
     conv: Tensor  # (N, H, W, C), output of the depthwise convolution
     mean: Tensor  # (N, H, W, 1), of LayerNorm
     rstd: Tensor  # (N, H, W, 1)
-    normed: Tensor  # (N * H * W, C)
-    hidden: Tensor  # (N * H * W, 4C), output of the first linear layer
+    rows: Tensor  # (N * H * W, C), normed
 
 
-def _first_half(
-    x: Tensor, p: BlockParams, norm_eps: float, hidden: Tensor | None = None
-) -> _FirstHalf:
-    """Depthwise convolution, LayerNorm and, unless it is given, the first linear layer."""
+def _first_part(x: Tensor, p: BlockParams, norm_eps: float) -> _FirstPart:
     dtype = x.dtype
     conv = depthwise_conv(x, p.dwconv_weight.to(dtype), p.dwconv_bias.to(dtype))
     conv = conv.permute(0, 2, 3, 1)
     normed, mean, rstd = _layer_norm(conv, p, norm_eps)
-    normed = normed.flatten(0, 2)
-    if hidden is None:
-        weight, bias = p.pwconv1_weight.to(dtype), p.pwconv1_bias.to(dtype)
-        hidden = torch.addmm(bias, normed, weight.t())
-    return _FirstHalf(conv, mean, rstd, normed, hidden)
+    return _FirstPart(conv, mean, rstd, normed.flatten(0, 2))
 
 
-def _second_half(hidden: Tensor, p: BlockParams, scale: float, shape: torch.Size) -> Tensor:
-    """GELU, GRN, the second linear layer with layer scale folded in -> (N, H, W, C)."""
-    n, channels, height, width = shape
-    active = F.gelu(hidden)
-    if p.grn_gamma is not None:
-        active = active.view(n, height * width, 4 * channels)
-        active = _scaled(active, _grn_scale(active, p).scale, p).flatten(0, 1)
-    weight, bias = _folded(p, scale, hidden.dtype)
-    return torch.addmm(bias, active, weight.t()).view(n, height, width, channels)
-
-
-def _backward(grad, inner, inputs, p, wanted, ctx):
+def _branch_backward(grad, inner, hiddens, p, wanted, ctx):
     """Gradients of the branch's input and of the parameters, in the order of BlockParams."""
     dtype = ctx.dtype
-    n, channels, height, width = inner.shape
+    _, channels, height, width = inner.shape
+    first = _first_part(inner, p, ctx.norm_eps)
     grad = grad.permute(0, 2, 3, 1).reshape(-1, channels)
-    folds = _folds(p, dtype)
-    if not folds:
-        grad_out, grad = grad, grad * (p.gamma * ctx.scale)
-    grad = grad.to(dtype)
-    weight, bias = _folded(p, ctx.scale, dtype)
+    mlp_params = _mlp_params(p, ctx.scale, dtype)
+    pixels = height * width
+    if _folds(p, dtype):
+        m = mlp_backward(grad.to(dtype), first.rows, hiddens, mlp_params, pixels)
+        m = _unfolded(m, p, ctx.scale)
+    else:
+        scaled = (grad * (p.gamma * ctx.scale)).to(dtype)
+        m = mlp_backward(scaled, first.rows, hiddens, mlp_params, pixels, grad)
+        m = m._replace(scale=m.scale * ctx.scale)
 
-    active = F.gelu(inputs.hidden)
-    grad_active = grad @ weight
-    grad_grn_gamma = grad_grn_beta = None
-    if p.grn_gamma is not None:
-        gelu = active.view(n, height * width, 4 * channels)
-        grn = _grn_scale(gelu, p)
-        active = _scaled(gelu, grn.scale, p).flatten(0, 1)
-        grad_gelu, grad_grn_gamma, grad_grn_beta = _grn_backward(
-            grad_active.view_as(gelu), gelu, grn, p
-        )
-        grad_active = grad_gelu.flatten(0, 1)
-    grad_weight = (grad.t() @ active).to(p.pwconv2_weight.dtype)
-    grad_bias = _sum(grad)
-    grad_gamma = None
-    if not folds:
-        # From the branch itself, which is computed once more.
-        branch = torch.addmm(bias, active, weight.t())
-        grad_gamma = (grad_out * branch).sum(0, dtype=_wide(dtype)) * ctx.scale
-    elif p.gamma is not None:
-        grad_gamma = (grad_weight * p.pwconv2_weight).sum(1) + grad_bias * p.pwconv2_bias
-        grad_gamma = grad_gamma * ctx.scale
-        grad_weight = grad_weight * (p.gamma * ctx.scale)[:, None]
-        grad_bias = grad_bias * (p.gamma * ctx.scale)
-    elif ctx.scale != 1.0:
-        grad_weight, grad_bias = grad_weight * ctx.scale, grad_bias * ctx.scale
-    del active
-
-    grad_hidden = torch.ops.aten.gelu_backward(grad_active, inputs.hidden)
-    del grad_active
-    grad_pwconv1 = grad_hidden.t() @ inputs.normed if wanted.pwconv1_weight else None
-    grad_pwconv1_bias = _sum(grad_hidden)
-    grad_normed = (grad_hidden @ p.pwconv1_weight.to(dtype)).view_as(inputs.conv)
-    del grad_hidden
-    grad_conv, grad_norm, grad_norm_bias = _layer_norm_backward(grad_normed, inputs, p)
+    grad_conv, grad_norm, grad_norm_bias = _layer_norm_backward(
+        m.rows.view_as(first.conv), first, p
+    )
     grad_conv = grad_conv.permute(0, 3, 1, 2)
-
     kernel = p.dwconv_weight.to(dtype)
     grad_inner = grad_dwconv = None
     if ctx.needs_input_grad[0]:
@@ -236,20 +188,23 @@ def _backward(grad, inner, inputs, p, wanted, ctx):
         grad_dwconv = depthwise_weight_grad(grad_conv, inner, kernel)
     grads = BlockParams(
         dwconv_weight=grad_dwconv,
-        dwconv_bias=grad_conv.sum((0, 2, 3), dtype=_wide(dtype)),
+        dwconv_bias=grad_conv.sum((0, 2, 3), dtype=torch.promote_types(dtype, torch.float32)),
         norm_weight=grad_norm,
         norm_bias=grad_norm_bias,
-        pwconv1_weight=grad_pwconv1,
-        pwconv1_bias=grad_pwconv1_bias,
-        grn_gamma=grad_grn_gamma,
-        grn_beta=grad_grn_beta,
-        pwconv2_weight=grad_weight,
-        pwconv2_bias=grad_bias,
-        gamma=grad_gamma,
+        pwconv1_weight=m.weight1,
+        pwconv1_bias=m.bias1,
+        grn_gamma=m.grn_gamma,
+        grn_beta=m.grn_beta,
+        pwconv2_weight=m.weight2,
+        pwconv2_bias=m.bias2,
+        gamma=m.scale,
     )
     return grad_inner, [
         g.to(q.dtype).view_as(q) if want else None for g, q, want in zip(grads, p, wanted)
     ]
+
+
+# --- layer scale ----------------------------------------------------------------------------------
 
 
 def _folds(p: BlockParams, dtype: torch.dtype) -> bool:
@@ -257,25 +212,36 @@ def _folds(p: BlockParams, dtype: torch.dtype) -> bool:
     return p.gamma is None or dtype != torch.float16
 
 
-def _folded(p: BlockParams, scale: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The second linear layer, times layer scale and the drop path's factor where it folds."""
-    weight, bias = p.pwconv2_weight, p.pwconv2_bias
+def _mlp_params(p: BlockParams, scale: float, dtype: torch.dtype) -> MlpParams:
+    """The linear layers, the second times layer scale and the drop path's factor where it folds."""
+    weight2, bias2 = p.pwconv2_weight, p.pwconv2_bias
     if not _folds(p, dtype):
         pass
     elif p.gamma is not None:
         gamma = p.gamma * scale
-        weight, bias = weight * gamma[:, None], bias * gamma
+        weight2, bias2 = weight2 * gamma[:, None], bias2 * gamma
     elif scale != 1.0:
-        weight, bias = weight * scale, bias * scale
-    return weight.to(dtype), bias.to(dtype)
+        weight2, bias2 = weight2 * scale, bias2 * scale
+    return MlpParams(
+        p.pwconv1_weight.to(dtype),
+        p.pwconv1_bias.to(dtype),
+        None if p.grn_gamma is None else p.grn_gamma.view(-1),
+        None if p.grn_beta is None else p.grn_beta.view(-1),
+        weight2.to(dtype),
+        bias2.to(dtype),
+    )
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
-
-
-def _sum(rows: Tensor) -> Tensor:
-    return rows.sum(0, dtype=_wide(rows.dtype))
+def _unfolded(m: MlpGrads, p: BlockParams, scale: float) -> MlpGrads:
+    """Gradients of the second layer and of layer scale from those of the folded layer."""
+    if p.gamma is None:
+        return m._replace(weight2=m.weight2 * scale, bias2=m.bias2 * scale)
+    gamma = p.gamma * scale
+    return m._replace(
+        weight2=m.weight2 * gamma[:, None],
+        bias2=m.bias2 * gamma,
+        scale=((m.weight2 * p.pwconv2_weight).sum(1) + m.bias2 * p.pwconv2_bias) * scale,
+    )
 
 
 # --- LayerNorm ------------------------------------------------------------------------------------
@@ -305,37 +271,3 @@ def _layer_norm_backward(grad, inputs, p):
         [True, True, True],
     )
     return grads[0].to(inputs.conv.dtype), grads[1], grads[2]
-
-
-# --- GRN, on (N, H * W, 4C) -----------------------------------------------------------------------
-
-
-class _Grn(NamedTuple):
-    norm: Tensor  # (N, 1, 4C), of each channel over the map
-    mean: Tensor  # (N, 1, 1), of the norms, plus eps
-    scale: Tensor  # (N, 1, 4C), what a channel is multiplied with
-
-
-def _grn_scale(x: Tensor, p: BlockParams) -> _Grn:
-    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=_wide(x.dtype))
-    mean = norm.mean(dim=-1, keepdim=True) + GRN_EPS
-    return _Grn(norm, mean, 1 + p.grn_gamma.view(-1) * (norm / mean))
-
-
-def _scaled(x: Tensor, scale: Tensor, p: BlockParams) -> Tensor:
-    return (x * scale + p.grn_beta.view(-1)).to(x.dtype)
-
-
-def _grn_backward(grad, x, grn, p):
-    """Gradients of GRN's input, gamma and beta."""
-    wide = _wide(x.dtype)
-    grad_beta = grad.sum((0, 1), dtype=wide)
-    grad_scale = (grad * x).sum(1, keepdim=True, dtype=wide)
-    ratio = grn.norm / grn.mean
-    grad_gamma = (grad_scale * ratio).sum((0, 1))
-    grad_ratio = grad_scale * p.grn_gamma.view(-1)
-    grad_mean = -(grad_ratio * grn.norm).sum(-1, keepdim=True) / grn.mean**2
-    grad_norm = grad_ratio / grn.mean + grad_mean / x.shape[-1]
-    # A channel that is zero everywhere has no direction to grow in.
-    per_value = torch.where(grn.norm > 0, grad_norm / grn.norm, 0)
-    return (grad * grn.scale + x * per_value).to(x.dtype), grad_gamma, grad_beta
