@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TORCH ?= 2.13.0
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint docs links clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,5 +20,11 @@ lint: setup  ## check code and format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-clean:  ## remove .venv and what training and the demo wrote
-	rm -rf .venv work_dirs data/shapes
+docs: setup  ## build the documentation into docs/_build/html; warnings are errors
+	OMP_NUM_THREADS=1 .venv/bin/python -m sphinx -q -W --keep-going -n -b html docs docs/_build/html
+
+links: setup  ## check the links to other sites
+	.venv/bin/python -m sphinx -q -b linkcheck docs docs/_build/links
+
+clean:  ## remove .venv, the built documentation, and what training and the demo wrote
+	rm -rf .venv docs/_build work_dirs data/shapes

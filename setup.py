@@ -35,5 +35,6 @@ setup(
             'onedl-mmsegmentation>=1.3,<2',
         ],
         'test': ['pytest', 'pytest-xdist'],
+        'docs': ['sphinx>=9,<10', 'myst-parser>=5', 'furo'],
     },
 )

@@ -1,0 +1,52 @@
+"""How the documentation is built: make docs"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from from_code import stale
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+import convnext_mm
+
+project = 'convnext-mm'
+author = 'The convnext-mm authors'
+version = release = convnext_mm.__version__
+
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+exclude_patterns = ['_build']
+html_theme = 'furo'
+html_title = f'convnext-mm {version}'
+html_static_path = ['_static']
+html_css_files = ['wide_tables.css']
+html_show_sphinx = False
+html_show_copyright = False
+highlight_language = 'none'  # of blocks that name no language
+
+# Every heading can be linked to, by the anchor that GitHub gives it.
+myst_heading_anchors = 3
+
+default_role = 'code'  # docstrings have `name` for arguments
+autodoc_typehints = 'none'  # they are in the sources; the docstrings say what is meant
+autodoc_member_order = 'bysource'
+toc_object_entries_show_parents = 'hide'
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+# Other projects' documentation needs a network.
+nitpick_ignore = [('py:class', 'torch.Tensor'), ('py:class', 'collections.abc.Mapping')]
+
+linkcheck_timeout = 30
+linkcheck_retries = 3
+
+
+def check_pages(app: Sphinx) -> None:
+    """Fail, with the other warnings, where a page says something else than the code."""
+    for line in stale():
+        logging.getLogger(__name__).warning(line)
+
+
+def setup(app: Sphinx) -> None:
+    app.connect('builder-inited', check_pages)

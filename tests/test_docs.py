@@ -1,0 +1,121 @@
+"""What the README and the pages say can be followed: links, commands, snippets.
+
+That the tables are what the code has, and that no page's own links are broken, the build of the
+documentation checks too (make docs).
+"""
+
+import ast
+import importlib.util
+import re
+import shlex
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import HOOKS, DefaultScope
+
+from convnext_mm.lr_table import lr_table
+from tests.conftest import ROOT
+
+PAGES = [ROOT / f'{name}.md' for name in ('README', 'CONTRIBUTING', 'CHANGELOG')]
+PAGES += sorted((ROOT / 'docs').glob('*.md'))
+# Messages in docs/troubleshooting.md that other projects print.
+FOREIGN = (
+    *('No module named', 'undefined symbol', 'MMCV==', 'Weights only load failed'),
+    *('import mmpretrain', 'apply_chunking', 'NoneType takes', 'ConvNeXt is not in', 'to have 96'),
+    *('Expected to have finished', 'Default process group'),
+)
+BLOCK = re.compile(r'^```(\w*)\n(.*?)^```', re.DOTALL | re.MULTILINE)
+
+
+def blocks(*languages):
+    return [
+        pytest.param(text, id=f'{page.name}-{number}')
+        for page in PAGES
+        for number, (language, text) in enumerate(BLOCK.findall(page.read_text()))
+        if language in languages
+    ]
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub and MyST make them."""
+    text = BLOCK.sub('', page.read_text())
+    titles = re.findall(r'^#+ (.+)$', text, re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
+
+
+@pytest.fixture(scope='module')
+def from_code():
+    spec = importlib.util.spec_from_file_location('from_code', ROOT / 'docs' / 'from_code.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings_that_are_there(page):
+    for link in re.findall(r'\]\(([^)\s]+)\)', BLOCK.sub('', page.read_text())):
+        if '://' in link:
+            continue
+        path, _, anchor = link.partition('#')
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f'{page.name}: {link}'
+        assert target.is_relative_to(ROOT)
+        if anchor:
+            assert anchor in anchors(target), f'{page.name}: {link}'
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page):
+    named = re.findall(r'\b((?:configs|tools|benchmarks|docs)/[\w./-]*\w)', page.read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize('commands', blocks('', 'bash'))
+def test_options_in_commands_are_those_of_the_tools(commands, from_code):
+    for line in commands.replace('\\\n', ' ').splitlines():
+        match = re.search(r'tools/(\w+\.py) (.*)', line.partition('#')[0])
+        if not match:
+            continue
+        known = {name for a in from_code.parser_of(match[1])._actions for name in a.option_strings}
+        used = [word for word in shlex.split(match[2]) if word.startswith('--')]
+        assert set(used) <= known, line
+
+
+@pytest.mark.parametrize('snippet', blocks('python'))
+def test_snippets_are_python_and_whole_configs_make_models_and_hooks(snippet, tmp_path):
+    ast.parse(snippet)
+    if not snippet.startswith('_base_'):
+        return
+    path = tmp_path / 'config.py'
+    path.write_text(snippet.replace("'configs/", f"'{ROOT}/configs/"))
+    cfg = Config.fromfile(path)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        for hook in cfg.get('custom_hooks', []):
+            HOOKS.build(hook)
+    table = lr_table(cfg)
+    assert len(table.groups) > 2
+    assert not table.warnings
+
+
+def threes(text):
+    """Every three words in a row."""
+    words = re.findall(r'[\w-]+', text)
+    return {' '.join(words[i : i + 3]) for i in range(len(words) - 2)}
+
+
+def test_messages_to_be_troubled_by_are_ones_that_the_code_has():
+    sources = [*(ROOT / 'convnext_mm').rglob('*.py'), ROOT / 'tools' / 'setup_env.py']
+    known = {
+        words
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for words in threes(node.value)
+    }
+    page = (ROOT / 'docs' / 'troubleshooting.md').read_text()
+    rows = re.findall(r'^\| (.*?) \| ', page, re.MULTILINE)
+    messages = [m for row in rows for m in re.findall('`([^`]+)`', row) if threes(m)]
+    assert len(messages) > 25
+    for message in messages:
+        if not any(part in message for part in FOREIGN):
+            assert threes(message) & known, message
