@@ -35,8 +35,10 @@ from convnext_mm.layers import GRN_EPS
 from convnext_mm.ops.depthwise import (
     depthwise_conv,
     depthwise_data_grad,
-    depthwise_weight_grad,
+    depthwise_param_grads,
 )
+from convnext_mm.ops.norm import layer_norm, layer_norm_backward
+from convnext_mm.ops.pointwise import add_branch, gelu_backward, take
 
 LEAN_LEVELS = ('off', 'elementwise', 'block')
 
@@ -97,18 +99,13 @@ class _Block(torch.autograd.Function):
         if kept is not None and not len(kept):
             ctx.save_for_backward(*params)
             return x.clone()
-        inner = (x if kept is None else x[kept]).to(dtype)
-        inner = inner.contiguous(memory_format=torch.channels_last)
+        inner = take(x, kept, dtype)
         hidden = _first_half(inner, params, norm_eps).hidden
         branch = _second_half(hidden, params, scale, inner.shape)
-        if not _folds(params, dtype):
-            branch = branch * (params.gamma * scale)
-        branch = branch.permute(0, 3, 1, 2)
+        factor = None if _folds(params, dtype) else params.gamma * scale
         saved = [inner] if lean == 'block' else [inner, hidden]
         ctx.save_for_backward(*params, *saved)
-        if kept is None:
-            return x + branch
-        return x.clone().index_add_(0, kept, branch.to(x.dtype))
+        return add_branch(x, branch.permute(0, 3, 1, 2), kept, factor)
 
     @staticmethod
     @once_differentiable
@@ -132,25 +129,21 @@ class _Block(torch.autograd.Function):
             return grad, None, None, None, None, None, *zeros
         inner = saved[0]
         inputs = _first_half(inner, params, ctx.norm_eps, *saved[1:])
-        part = grad if ctx.kept is None else grad[ctx.kept]
-        part = part.contiguous(memory_format=torch.channels_last)
+        # In the wide type where layer scale is yet to be applied, see _backward.
+        part = take(grad, ctx.kept, ctx.dtype if _folds(params, ctx.dtype) else grad.dtype)
         grad_inner, grads = _backward(part, inner, inputs, params, wanted, ctx)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad
-            if ctx.kept is None:
-                grad_x = grad + grad_inner
-            else:
-                grad_x = grad.clone().index_add_(0, ctx.kept, grad_inner.to(grad.dtype))
+            grad_x = add_branch(grad, grad_inner, ctx.kept)
         return grad_x, None, None, None, None, None, *grads
 
 
 class _FirstHalf(NamedTuple):
     """The branch up to the GELU."""
 
-    conv: Tensor  # (N, H, W, C), output of the depthwise convolution
-    mean: Tensor  # (N, H, W, 1), of LayerNorm
-    rstd: Tensor  # (N, H, W, 1)
+    conv: Tensor  # (N * H * W, C), output of the depthwise convolution
+    mean: Tensor  # (N * H * W, 1), of LayerNorm
+    rstd: Tensor  # (N * H * W, 1)
     normed: Tensor  # (N * H * W, C)
     hidden: Tensor  # (N * H * W, 4C), output of the first linear layer
 
@@ -161,9 +154,8 @@ def _first_half(
     """Depthwise convolution, LayerNorm and, unless it is given, the first linear layer."""
     dtype = x.dtype
     conv = depthwise_conv(x, p.dwconv_weight.to(dtype), p.dwconv_bias.to(dtype))
-    conv = conv.permute(0, 2, 3, 1)
-    normed, mean, rstd = _layer_norm(conv, p, norm_eps)
-    normed = normed.flatten(0, 2)
+    conv = conv.permute(0, 2, 3, 1).flatten(0, 2)
+    normed, mean, rstd = layer_norm(conv, p.norm_weight, p.norm_bias, norm_eps)
     if hidden is None:
         weight, bias = p.pwconv1_weight.to(dtype), p.pwconv1_bias.to(dtype)
         hidden = torch.addmm(bias, normed, weight.t())
@@ -192,17 +184,22 @@ def _backward(grad, inner, inputs, p, wanted, ctx):
     grad = grad.to(dtype)
     weight, bias = _folded(p, ctx.scale, dtype)
 
-    active = F.gelu(inputs.hidden)
     grad_active = grad @ weight
     grad_grn_gamma = grad_grn_beta = None
-    if p.grn_gamma is not None:
+    if p.grn_gamma is None:
+        active, grad_hidden, grad_pwconv1_bias = gelu_backward(grad_active, inputs.hidden, True)
+    else:
+        active = F.gelu(inputs.hidden)
         gelu = active.view(n, height * width, 4 * channels)
         grn = _grn_scale(gelu, p)
         active = _scaled(gelu, grn.scale, p).flatten(0, 1)
         grad_gelu, grad_grn_gamma, grad_grn_beta = _grn_backward(
             grad_active.view_as(gelu), gelu, grn, p
         )
-        grad_active = grad_gelu.flatten(0, 1)
+        grad_gelu = grad_gelu.flatten(0, 1)
+        _, grad_hidden, grad_pwconv1_bias = gelu_backward(grad_gelu, inputs.hidden, False)
+        del gelu, grad_gelu
+    del grad_active
     grad_weight = (grad.t() @ active).to(p.pwconv2_weight.dtype)
     grad_bias = _sum(grad)
     grad_gamma = None
@@ -219,24 +216,23 @@ def _backward(grad, inner, inputs, p, wanted, ctx):
         grad_weight, grad_bias = grad_weight * ctx.scale, grad_bias * ctx.scale
     del active
 
-    grad_hidden = torch.ops.aten.gelu_backward(grad_active, inputs.hidden)
-    del grad_active
     grad_pwconv1 = grad_hidden.t() @ inputs.normed if wanted.pwconv1_weight else None
-    grad_pwconv1_bias = _sum(grad_hidden)
-    grad_normed = (grad_hidden @ p.pwconv1_weight.to(dtype)).view_as(inputs.conv)
+    grad_normed = grad_hidden @ p.pwconv1_weight.to(dtype)
     del grad_hidden
-    grad_conv, grad_norm, grad_norm_bias = _layer_norm_backward(grad_normed, inputs, p)
-    grad_conv = grad_conv.permute(0, 3, 1, 2)
+    grad_conv, grad_norm, grad_norm_bias = layer_norm_backward(
+        grad_normed, inputs.conv, inputs.mean, inputs.rstd, p.norm_weight, p.norm_bias
+    )
+    grad_conv = grad_conv.view(n, height, width, channels).permute(0, 3, 1, 2)
 
     kernel = p.dwconv_weight.to(dtype)
-    grad_inner = grad_dwconv = None
+    grad_inner = grad_dwconv = grad_dwconv_bias = None
     if ctx.needs_input_grad[0]:
         grad_inner = depthwise_data_grad(grad_conv, inner, kernel)
-    if wanted.dwconv_weight:
-        grad_dwconv = depthwise_weight_grad(grad_conv, inner, kernel)
+    if wanted.dwconv_weight or wanted.dwconv_bias:
+        grad_dwconv, grad_dwconv_bias = depthwise_param_grads(grad_conv, inner, kernel)
     grads = BlockParams(
         dwconv_weight=grad_dwconv,
-        dwconv_bias=grad_conv.sum((0, 2, 3), dtype=_wide(dtype)),
+        dwconv_bias=grad_dwconv_bias,
         norm_weight=grad_norm,
         norm_bias=grad_norm_bias,
         pwconv1_weight=grad_pwconv1,
@@ -276,35 +272,6 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 def _sum(rows: Tensor) -> Tensor:
     return rows.sum(0, dtype=_wide(rows.dtype))
-
-
-# --- LayerNorm ------------------------------------------------------------------------------------
-
-
-def _layer_norm(x: Tensor, p: BlockParams, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Normed (in `x`'s type), mean and reciprocal deviation."""
-    if x.device.type == 'cpu':  # takes a narrow map with wide parameters
-        return torch.native_layer_norm(x, x.shape[-1:], p.norm_weight, p.norm_bias, eps)
-    wide = x.to(p.norm_weight.dtype)
-    out, mean, rstd = torch.native_layer_norm(wide, x.shape[-1:], p.norm_weight, p.norm_bias, eps)
-    return out.to(x.dtype), mean, rstd
-
-
-def _layer_norm_backward(grad, inputs, p):
-    conv = inputs.conv
-    if conv.device.type != 'cpu':
-        grad, conv = grad.to(p.norm_weight.dtype), conv.to(p.norm_weight.dtype)
-    grads = torch.ops.aten.native_layer_norm_backward(
-        grad,
-        conv,
-        list(conv.shape[-1:]),
-        inputs.mean,
-        inputs.rstd,
-        p.norm_weight,
-        p.norm_bias,
-        [True, True, True],
-    )
-    return grads[0].to(inputs.conv.dtype), grads[1], grads[2]
 
 
 # --- GRN, on (N, H * W, 4C) -----------------------------------------------------------------------
