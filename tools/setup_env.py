@@ -33,8 +33,9 @@ CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'conv
 LOG = CACHE / 'setup.log'
 
 MMCV = '2.1.0'
+TRITON = '3.7.1'
 STEPS = 5
-VENV_GIB = 3  # .venv with a CPU build of PyTorch: 1.8, the rest for pip; CUDA builds take more
+VENV_GIB = 4  # .venv with a CPU build of PyTorch: 2.6, the rest for pip; CUDA builds take more
 BUILD_GIB = 1  # MMCV's objects and wheel: 0.3, with CUDA more
 GIB_PER_COMPILER = 2.5
 
@@ -56,7 +57,8 @@ PROBE = """
 import json, torch
 from torch.utils.cpp_extension import CUDA_HOME
 print(json.dumps(dict(version=torch.__version__, cuda=torch.version.cuda,
-                      gpu=torch.cuda.is_available(), cuda_home=CUDA_HOME)))
+                      gpu=torch.cuda.is_available(), cuda_home=CUDA_HOME,
+                      has_own_triton=bool(torch.version.cuda or torch.version.hip))))
 """
 
 # On the GPU where there is one: a wheel built without it imports, and fails at the first CUDA op.
@@ -350,6 +352,10 @@ def setup(torch: str) -> None:
         install('-e', '.[openmmlab,test,docs]', 'mmpretrain', 'ruff')
 
     with step(5, 'test peers'):
+        # A build for GPUs brings the Triton that fits it. Without one the kernels are tested in
+        # this one's interpreter, which is there for Linux only.
+        if not found['has_own_triton'] and sys.platform == 'linux':
+            install('--no-deps', f'triton=={TRITON}')
         # Apart from the rest, for tests to import: MMEngine, timm and others use a torchvision that
         # they see. Its compiled part fits one build of PyTorch only, and the tests do without it.
         peers = VENV / 'peers'

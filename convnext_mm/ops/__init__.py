@@ -1,8 +1,10 @@
 """The ConvNeXt block as one differentiable operation, and how it is computed.
 
 :mod:`~convnext_mm.ops.block` has the operation, with a backward pass of its own that keeps less;
-:mod:`~convnext_mm.ops.mlp` its linear layers, :mod:`~convnext_mm.ops.depthwise` the 7x7 depthwise
-convolution's gradients. What they are tested against is the block in plain operations,
+:mod:`~convnext_mm.ops.mlp`, :mod:`~convnext_mm.ops.depthwise`, :mod:`~convnext_mm.ops.norm` and
+:mod:`~convnext_mm.ops.pointwise` its steps, in PyTorch's functions. On a GPU
+:mod:`~convnext_mm.ops.choice` puts Triton's (:mod:`~convnext_mm.ops.kernels`) in their place where
+they are faster. What all are tested against is the block in plain operations,
 :class:`convnext_mm.ConvNeXtBlock` with ``lean='off'``.
 """
 

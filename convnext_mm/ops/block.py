@@ -32,8 +32,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depthwise_weight_grad
+from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depthwise_param_grads
 from convnext_mm.ops.mlp import MlpGrads, MlpParams, mlp, mlp_backward
+from convnext_mm.ops.norm import layer_norm, layer_norm_backward
+from convnext_mm.ops.pointwise import add_branch, take
 
 LEAN_LEVELS = ('off', 'elementwise', 'block')
 # Up to as many channels computing what goes into the GELU once more takes about as long as keeping
@@ -97,19 +99,15 @@ class _Block(torch.autograd.Function):
         if kept is not None and not len(kept):
             ctx.save_for_backward(*params)
             return x.clone()
-        inner = (x if kept is None else x[kept]).to(dtype)
-        inner = inner.contiguous(memory_format=torch.channels_last)
+        inner = take(x, kept, dtype)
         n, channels, height, width = inner.shape
         keep = lean == 'elementwise' and channels > NARROW and any(ctx.needs_input_grad)
         rows = _first_part(inner, params, norm_eps).rows
         branch, hiddens = mlp(rows, _mlp_params(params, scale, dtype), height * width, keep)
-        if not _folds(params, dtype):
-            branch = branch * (params.gamma * scale)
         branch = branch.view(n, height, width, channels).permute(0, 3, 1, 2)
+        factor = None if _folds(params, dtype) else params.gamma * scale
         ctx.save_for_backward(*params, inner, *hiddens)
-        if kept is None:
-            return x + branch
-        return x.clone().index_add_(0, kept, branch.to(x.dtype))
+        return add_branch(x, branch, kept, factor)
 
     @staticmethod
     @once_differentiable
@@ -131,64 +129,61 @@ class _Block(torch.autograd.Function):
             # from decaying the weights, and DDP waiting.
             zeros = (torch.zeros_like(p) if want else None for p, want in zip(params, wanted))
             return grad, None, None, None, None, None, *zeros
-        part = grad if ctx.kept is None else grad[ctx.kept]
-        part = part.contiguous(memory_format=torch.channels_last)
+        # In its own type where layer scale is yet to be applied.
+        part = take(grad, ctx.kept, ctx.dtype if _folds(params, ctx.dtype) else grad.dtype)
         grad_inner, grads = _branch_backward(part, *saved[:1], list(saved[1:]), params, wanted, ctx)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            if ctx.kept is None:
-                grad_x = grad + grad_inner
-            else:
-                grad_x = grad.clone().index_add_(0, ctx.kept, grad_inner.to(grad.dtype))
+            grad_x = add_branch(grad, grad_inner, ctx.kept)
         return grad_x, None, None, None, None, None, *grads
 
 
 class _FirstPart(NamedTuple):
     """The branch up to the first linear layer."""
 
-    conv: Tensor  # (N, H, W, C), output of the depthwise convolution
-    mean: Tensor  # (N, H, W, 1), of LayerNorm
-    rstd: Tensor  # (N, H, W, 1)
+    conv: Tensor  # (N * H * W, C), output of the depthwise convolution
+    mean: Tensor  # (N * H * W, 1), of LayerNorm
+    rstd: Tensor  # (N * H * W, 1)
     rows: Tensor  # (N * H * W, C), normed
 
 
 def _first_part(x: Tensor, p: BlockParams, norm_eps: float) -> _FirstPart:
     dtype = x.dtype
     conv = depthwise_conv(x, p.dwconv_weight.to(dtype), p.dwconv_bias.to(dtype))
-    conv = conv.permute(0, 2, 3, 1)
-    normed, mean, rstd = _layer_norm(conv, p, norm_eps)
-    return _FirstPart(conv, mean, rstd, normed.flatten(0, 2))
+    conv = conv.permute(0, 2, 3, 1).flatten(0, 2)
+    rows, mean, rstd = layer_norm(conv, p.norm_weight, p.norm_bias, norm_eps)
+    return _FirstPart(conv, mean, rstd, rows)
 
 
 def _branch_backward(grad, inner, hiddens, p, wanted, ctx):
     """Gradients of the branch's input and of the parameters, in the order of BlockParams."""
     dtype = ctx.dtype
-    _, channels, height, width = inner.shape
+    n, channels, height, width = inner.shape
     first = _first_part(inner, p, ctx.norm_eps)
     grad = grad.permute(0, 2, 3, 1).reshape(-1, channels)
     mlp_params = _mlp_params(p, ctx.scale, dtype)
     pixels = height * width
     if _folds(p, dtype):
-        m = mlp_backward(grad.to(dtype), first.rows, hiddens, mlp_params, pixels)
+        m = mlp_backward(grad, first.rows, hiddens, mlp_params, pixels)
         m = _unfolded(m, p, ctx.scale)
     else:
         scaled = (grad * (p.gamma * ctx.scale)).to(dtype)
         m = mlp_backward(scaled, first.rows, hiddens, mlp_params, pixels, grad)
         m = m._replace(scale=m.scale * ctx.scale)
 
-    grad_conv, grad_norm, grad_norm_bias = _layer_norm_backward(
-        m.rows.view_as(first.conv), first, p
+    grad_conv, grad_norm, grad_norm_bias = layer_norm_backward(
+        m.rows, first.conv, first.mean, first.rstd, p.norm_weight, p.norm_bias
     )
-    grad_conv = grad_conv.permute(0, 3, 1, 2)
+    grad_conv = grad_conv.view(n, height, width, channels).permute(0, 3, 1, 2)
     kernel = p.dwconv_weight.to(dtype)
-    grad_inner = grad_dwconv = None
+    grad_inner = grad_dwconv = grad_dwconv_bias = None
     if ctx.needs_input_grad[0]:
         grad_inner = depthwise_data_grad(grad_conv, inner, kernel)
-    if wanted.dwconv_weight:
-        grad_dwconv = depthwise_weight_grad(grad_conv, inner, kernel)
+    if wanted.dwconv_weight or wanted.dwconv_bias:
+        grad_dwconv, grad_dwconv_bias = depthwise_param_grads(grad_conv, inner, kernel)
     grads = BlockParams(
         dwconv_weight=grad_dwconv,
-        dwconv_bias=grad_conv.sum((0, 2, 3), dtype=torch.promote_types(dtype, torch.float32)),
+        dwconv_bias=grad_dwconv_bias,
         norm_weight=grad_norm,
         norm_bias=grad_norm_bias,
         pwconv1_weight=m.weight1,
@@ -242,32 +237,3 @@ def _unfolded(m: MlpGrads, p: BlockParams, scale: float) -> MlpGrads:
         bias2=m.bias2 * gamma,
         scale=((m.weight2 * p.pwconv2_weight).sum(1) + m.bias2 * p.pwconv2_bias) * scale,
     )
-
-
-# --- LayerNorm ------------------------------------------------------------------------------------
-
-
-def _layer_norm(x: Tensor, p: BlockParams, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Normed (in `x`'s type), mean and reciprocal deviation."""
-    if x.device.type == 'cpu':  # takes a narrow map with wide parameters
-        return torch.native_layer_norm(x, x.shape[-1:], p.norm_weight, p.norm_bias, eps)
-    wide = x.to(p.norm_weight.dtype)
-    out, mean, rstd = torch.native_layer_norm(wide, x.shape[-1:], p.norm_weight, p.norm_bias, eps)
-    return out.to(x.dtype), mean, rstd
-
-
-def _layer_norm_backward(grad, inputs, p):
-    conv = inputs.conv
-    if conv.device.type != 'cpu':
-        grad, conv = grad.to(p.norm_weight.dtype), conv.to(p.norm_weight.dtype)
-    grads = torch.ops.aten.native_layer_norm_backward(
-        grad,
-        conv,
-        list(conv.shape[-1:]),
-        inputs.mean,
-        inputs.rstd,
-        p.norm_weight,
-        p.norm_bias,
-        [True, True, True],
-    )
-    return grads[0].to(inputs.conv.dtype), grads[1], grads[2]

@@ -1,10 +1,12 @@
-"""Gradients of a depthwise convolution of stride 1 that keeps the map's size."""
+"""A depthwise convolution of stride 1 that keeps the map's size, and its gradients."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from convnext_mm.ops import choice
 
 # oneDNN's weight gradient of a depthwise convolution has a fast path for kernels up to 3 wide; the
 # 7x7 one is 2 to 40 times slower than three of these, which give the same sums.
@@ -13,16 +15,34 @@ _CPU_WIDTHS = (3, 3, 1)
 
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(N, C, H, W) with a (C, 1, 7, 7) kernel -> (N, C, H, W)."""
+    return _choose(_conv, (x,), weight, bias)
+
+
+def _conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
 
 
 def depthwise_data_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """Gradient with respect to the map: (N, C, H, W) -> (N, C, H, W)."""
+    return _choose(_data_grad, (grad, x), weight)
+
+
+def _data_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     # The convolution with the kernel turned by 180 degrees, which is faster on a CPU than
     # oneDNN's own data gradient.
     if grad.device.type == 'cpu':
-        return depthwise_conv(grad, weight.flip(-2, -1), None)
+        return _conv(grad, weight.flip(-2, -1), None)
     return _conv_grad(grad, x, weight, weight.shape[-1] // 2, (True, False, False))[0]
+
+
+def depthwise_param_grads(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients with respect to the kernel and the bias, which is summed in fp32 at least."""
+    return _choose(_param_grads, (grad, x), weight)
+
+
+def _param_grads(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    wide = torch.promote_types(grad.dtype, torch.float32)
+    return depthwise_weight_grad(grad, x, weight), grad.sum((0, 2, 3), dtype=wide)
 
 
 def depthwise_weight_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -48,3 +68,11 @@ def _conv_grad(grad, x, weight, padding, mask):
     return torch.ops.aten.convolution_backward(
         grad, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], weight.shape[0], list(mask)
     )
+
+
+def _choose(plain, maps, weight, *others):
+    """PyTorch's function, or a kernel for maps that are channels-last."""
+    layout = torch.channels_last
+    if weight.shape[-1] == 7 and all(m.is_contiguous(memory_format=layout) for m in maps):
+        return choice.run(plain, *maps, weight, *others)
+    return plain(*maps, weight, *others)

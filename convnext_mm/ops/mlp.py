@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from convnext_mm.layers import GRN_EPS
+from convnext_mm.ops.pointwise import gelu_backward
 
 ROWS_A_THREAD = 1024  # of a slice; half and twice as many are as fast
 
@@ -66,14 +67,13 @@ def mlp(rows: Tensor, p: MlpParams, pixels: int, keep: bool) -> tuple[Tensor, li
     """
     outs, hiddens = [], []
     for part in _slices(rows, p, pixels):
-        if keep or p.grn_gamma is not None:
-            hidden = _linear(part, p.weight1, p.bias1)
-            active = _activate(hidden, p, pixels)[0]
-            if keep:
-                hiddens.append(hidden)
-            del hidden
+        if keep:
+            hiddens.append(_linear(part, p.weight1, p.bias1))
+            active = F.gelu(hiddens[-1])
         else:
             active = _linear_gelu(part, p.weight1, p.bias1)
+        if p.grn_gamma is not None:
+            active = _grn(active, p, pixels)[0]
         outs.append(_linear(active, p.weight2, p.bias2))
     return _joined(outs), hiddens
 
@@ -98,22 +98,27 @@ def mlp_backward(
     sums: dict[str, Tensor] = {}
     grads = []
     start = 0
-    for part in _slices(rows, p, pixels):
+    # The same slices: the number of threads may be another now.
+    sizes = [len(hidden) for hidden in hiddens]
+    for part in rows.split(sizes) if sizes else _slices(rows, p, pixels):
         span = slice(start, start := start + len(part))
         hidden = hiddens[len(grads)] if hiddens else _linear(part, p.weight1, p.bias1)
-        active, gelu, grn = _activate(hidden, p, pixels)
+        grad_active = grad[span] @ p.weight2
+        if p.grn_gamma is None:
+            active, grad_hidden, grad_bias1 = gelu_backward(grad_active, hidden, True)
+        else:
+            gelu = F.gelu(hidden)
+            active, grn = _grn(gelu, p, pixels)
+            grad_gelu = _grn_backward(grad_active, gelu, grn, p, sums)
+            _, grad_hidden, grad_bias1 = gelu_backward(grad_gelu, hidden, False)
+            del gelu, grad_gelu
+        del grad_active, hidden
         if grad_scaled is not None:
             out = _linear(active, p.weight2, p.bias2)
             _add(sums, 'scale', (grad_scaled[span] * out).sum(0, dtype=_wide(out.dtype)))
         _add_product(sums, 'weight2', grad[span].t(), active)
-        del active
-        grad_active = grad[span] @ p.weight2
-        if grn is not None:
-            grad_active = _grn_backward(grad_active, gelu, grn, p, sums)
-        grad_hidden = torch.ops.aten.gelu_backward(grad_active, hidden)
-        del grad_active, hidden, gelu
         _add_product(sums, 'weight1', grad_hidden.t(), part)
-        _add(sums, 'bias1', _sum(grad_hidden))
+        _add(sums, 'bias1', grad_bias1)
         grads.append(grad_hidden @ p.weight1)
     sums['bias2'] = _sum(grad)
     return MlpGrads(_joined(grads), *(sums.get(name) for name in MlpGrads._fields[1:]))
@@ -175,7 +180,7 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-# --- GELU and GRN ---------------------------------------------------------------------------------
+# --- GRN ------------------------------------------------------------------------------------------
 
 
 class _Grn(NamedTuple):
@@ -184,33 +189,29 @@ class _Grn(NamedTuple):
     scale: Tensor  # (N, 1, 4C), what a channel is multiplied with
 
 
-def _activate(
-    hidden: Tensor, p: MlpParams, pixels: int
-) -> tuple[Tensor, Tensor | None, _Grn | None]:
-    """What goes into the second layer; and for GRN's backward pass its input, (N, H * W, 4C)."""
-    gelu = F.gelu(hidden)
-    if p.grn_gamma is None:
-        return gelu, None, None
-    gelu = gelu.unflatten(0, (-1, max(pixels, 1)))
-    norm = torch.linalg.vector_norm(gelu, dim=1, keepdim=True, dtype=_wide(gelu.dtype))
+def _grn(rows: Tensor, p: MlpParams, pixels: int) -> tuple[Tensor, _Grn]:
+    """GRN of the rows of some samples, and what its backward pass needs."""
+    maps = rows.unflatten(0, (-1, max(pixels, 1)))
+    norm = torch.linalg.vector_norm(maps, dim=1, keepdim=True, dtype=_wide(maps.dtype))
     mean = norm.mean(dim=-1, keepdim=True) + GRN_EPS
     grn = _Grn(norm, mean, 1 + p.grn_gamma * (norm / mean))
-    return (gelu * grn.scale + p.grn_beta).to(gelu.dtype).flatten(0, 1), gelu, grn
+    return (maps * grn.scale + p.grn_beta).to(maps.dtype).flatten(0, 1), grn
 
 
 def _grn_backward(
-    grad: Tensor, gelu: Tensor, grn: _Grn, p: MlpParams, sums: dict[str, Tensor]
+    grad: Tensor, rows: Tensor, grn: _Grn, p: MlpParams, sums: dict[str, Tensor]
 ) -> Tensor:
-    """Gradient of GRN's input, (rows, 4C); those of gamma and beta are added to the sums."""
-    wide = _wide(gelu.dtype)
-    grad = grad.view_as(gelu)
-    grad_scale = (grad * gelu).sum(1, keepdim=True, dtype=wide)
+    """Gradient of GRN's input `rows`; those of gamma and beta are added to the sums."""
+    wide = _wide(rows.dtype)
+    maps = rows.unflatten(0, (len(grn.norm), -1))
+    grad = grad.view_as(maps)
+    grad_scale = (grad * maps).sum(1, keepdim=True, dtype=wide)
     ratio = grn.norm / grn.mean
     _add(sums, 'grn_beta', grad.sum((0, 1), dtype=wide))
     _add(sums, 'grn_gamma', (grad_scale * ratio).sum((0, 1)))
     grad_ratio = grad_scale * p.grn_gamma
     grad_mean = -(grad_ratio * grn.norm).sum(-1, keepdim=True) / grn.mean**2
-    grad_norm = grad_ratio / grn.mean + grad_mean / gelu.shape[-1]
+    grad_norm = grad_ratio / grn.mean + grad_mean / maps.shape[-1]
     # A channel that is zero everywhere has no direction to grow in.
     per_value = torch.where(grn.norm > 0, grad_norm / grn.norm, 0)
-    return (grad * grn.scale + gelu * per_value).to(gelu.dtype).flatten(0, 1)
+    return (grad * grn.scale + maps * per_value).to(rows.dtype).flatten(0, 1)

@@ -40,7 +40,10 @@ def commands(env, monkeypatch):
     def run(*command, on_line=None):
         ran.append(' '.join(map(str, command)))
         env.VENV.mkdir(exist_ok=True)
-        return '{"version": "2.13.0+cpu", "cuda": null, "gpu": false, "cuda_home": null}'
+        return (
+            '{"version": "2.13.0+cpu", "cuda": null, "gpu": false, "cuda_home": null, '
+            '"has_own_triton": false}'
+        )
 
     monkeypatch.setattr(env, 'run', run)
     monkeypatch.setattr(env, 'check_python', lambda: None)
@@ -129,6 +132,25 @@ def test_the_second_run_does_nothing(env, commands, capsys):
     env.setup('2.13.0')
     assert commands == []
     assert capsys.readouterr().out == '.venv is up to date\n'
+
+
+@pytest.mark.parametrize(
+    ('platform', 'own', 'installed'),
+    [('linux', False, True), ('linux', True, False), ('darwin', False, False)],
+)
+def test_triton_is_installed_where_there_is_one_and_pytorch_has_none(
+    env, commands, monkeypatch, platform, own, installed
+):
+    def run(*command, on_line=None):
+        return plain(*command).replace(
+            '"has_own_triton": false', f'"has_own_triton": {own}'.lower()
+        )
+
+    plain = env.run
+    monkeypatch.setattr(env, 'run', run)
+    monkeypatch.setattr(env.sys, 'platform', platform)
+    env.setup('2.13.0')
+    assert any(f'triton=={env.TRITON}' in command for command in commands) == installed
 
 
 def test_changed_pins_update_the_venv_in_place(env, commands):

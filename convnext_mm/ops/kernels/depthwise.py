@@ -1,0 +1,211 @@
+"""The 7x7 depthwise convolution and its gradients, channels-last.
+
+A convolution needs 49 multiply-adds an element, more time than the memory does: 632 M of them are
+21 us on an H200 in the first stage (2x96x200x336), its 52 MB in bf16 12 us. So what counts is what
+else is issued beside them. A program is one warp, a thread has one channel, and the warp walks down
+a strip a few columns wide. The 49 weights stay in registers, a line of the strip with its halo is
+loaded once, and goes into the seven rows of outputs it touches, which are open at a time: 14 loads
+for 392 multiply-adds in a strip of 8. The weight gradient has the 49 sums in registers instead, and
+the seven rows of gradients that a line meets. The next line is loaded while one is computed with.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+SIZE = tl.constexpr(7)
+PAD = tl.constexpr(3)
+LANES = 32
+SMS = 132  # of an H100 or H200; the more programs, the more often a halo of rows is computed
+FEWEST_ROWS = 7
+# Columns of a strip -> warps that an SM has room for, by its registers. A wide strip loads less; a
+# narrow one leaves less idle at the edge.
+STRIPS = {8: 8, 4: 16}
+GRAD_STRIPS = {6: 8, 4: 10}
+
+
+@triton.jit
+def _line(image, y, left, c, height, width, channels, COUNT: tl.constexpr):
+    """Pixels `left` ... `left + COUNT - 1` of row y, each a vector over channels; 0 outside."""
+    inside = (y >= 0) & (y < height)
+    line = ()
+    for k in tl.static_range(COUNT):
+        column = left + k
+        mask = (c < channels) & (inside & (column >= 0) & (column < width))
+        at = image + (y * width + column) * channels + c
+        line += (tl.load(at, mask=mask, other=0),)
+    return line
+
+
+@triton.jit
+def _wide(line):
+    wide = ()
+    for k in tl.static_range(len(line)):
+        wide += (line[k].to(tl.float32),)
+    return wide
+
+
+@triton.jit(do_not_specialize=['height', 'width', 'channels', 'rows'])
+def conv_kernel(
+    x,  # (N, H, W, C)
+    weight,  # (49, C)
+    bias,  # (C,)
+    out,  # (N, H, W, C)
+    height,
+    width,
+    channels,
+    rows,  # of outputs, for one program
+    TURNED: tl.constexpr,  # the kernel, by 180 degrees
+    BIAS: tl.constexpr,
+    STRIP: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    strips = tl.cdiv(width, STRIP)
+    left = tl.program_id(0) % strips * STRIP
+    top = tl.program_id(0) // strips * rows
+    bottom = tl.minimum(top + rows, height)
+    c = tl.program_id(1) * LANES + tl.arange(0, LANES)
+    image = tl.program_id(2).to(tl.int64) * height * width * channels
+
+    taps = ()
+    for k in tl.static_range(SIZE * SIZE):
+        tap = SIZE * SIZE - 1 - k if TURNED else k
+        taps += (tl.load(weight + tap * channels + c, mask=c < channels, other=0).to(tl.float32),)
+    start = tl.zeros((LANES,), tl.float32)
+    if BIAS:
+        start = tl.load(bias + c, mask=c < channels, other=0).to(tl.float32)
+    # The rows of outputs that wait for 6, ..., 1 more lines.
+    partial = ()
+    for _ in tl.static_range((SIZE - 1) * STRIP):
+        partial += (start,)
+    x += image
+    next_line = _line(x, top - PAD, left - PAD, c, height, width, channels, STRIP + SIZE - 1)
+    for y in range(top - PAD, bottom + PAD):
+        line = _wide(next_line)
+        next_line = _line(x, y + 1, left - PAD, c, height, width, channels, STRIP + SIZE - 1)
+        sums = ()
+        for i in tl.static_range(SIZE):
+            for k in tl.static_range(STRIP):
+                total = start
+                if i > 0:
+                    total = partial[(i - 1) * STRIP + k]
+                for j in tl.static_range(SIZE):
+                    total += taps[i * SIZE + j] * line[k + j]
+                sums += (total,)
+        row = out + image + (y - PAD) * width * channels
+        for k in tl.static_range(STRIP):
+            mask = (c < channels) & ((y >= top + PAD) & (left + k < width))
+            done = sums[(SIZE - 1) * STRIP + k].to(out.dtype.element_ty)
+            tl.store(row + (left + k) * channels + c, done, mask=mask)
+        partial = sums[: (SIZE - 1) * STRIP]
+
+
+@triton.jit(do_not_specialize=['batch', 'height', 'width', 'channels', 'rows', 'groups'])
+def param_grads_kernel(
+    grad,  # (N, H, W, C)
+    x,  # (N, H, W, C)
+    sums,  # (parts, 50, C): of each tap, and of the gradient itself
+    batch,
+    height,
+    width,
+    channels,
+    rows,  # of gradients, for one program
+    groups,  # every groups-th image is the same program's
+    STRIP: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    strips = tl.cdiv(width, STRIP)
+    left = tl.program_id(0) % strips * STRIP
+    top = tl.program_id(0) // strips * rows
+    bottom = tl.minimum(top + rows, height)
+    c = tl.program_id(1) * LANES + tl.arange(0, LANES)
+
+    zero = tl.zeros((LANES,), tl.float32)
+    totals = ()
+    for _ in tl.static_range(SIZE * SIZE + 1):
+        totals += (zero,)
+    for n in range(tl.program_id(2), batch, groups):
+        image = n * (height * width * channels).to(tl.int64)
+        g, m = grad + image, x + image
+        # The gradients 3 rows above a line to 2 below it. Each line brings the next row.
+        window = ()
+        for _ in tl.static_range((SIZE - 1) * STRIP):
+            window += (zero,)
+        next_new = _line(g, top, left, c, bottom, width, channels, STRIP)
+        next_line = _line(m, top - PAD, left - PAD, c, height, width, channels, STRIP + SIZE - 1)
+        for y in range(top - PAD, bottom + PAD):
+            new, line = _wide(next_new), _wide(next_line)
+            next_new = _line(g, y + PAD + 1, left, c, bottom, width, channels, STRIP)
+            next_line = _line(m, y + 1, left - PAD, c, height, width, channels, STRIP + SIZE - 1)
+            window += new
+            added = ()
+            for i in tl.static_range(SIZE):
+                for j in tl.static_range(SIZE):
+                    total = totals[i * SIZE + j]
+                    for k in tl.static_range(STRIP):
+                        total += window[(SIZE - 1 - i) * STRIP + k] * line[k + j]
+                    added += (total,)
+            total = totals[SIZE * SIZE]
+            for k in tl.static_range(STRIP):
+                total += new[k]
+            totals = added + (total,)  # noqa: RUF005 (Triton cannot unpack)
+            window = window[STRIP:]
+    part = (tl.program_id(2) * tl.num_programs(0) + tl.program_id(0)).to(tl.int64)
+    for k in tl.static_range(SIZE * SIZE + 1):
+        to = sums + (part * (SIZE * SIZE + 1) + k) * channels + c
+        tl.store(to, totals[k], mask=c < channels)
+
+
+def _conv(strip: int, x: Tensor, weight: Tensor, bias: Tensor | None, turned=False) -> Tensor:
+    n, channels, height, width = x.shape
+    strips, blocks = triton.cdiv(width, strip), triton.cdiv(channels, LANES)
+    rows = _rows(height, strips * blocks * n, SMS * STRIPS[strip])
+    out = torch.empty_like(x, memory_format=torch.channels_last)
+    conv_kernel[strips * triton.cdiv(height, rows), blocks, n](
+        *(x, weight.reshape(channels, -1).t().contiguous(), bias, out),
+        *(height, width, channels, rows),
+        TURNED=turned,
+        BIAS=bias is not None,
+        STRIP=strip,
+        LANES=LANES,
+        num_warps=1,
+    )
+    return out
+
+
+def _data_grad(strip: int, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    return _conv(strip, grad, weight, None, turned=True)
+
+
+def _param_grads(strip: int, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    n, channels, height, width = x.shape
+    strips, blocks = triton.cdiv(width, strip), triton.cdiv(channels, LANES)
+    programs = SMS * GRAD_STRIPS[strip]
+    groups = min(n, triton.cdiv(programs, strips * blocks))
+    rows = _rows(height, strips * blocks * groups, programs)
+    places = strips * triton.cdiv(height, rows)
+    sums = x.new_empty(groups * places, weight[0].numel() + 1, channels, dtype=torch.float32)
+    param_grads_kernel[places, blocks, groups](
+        *(grad, x, sums, n, height, width, channels, rows, groups),
+        STRIP=strip,
+        LANES=LANES,
+        num_warps=1,
+    )
+    sums = sums.sum(0)
+    return sums[:-1].t().contiguous().view(weight.shape), sums[-1]
+
+
+def _rows(height: int, strips: int, programs: int) -> int:
+    """Of one program, for so many programs in all, unless the rows are then too few."""
+    parts = min(triton.cdiv(programs, strips), triton.cdiv(height, FEWEST_ROWS))
+    return triton.cdiv(height, parts)
+
+
+CONVOLUTIONS = [partial(_conv, strip) for strip in STRIPS]
+DATA_GRADS = [partial(_data_grad, strip) for strip in STRIPS]
+PARAM_GRADS = [partial(_param_grads, strip) for strip in GRAD_STRIPS]

@@ -1,0 +1,196 @@
+"""Each Triton kernel against PyTorch in float64; test_kernels.py runs these where it can.
+
+In Triton's interpreter on a CPU, with TRITON_INTERPRET=1, or on a GPU. Maps are tiny: the
+interpreter takes 50 ms for a line of a convolution.
+"""
+
+import os
+
+import pytest
+import torch
+
+from convnext_mm import ConvNeXtBlock
+from convnext_mm.ops import choice, depthwise, norm, pointwise
+from convnext_mm.ops.kernels import KERNELS
+from convnext_mm.ops.kernels import depthwise as depthwise_kernels
+
+INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
+DEVICE = 'cpu' if INTERPRETED else 'cuda'
+# The largest error of a rounding. To bf16 the interpreter does not round, it cuts off; a GPU rounds
+# (test_kernels.py looks for the instruction).
+ROUNDING = {
+    torch.float32: 2e-6,
+    torch.float16: 2**-11,
+    torch.bfloat16: 2**-7 if INTERPRETED else 2**-8,
+}
+TYPES = pytest.mark.parametrize('dtype', ROUNDING, ids=str)
+
+
+def image(*shape, dtype=torch.float32):
+    x = torch.randn(shape, device=DEVICE).to(dtype)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def vector(*shape, dtype=torch.float32):
+    return torch.randn(shape, device=DEVICE).to(dtype)
+
+
+def check(kernel, plain, *args):
+    """The same types, shapes and layouts as PyTorch's, and the numbers of float64's."""
+    results, alike, exact = kernel(*args), plain(*args), plain(*map(double, args))
+    if not isinstance(results, tuple):
+        results, alike, exact = (results,), (alike,), (exact,)
+    for result, like, expected in zip(results, alike, exact, strict=True):
+        if like is None:
+            assert result is None
+            continue
+        assert result.shape == like.shape
+        is_map = like.dim() == 4 and like.shape[1:] == args[0].shape[1:]
+        layout = torch.channels_last if is_map else torch.contiguous_format
+        assert result.is_contiguous(memory_format=layout)
+        # Sums over the map stay wide, PyTorch rounds some.
+        assert result.dtype in (like.dtype, torch.float32)
+        scale = expected.abs().max().item()
+        torch.testing.assert_close(
+            result.double(), expected, rtol=ROUNDING[result.dtype], atol=2e-6 * scale
+        )
+
+
+def double(value):
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.double()
+    return torch.float64 if isinstance(value, torch.dtype) else value
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+# --- depthwise
+
+
+@pytest.mark.parametrize('kernel', KERNELS['conv'])
+def test_convolution_where_rows_and_columns_are_split(kernel):
+    shape = (1, 5, 8, 9)
+    check(kernel, depthwise._conv, image(*shape), vector(5, 1, 7, 7), vector(5))
+
+
+@TYPES
+def test_convolution_in_every_type_where_channels_are_split(dtype):
+    weight, bias = vector(33, 1, 7, 7, dtype=dtype), vector(33, dtype=dtype)
+    check(KERNELS['conv'][-1], depthwise._conv, image(2, 33, 1, 3, dtype=dtype), weight, bias)
+
+
+@pytest.mark.parametrize('kernel', KERNELS['data_grad'])
+def test_data_gradient(kernel):
+    maps = (image(1, 5, 3, 5) for _ in range(2))
+    check(kernel, depthwise._data_grad, *maps, vector(5, 1, 7, 7))
+
+
+@pytest.mark.parametrize('kernel', KERNELS['param_grads'])
+def test_parameter_gradients_where_rows_and_columns_are_split(kernel):
+    maps = (image(1, 5, 8, 9) for _ in range(2))
+    check(kernel, depthwise._param_grads, *maps, vector(5, 1, 7, 7))
+
+
+@TYPES
+def test_parameter_gradients_in_every_type_where_channels_are_split(dtype):
+    maps = (image(1, 33, 2, 3, dtype=dtype) for _ in range(2))
+    weight = vector(33, 1, 7, 7, dtype=dtype)
+    check(KERNELS['param_grads'][-1], depthwise._param_grads, *maps, weight)
+
+
+def test_parameter_gradients_of_several_images_in_one_program(monkeypatch):
+    monkeypatch.setattr(depthwise_kernels, 'SMS', 1)
+    monkeypatch.setattr(depthwise_kernels, 'GRAD_STRIPS', {4: 1})
+    maps = (image(3, 5, 2, 3) for _ in range(2))
+    check(KERNELS['param_grads'][-1], depthwise._param_grads, *maps, vector(5, 1, 7, 7))
+
+
+# --- LayerNorm
+
+
+@TYPES
+@pytest.mark.parametrize(('rows', 'channels'), [(1, 40), (37, 96), (5, 192), (3, 2500)])
+def test_layer_norm_and_its_gradients(dtype, rows, channels):
+    x = vector(rows, channels, dtype=dtype) + 3
+    weight, bias = vector(channels), vector(channels)
+    check(KERNELS['layer_norm'][0], norm._layer_norm, x, weight, bias, 1e-6)
+    _, mean, rstd = norm._layer_norm(x.float(), weight, bias, 1e-6)
+    grad = vector(rows, channels, dtype=dtype)
+    kernel = KERNELS['layer_norm_backward'][0]
+    check(kernel, norm._layer_norm_backward, grad, x, mean, rstd, weight, bias)
+
+
+def test_layer_norms_gradients_where_a_program_walks_rows(monkeypatch):
+    from convnext_mm.ops.kernels import norm as norm_kernels
+
+    monkeypatch.setattr(norm_kernels, 'PROGRAMS', 2)
+    x, weight, bias = vector(150, 96), vector(96), vector(96)
+    _, mean, rstd = norm._layer_norm(x, weight, bias, 1e-6)
+    kernel = KERNELS['layer_norm_backward'][0]
+    check(kernel, norm._layer_norm_backward, vector(150, 96), x, mean, rstd, weight, bias)
+
+
+# --- pointwise
+
+
+@TYPES
+@pytest.mark.parametrize('with_active', [True, False])
+@pytest.mark.parametrize(('rows', 'channels'), [(1, 160), (300, 384), (5, 36)])
+def test_gelus_gradient(dtype, with_active, rows, channels):
+    hidden = 3 * vector(rows, channels, dtype=dtype)
+    grad = vector(rows, channels, dtype=dtype)
+    check(KERNELS['gelu_backward'][0], pointwise._gelu_backward, grad, hidden, with_active)
+
+
+@pytest.mark.parametrize('kept', [None, [1], [0, 2], [3, 0, 1]], ids=str)
+@pytest.mark.parametrize('with_factor', [True, False])
+@pytest.mark.parametrize(
+    ('wide', 'narrow'),
+    [(torch.float32, torch.bfloat16), (torch.float32, torch.float16), (torch.float16,) * 2],
+    ids=str,
+)
+def test_the_branch_is_taken_from_and_added_to_the_kept_samples(kept, with_factor, wide, narrow):
+    x = image(4, 40, 9, 7, dtype=wide)
+    if kept is not None:
+        kept = torch.tensor(kept, device=DEVICE)
+        check(KERNELS['take'][0], pointwise._take, x, kept, narrow)
+    branch = image(4 if kept is None else len(kept), 40, 9, 7, dtype=narrow)
+    factor = vector(40, dtype=wide) if with_factor else None
+    check(KERNELS['add_branch'][0], pointwise._add_branch, x, branch, kept, factor)
+
+
+# --- the block
+
+
+@pytest.mark.parametrize(
+    'kind', [dict(layer_scale_init_value=1.0), dict(layer_scale_init_value=0, grn=True)], ids=str
+)
+@pytest.mark.parametrize('dtype', [None, torch.float16], ids=str)
+def test_a_block_of_kernels_alone_is_pytorchs(kind, dtype, monkeypatch):
+    def kernels(plain, *args):
+        used.add(plain.__name__.strip('_'))
+        return KERNELS[plain.__name__.strip('_')][-1](*args)
+
+    def pytorch(plain, *args):
+        return plain(*args)
+
+    used = set()
+    block = ConvNeXtBlock(4, drop_path_rate=0.5, **kind).to(DEVICE).train()
+    x = image(3, 4, 2, 3)
+    results = []
+    for run in (kernels, pytorch):
+        monkeypatch.setattr(choice, 'run', run)
+        torch.manual_seed(2)  # draws that keep two of three samples
+        x = x.detach().requires_grad_()
+        with torch.autocast(DEVICE, dtype or torch.bfloat16, enabled=dtype is not None):
+            out = block(x)
+        out.square().sum().backward()
+        results.append([out, x.grad, *(p.grad for p in block.parameters())])
+        block.zero_grad()
+    tolerance = 1e-5 if dtype is None else 5e-3
+    for mine, expected in zip(*results):
+        assert (mine - expected).norm() <= tolerance * expected.norm()
+    assert used == KERNELS.keys()

@@ -1,0 +1,196 @@
+"""How a function is chosen, with functions that differ in how long they take."""
+
+import sys
+import time
+import warnings
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from convnext_mm.ops import choice, depthwise, pointwise
+
+
+def _double(x: Tensor) -> Tensor:
+    time.sleep(2e-3)
+    return x * 2
+
+
+def quick(x):
+    return x + x
+
+
+def slow(x):
+    time.sleep(8e-3)
+    return x + x
+
+
+def wrong(x):
+    return x * 2.1
+
+
+def not_a_number(x):
+    return x * float('nan')
+
+
+def broken(x):
+    raise RuntimeError('no C compiler\nat line 7')
+
+
+def out_of_memory(x):
+    raise torch.OutOfMemoryError('2 GiB')
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """The kernels that there are for `_double`, and nothing chosen before."""
+    found = []
+    monkeypatch.setattr(choice, '_kernels', lambda: {'double': found})
+    monkeypatch.setattr(choice, '_chosen', {})
+    monkeypatch.setattr(choice, '_unusable', set())
+    # A CPU build of PyTorch cannot answer.
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: False)
+    return found
+
+
+def chosen(n=2, channels=3, dtype=torch.float32):
+    return choice._choice(_double, [torch.ones(n, channels, dtype=dtype)])
+
+
+@pytest.mark.parametrize('order', [(slow, quick), (quick, slow)])
+def test_the_fastest_is_chosen(kernels, order):
+    kernels += order
+    assert chosen() is quick
+
+
+def test_pytorchs_stays_where_it_is_faster(kernels):
+    kernels += [slow]
+    assert chosen() is _double
+
+
+def test_it_is_measured_once_for_channels_types_and_sizes_that_are_alike(kernels):
+    kernels += [quick]
+    assert chosen(n=100) is quick
+    kernels[:] = [slow]  # whoever measures again gets another answer
+    assert chosen(n=100) is chosen(n=120) is quick
+    assert chosen(n=800) is _double
+    assert chosen(n=100, channels=4) is _double
+    assert chosen(n=100, dtype=torch.bfloat16) is _double
+
+
+def test_a_multi_scale_recipe_measures_at_most_three_times():
+    maps = [(2, 96, short // 4, 1333 // 4) for short in range(480, 801, 32)]
+    maps += [(1, *shape[1:]) for shape in maps]  # a sample is dropped
+    keys = {choice._key(_double, [torch.empty(shape, device='meta')]) for shape in maps}
+    assert len(keys) <= 3
+
+
+@pytest.mark.parametrize(
+    ('kernel', 'reason'),
+    [
+        (broken, r'broken is not used \(RuntimeError: no C compiler\)'),
+        (wrong, r"wrong is not used \(its result is not PyTorch's, by 5\.0%\)"),
+        (not_a_number, "its result is not PyTorch's"),
+    ],
+)
+def test_a_kernel_that_fails_is_named_once_and_not_tried_again(kernels, kernel, reason):
+    kernels += [kernel, slow]
+    with pytest.warns(UserWarning, match=reason):
+        assert chosen() is _double
+    with warnings.catch_warnings(action='error'):
+        assert chosen(channels=5) is _double
+
+
+def test_what_runs_out_of_memory_stays_pytorchs(kernels):
+    kernels += [quick, out_of_memory]
+    assert chosen() is _double
+    kernels[:] = [quick]
+    assert chosen() is _double
+
+
+def test_what_is_infinite_is_pytorchs_this_time_only(kernels):
+    kernels += [quick]
+    overflown = torch.full((2, 3), float('inf'))
+    assert choice._choice(_double, [overflown]) is _double
+    assert chosen() is quick
+
+
+def test_nothing_is_measured_while_a_graph_is_captured(kernels, monkeypatch):
+    kernels += [quick]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: True)
+        assert chosen() is _double
+    assert chosen() is quick
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: True)
+    assert chosen() is quick
+
+
+def test_deterministic_runs_do_not_depend_on_a_clock(kernels):
+    kernels += [slow, quick]
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert chosen() is slow
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert chosen() is quick
+
+
+def test_several_results_are_all_compared():
+    def plain(x):
+        return None, x, x + 1
+
+    def kernel(x):
+        return None, x, x + 2
+
+    with pytest.warns(UserWarning, match='not PyTorch'):
+        assert choice.fastest(plain, [kernel], [torch.ones(3)]) is plain
+
+
+def test_without_triton_there_are_no_kernels_and_a_reason(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'convnext_mm.ops.kernels', None)
+    choice._kernels.cache_clear()
+    with pytest.warns(UserWarning, match=r"PyTorch's kernels: no Triton kernels \(.*Error"):
+        assert choice._kernels() == {}
+    choice._kernels.cache_clear()
+
+
+@pytest.mark.parametrize('x', [torch.ones(2, 3), torch.ones(2, 3, device='meta')], ids=str)
+def test_only_a_gpu_has_a_choice(kernels, x):
+    kernels += [broken]
+    assert choice.run(_double, x).shape == x.shape
+
+
+def test_a_fake_tensor_of_a_gpu_has_no_choice(kernels):
+    kernels += [broken]
+    with FakeTensorMode():
+        x = torch.ones(2, 3, device='cuda')
+        assert x.is_cuda
+        assert choice.run(_double, x).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ('layout', 'size', 'asked'),
+    [
+        (torch.channels_last, 7, ['_conv', '_data_grad', '_param_grads', '_take', '_add_branch']),
+        (torch.channels_last, 5, ['_take', '_add_branch']),
+        (torch.contiguous_format, 7, []),
+    ],
+    ids=str,
+)
+def test_kernels_are_for_7x7_and_maps_that_are_channels_last(layout, size, asked, monkeypatch):
+    def run(plain, *args):
+        found.append(plain.__name__)
+        return plain(*args)
+
+    found = []
+    monkeypatch.setattr(choice, 'run', run)
+    x = torch.randn(2, 4, 8, 9).contiguous(memory_format=layout)
+    weight, kept = torch.randn(4, 1, size, size), torch.tensor([1])
+    depthwise.depthwise_conv(x, weight, None)
+    depthwise.depthwise_data_grad(x, x, weight)
+    depthwise.depthwise_param_grads(x, x, weight)
+    pointwise.add_branch(
+        x, pointwise.take(x, kept, torch.float32).contiguous(memory_format=layout), kept
+    )
+    assert found == asked

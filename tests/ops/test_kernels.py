@@ -1,0 +1,106 @@
+"""The Triton kernels: their numbers, in kernel_cases.py, and what becomes of them for a GPU.
+
+The numbers come from Triton's interpreter, and from the GPU where there is one. Compiling needs
+none.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+
+pytest.importorskip('triton')
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from convnext_mm.ops.kernels import depthwise, norm, pointwise
+
+# Parameters that point to something, by type; the others are integers.
+NARROW = ('x', 'weight', 'bias', 'out', 'grad', 'hidden', 'active', 'branch')
+WIDE = ('means', 'rstds', 'sums', 'factor')
+FEW = dict(LANES=32, num_warps=1)
+# The tiles that are launched, and warps an SM must have room for: of one kernel that waits for its
+# multiply-adds, a few; of one that waits for the memory, more.
+LAUNCHED = [
+    *[
+        (depthwise.conv_kernel, dict(TURNED=False, BIAS=True, STRIP=strip, **FEW), warps)
+        for strip, warps in depthwise.STRIPS.items()
+    ],
+    *[
+        (depthwise.param_grads_kernel, dict(STRIP=strip, **FEW), warps)
+        for strip, warps in depthwise.GRAD_STRIPS.items()
+    ],
+    *[
+        (kernel, dict(CHANNELS=channels, **norm.tile_of(channels)), 16)
+        for kernel in (norm.layer_norm_kernel, norm.layer_norm_backward_kernel)
+        for channels in (96, 768, 1536)
+    ],
+    (
+        pointwise.gelu_backward_kernel,
+        dict(ACTIVE=True, CHANNELS=384, STEPS=pointwise.STEPS, ROWS=pointwise.ROWS, LANES=128),
+        16,
+    ),
+    (pointwise.add_branch_kernel, dict(KEPT=2, FACTOR=False, BLOCK=pointwise.BLOCK), 32),
+    (pointwise.take_kernel, dict(BLOCK=pointwise.BLOCK), 32),
+]
+REGISTERS = 65536  # of an SM
+
+
+def run_cases(**environment):
+    command = [sys.executable, '-m', 'pytest', '-q', 'tests/ops/kernel_cases.py']
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', **environment}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_kernels_numbers_are_pytorchs_in_the_interpreter():
+    run_cases(TRITON_INTERPRET='1')
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+def test_the_kernels_numbers_are_pytorchs_on_the_gpu():
+    run_cases(TRITON_INTERPRET='0')
+
+
+@pytest.mark.parametrize(
+    ('kernel', 'constants', 'warps'), LAUNCHED, ids=lambda value: getattr(value, '__name__', None)
+)
+def test_a_kernel_compiles_for_an_h100_without_spills(kernel, constants, warps, tmp_path):
+    compiled = compile_for(90, kernel, constants)
+    cubin = tmp_path / 'kernel.cubin'
+    cubin.write_bytes(compiled.asm['cubin'])
+    command = [triton.knobs.nvidia.cuobjdump.path, '-res-usage', str(cubin)]
+    usage = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    used = dict(re.findall(r'(REG|STACK|LOCAL):(\d+)', usage))
+    assert int(used['STACK']) == int(used['LOCAL']) == 0
+    assert REGISTERS // (int(used['REG']) * 32) >= warps
+
+
+def test_a_gpu_rounds_to_bf16_where_the_interpreter_cuts_off():
+    ptx = compile_for(90, *LAUNCHED[0][:2]).asm['ptx']
+    assert 'cvt.rn.bf16' in ptx and 'cvt.rz' not in ptx
+
+
+def compile_for(capability, kernel, constants):
+    """As it is launched in mixed precision with bf16, without a GPU."""
+    warps = constants.get('num_warps', 4)
+    constants = {name: value for name, value in constants.items() if name != 'num_warps'}
+    types = dict.fromkeys(NARROW, '*bf16') | dict.fromkeys(WIDE, '*fp32')
+    types |= dict.fromkeys(constants, 'constexpr') | dict(kept='*i64', eps='fp32')
+    if kernel in (pointwise.add_branch_kernel, pointwise.take_kernel):
+        types['x'] = '*fp32'
+    signature = {name: types.get(name, 'i32') for name in kernel.arg_names}
+    multiples = [
+        i for i, (name, kind) in enumerate(signature.items()) if kind[0] == '*' or name == 'size'
+    ]
+    source = ASTSource(
+        kernel, signature, constants, {(i,): [['tt.divisibility', 16]] for i in multiples}
+    )
+    target = GPUTarget('cuda', capability, 32)
+    return triton.compile(source, target=target, options=dict(num_warps=warps))
