@@ -74,13 +74,18 @@ def scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.update(enable=True, base_batch_size=base)
 
 
+def images_a_step(cfg: Config) -> int | None:
+    """The batch size of a run with this config; None if its loader's batches are made otherwise."""
+    loaded = _loaded(cfg)
+    return loaded and loaded * _accumulated(cfg)
+
+
 def warn_of_other_batch_size(cfg: Config) -> None:
     """Say so if the learning rate is for another batch size than this run has."""
     auto = cfg.get('auto_scale_lr', {})
-    base, loaded = auto.get('base_batch_size'), _loaded(cfg)
-    if base is None or loaded is None or auto.get('enable'):
+    base, batch = auto.get('base_batch_size'), images_a_step(cfg)
+    if base is None or batch is None or auto.get('enable'):
         return
-    batch = loaded * _accumulated(cfg)
     if base != batch:
         log_once(
             f'the learning rate is for a batch of {base}, and this run has {batch} '

@@ -23,6 +23,7 @@ for _message in (
     'pkg_resources is deprecated',
     '``build_loss`` would be deprecated soon',
     'Default ``avg_non_ignore`` is False',
+    'To copy construct from a tensor',
 ):
     warnings.filterwarnings('ignore', message=_message)
 

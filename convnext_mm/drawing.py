@@ -164,6 +164,8 @@ def _lettered(
 ) -> np.ndarray:
     """Label objects, the first ones first; what finds no free place stays without.
 
+    Of the free places the first is taken that hides least of the objects.
+
     Args:
         image: (H, W, 3) uint8 RGB.
         texts: A text, the box of what it names, and a colour each.
@@ -173,6 +175,9 @@ def _lettered(
     size = int(np.clip(min(height, width) / 34, 10, 40))
     font = _font(size)
     taken = np.zeros((height, width), bool)
+    objects = np.zeros((height, width), bool)
+    for _, (x1, y1, x2, y2), _ in texts:
+        objects[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = True
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     for text, box, colour in texts:
@@ -183,15 +188,24 @@ def _lettered(
         places = [((x1 + x2 - w) // 2, (y1 + y2 - h) // 2)] if inside else []
         if not inside:
             places = [(x1, y1 - h), (x1, y1), (x1, y2), (x2 - w, y2 - h)]
-        for x, y in places:
-            x = min(max(x, 0), max(width - w, 0))
-            if y < 0 or y + h > height or taken[y : y + h, x : x + w].any():
-                continue
-            taken[y : y + h, x : x + w] = True
-            draw.rectangle((x, y, x + w - 1, y + h - 1), fill=colour)
-            draw.text((x + 2, y + h / 2), text, fill=_readable_on(colour), font=font, anchor='lm')
-            break
+        places = [(min(max(x, 0), max(width - w, 0)), y) for x, y in places]
+        free = [
+            (x, y)
+            for x, y in places
+            if 0 <= y <= height - h and not taken[_window(x, y, w, h)].any()
+        ]
+        if not free:
+            continue
+        hidden = [objects[_window(x, y, w, h)].sum() for x, y in free]
+        x, y = free[int(np.argmin(hidden))]
+        taken[_window(x, y, w, h)] = True
+        draw.rectangle((x, y, x + w - 1, y + h - 1), fill=colour)
+        draw.text((x + 2, y + h / 2), text, fill=_readable_on(colour), font=font, anchor='lm')
     return np.array(canvas)
+
+
+def _window(x: int, y: int, width: int, height: int) -> tuple[slice, slice]:
+    return slice(y, y + height), slice(x, x + width)
 
 
 def _readable_on(colour: Colour) -> Colour:

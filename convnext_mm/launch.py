@@ -7,13 +7,14 @@ Detection and segmentation configs alike; which of the two it is, is the config'
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
@@ -21,8 +22,9 @@ from convnext_mm.batch_size import accumulate, scale_lr, warn_of_other_batch_siz
 from convnext_mm.config import dicts_below, load_config, log_once
 from convnext_mm.data.adopt import adopt
 from convnext_mm.data.hooks import ClassesHook, EmptyResultsHook
-from convnext_mm.data.layouts import check_data, leaf_datasets
+from convnext_mm.data.layouts import check_data
 from convnext_mm.errors import UserError
+from convnext_mm.tta.config import augment_test
 from convnext_mm.weights.files import local_file
 from convnext_mm.weights.loading import check_model_file
 
@@ -71,6 +73,8 @@ def train(args: argparse.Namespace) -> Runner:
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
     _fit_optimizer_to_machine(cfg)
     runner = _build(cfg)
+    if args.report:
+        _report_at_end(runner, Path(args.config).name)
     runner.train()
     return runner
 
@@ -84,7 +88,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     if args.show_dir:
         _draw_into(cfg, args.show_dir)
     if args.tta:
-        _augment_test(cfg)
+        augment_test(cfg)
     check_data(cfg, ('test_dataloader',))
     out = args.out or (args.report and str(Path(cfg.work_dir) / 'predictions.pkl'))
     if out:
@@ -187,17 +191,6 @@ def _draw_into(cfg: Config, folder: str) -> None:
         hook.test_out_dir = folder
 
 
-def _augment_test(cfg: Config) -> None:
-    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-        raise UserError(
-            '--tta: the config has no tta_model and tta_pipeline, which say how predictions of '
-            'flipped and scaled images are merged'
-        )
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    for dataset in leaf_datasets(cfg.test_dataloader):
-        dataset.pipeline = cfg.tta_pipeline
-
-
 def _dump_predictions(cfg: Config, path: str) -> None:
     evaluators = cfg.test_evaluator
     if isinstance(evaluators, dict):
@@ -206,6 +199,15 @@ def _dump_predictions(cfg: Config, path: str) -> None:
     slim = 'convnext_mm.evaluation.report.results.DumpLabelMaps'
     dump = slim if _is_segmentation(cfg) else 'mmdet.DumpDetResults'
     cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=path)]
+
+
+def _report_at_end(runner: Runner, name: str) -> None:
+    try:  # here and not above: it needs both libraries, and a training one of them
+        from convnext_mm.evaluation.report.hook import ReportHook
+    except ImportError as error:
+        log_once(f'no report when training ends: {error}', logging.WARNING)
+    else:
+        runner.register_hook(ReportHook(name))
 
 
 def _report(cfg: Config, results: str, args: argparse.Namespace) -> None:

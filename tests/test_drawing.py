@@ -42,6 +42,14 @@ def test_labels_do_not_cover_one_another_and_stay_inside():
     assert (again == RED).all(2).sum() > 200
 
 
+def test_a_label_keeps_off_other_objects():
+    # Above the lower box is the upper one; below it is room.
+    boxes = np.array([[50, 100, 110, 140], [50, 60, 110, 98]], float)
+    drawn = draw_instances(GREY, boxes, np.array([0, 1]), ('disc', ''), [RED, BLUE])
+    assert not (drawn[62:97, 52:108] == RED).all(2).any()
+    assert (drawn[142:152, 50:70] == RED).all(2).any()
+
+
 @pytest.mark.parametrize('side', [1, 40, 3000])
 def test_pictures_of_any_size_and_objects_of_none_are_drawn(side):
     image = np.zeros((side, side, 3), np.uint8)

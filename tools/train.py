@@ -41,6 +41,12 @@ def main() -> int:
         metavar='CHECKPOINT',
         help='resume from this checkpoint or, without one, from the latest in the work dir',
     )
+    parser.add_argument(
+        '--no-report',
+        dest='report',
+        action='store_false',
+        help='write no report.html of the last evaluation into the work dir',
+    )
     return launch.exit_code(launch.train, parser.parse_args())
 
 

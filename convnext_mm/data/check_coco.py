@@ -220,7 +220,8 @@ def _check_images(
     paths = {image['id']: folder / image['file_name'] for image in images}
     missing = {identity for identity, path in paths.items() if not path.is_file()}
     names = [image['file_name'] for image in images if image['id'] in missing]
-    add(ERROR, 'images that are not there', names, f'looked for in {folder}')
+    remedy = f'looked for in {folder}: put them there, or take them out of the JSON'
+    add(ERROR, 'images that are not there', names, remedy)
     here = [image for image in images if image['id'] not in missing]
     look = partial(look_at, decode=decode)
     seen = for_each((paths[image['id']] for image in here), look, progress)

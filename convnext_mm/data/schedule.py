@@ -10,7 +10,7 @@ The rule: a run goes through the data as often as the recipe does, but takes no 
 - Warm-up keeps its length, up to a tenth of the run; what follows it is stretched to the new end.
 
 A length given on the command line (``train_cfg.max_epochs`` or ``max_iters``) is kept, and
-schedules counted in iterations are made to fit it.
+schedules are made to fit it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,25 @@ def _fit_epochs(cfg: Config, images: int, batch: int, given: Collection[str]) ->
         f'schedule: {length} as {"given" if chosen else "in the recipe"}, '
         f'{repeats} x {images:,} images each: {steps:,.0f} steps of {batch} images'
     )
+    if chosen:
+        yield from _stretch_epochs(cfg, epochs)
     yield from _fit_schedulers(cfg, _last(cfg), math.ceil(steps))
+
+
+def _stretch_epochs(cfg: Config, epochs: int) -> Iterator[str]:
+    """Have the schedulers in epochs end where the run does, or the rate never falls."""
+    by_epoch = [s for s in schedulers(cfg) if s.get('by_epoch', True)]
+    recipe = max((s.get('end', 0) for s in by_epoch), default=0)
+    if recipe in (0, epochs):
+        return
+    for scheduler in by_epoch:
+        for key in _COUNTS:
+            value = scheduler.get(key)
+            if isinstance(value, (list, tuple)):
+                scheduler[key] = [round(v * epochs / recipe) for v in value]
+            elif isinstance(value, int):
+                scheduler[key] = round(value * epochs / recipe) or int(value > 0)
+    yield f'learning rate: the schedule of {recipe} epochs in {epochs}'
 
 
 def _fit_iterations(

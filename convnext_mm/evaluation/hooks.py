@@ -52,7 +52,7 @@ class ProgressBarHook(Hook):
         self._bar.update()
         # Reading the loss waits for the device; a bar need not be that exact.
         if runner.iter % 10 == 0 and outputs and 'loss' in outputs:
-            self._bar.set_postfix(loss=f'{float(outputs["loss"]):.3f}', refresh=False)
+            self._bar.set_postfix(loss=f'{outputs["loss"].item():.3f}', refresh=False)
 
     @master_only
     def before_val_epoch(self, runner: Runner) -> None:
@@ -111,8 +111,9 @@ class SummaryHook(Hook):
         folder = Path(runner.work_dir)
         drawings = {'curves.png': lambda path: plot_curves(Path(runner.log_dir), path)}
         if self._pictures:
+            meta = runner.val_dataloader.dataset.metainfo
             drawings['predictions.png'] = lambda path: contact_sheet(
-                self._pictures, runner.visualizer, self.score_thr, path
+                self._pictures, meta, self.score_thr, path
             )
         written = []
         for name, draw in drawings.items():

@@ -1,22 +1,22 @@
-"""Ground truth next to predictions, as a contact sheet."""
+"""Ground truth above predictions, as a contact sheet."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch.nn.functional as F
-from mmengine.structures import BaseDataElement, InstanceData, PixelData
-from mmengine.visualization import Visualizer
+from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
+
+from convnext_mm.drawing import colours, draw_instances, draw_labels, write
 
 _TILE_WIDTH = 320  # px
 _COLUMNS = 4
 _GAP = 12  # px below a tile
+_CAPTION = 13  # px, height of the letters
 _WHITE = (255, 255, 255)
 
 
@@ -33,34 +33,29 @@ class Picture:
         return cls(sample.img_path, sample.detach().cpu())
 
 
-def contact_sheet(
-    pictures: Sequence[Picture], visualizer: Visualizer, score_thr: float, path: Path
-) -> None:
+def contact_sheet(pictures: Sequence[Picture], meta: Mapping, score_thr: float, path: Path) -> None:
     """Write a PNG with each image's ground truth above its prediction.
 
     Args:
         pictures: Detection or segmentation samples with ground truth.
-        visualizer: MMDetection's or MMSegmentation's, whose classes and colours are used.
+        meta: The data set's classes and palette.
         score_thr: Detections below this score are left out.
         path: PNG to write.
+
+    Raises:
+        OSError: An image cannot be read, or the PNG not be written.
     """
-    # One of the same kind without backends, so that drawing saves nothing on the side.
-    artist = type(visualizer)(name='contact_sheet')
-    artist.dataset_meta = visualizer.dataset_meta
-    artist.alpha = 0.5  # what is under a mask must stay visible
-    with warnings.catch_warnings():
-        # Masks that touch the border are reported as out of bounds, object by object.
-        warnings.filterwarnings('ignore', message='.*is out of bounds')
-        tiles = [_tile(picture, artist, score_thr) for picture in pictures]
+    tiles = [_tile(picture, meta, score_thr) for picture in pictures]
     height = max(tile.shape[0] for tile in tiles)
     tiles = [_padded(tile, below=height - tile.shape[0] + _GAP) for tile in tiles]
-    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _COLUMNS)
-    rows = [np.hstack(tiles[i : i + _COLUMNS]) for i in range(0, len(tiles), _COLUMNS)]
+    columns = min(len(tiles), _COLUMNS)
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
     if not cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)):
         raise OSError(f'could not write {path}')
 
 
-def _tile(picture: Picture, artist: Visualizer, score_thr: float) -> np.ndarray:
+def _tile(picture: Picture, meta: Mapping, score_thr: float) -> np.ndarray:
     """Ground truth above prediction, (H, W, 3) uint8 RGB, as wide as every other tile."""
     image = cv2.imread(picture.path)
     if image is None:
@@ -69,47 +64,57 @@ def _tile(picture: Picture, artist: Visualizer, score_thr: float) -> np.ndarray:
     # Small images are enlarged before drawing, so that the labels do not cover them.
     scale = _TILE_WIDTH / image.shape[1]
     image = cv2.resize(image, (_TILE_WIDTH, round(image.shape[0] * scale)))
-    sample = picture.sample.clone()
-    for key in ('gt_instances', 'pred_instances'):
-        if key in sample:
-            setattr(sample, key, _rescaled(sample.get(key), scale, image.shape[:2]))
-    for key in ('gt_sem_seg', 'pred_sem_seg'):
-        if key in sample:
-            labels = _resized(sample.get(key).data, image.shape[:2])
-            setattr(sample, key, PixelData(data=labels))
-    threshold = {'pred_score_thr': score_thr} if 'pred_instances' in sample else {}
-    halves = []
-    for truth in (True, False):
-        artist.add_datasample(
-            'tile', image, sample, draw_gt=truth, draw_pred=not truth, **threshold
-        )
-        halves.append(_captioned(artist.get_image(), 'ground truth' if truth else 'prediction'))
+    halves = [
+        _captioned(_drawn(image, picture.sample, kind, meta, scale, score_thr), caption)
+        for kind, caption in (('gt', 'ground truth'), ('pred', 'prediction'))
+    ]
     return np.vstack(halves)
+
+
+def _drawn(
+    image: np.ndarray,
+    sample: BaseDataElement,
+    kind: str,
+    meta: Mapping,
+    scale: float,
+    score_thr: float,
+) -> np.ndarray:
+    """An image with what a sample has of a kind: ``gt`` or ``pred``."""
+    classes = meta['classes']
+    if f'{kind}_sem_seg' in sample:
+        labels = _resized(sample.get(f'{kind}_sem_seg').data, image.shape[:2])[0]
+        return draw_labels(image, labels, classes, colours(meta))
+    objects: InstanceData | None = sample.get(f'{kind}_instances')
+    if objects is None:
+        return image
+    if 'scores' in objects:
+        objects = objects[objects.scores >= score_thr]
+    masks = objects.get('masks')
+    if masks is not None:  # ground truth has MMDetection's mask structures
+        tensor = isinstance(masks, Tensor)
+        size = image.shape[:2]
+        masks = _resized(masks, size) if tensor else masks.resize(size).to_ndarray()
+    boxes = getattr(objects.bboxes, 'tensor', objects.bboxes).numpy() * scale
+    scores = objects.scores.numpy() if 'scores' in objects else None
+    # A single class is known.
+    names = classes if len(classes) > 1 else ('',)
+    labels = objects.labels.numpy()
+    return draw_instances(image, boxes, labels, names, colours(meta), masks, scores)
 
 
 def _captioned(image: np.ndarray, caption: str) -> np.ndarray:
     image = cv2.copyMakeBorder(image, 18, 0, 0, 0, cv2.BORDER_CONSTANT, value=_WHITE)
-    style = dict(fontFace=cv2.FONT_HERSHEY_SIMPLEX, fontScale=0.45, color=(60, 60, 60))
-    return cv2.putText(image, caption, (2, 13), **style, lineType=cv2.LINE_AA)
+    return write(image, caption, (0, 1), size=_CAPTION)
 
 
-def _rescaled(instances: InstanceData, scale: float, size: tuple[int, int]) -> InstanceData:
-    """Boxes and masks as they are on the image resized to `size` (height, width)."""
-    instances = instances.clone()
-    instances.bboxes = instances.bboxes * scale
-    masks = instances.get('masks')
-    if isinstance(masks, Tensor):
-        instances.masks = _resized(masks, size)
-    elif masks is not None:  # ground truth has MMDetection's mask structures
-        instances.masks = masks.resize(size)
-    return instances
-
-
-def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(K, H, W) masks or labels at `size` (height, width)."""
-    if not len(maps):  # interpolate refuses a batch of none
-        return maps.new_zeros(0, *size)
-    return F.interpolate(maps[None].float(), size, mode='nearest')[0].to(maps.dtype)
+def _resized(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """(K, H, W) masks or labels at `size` (height, width), as integers."""
+    size = size[::-1]
+    kind = np.int32  # which OpenCV resizes, and bools and int64 it does not
+    resized = [
+        cv2.resize(m.astype(kind), size, interpolation=cv2.INTER_NEAREST) for m in maps.numpy()
+    ]
+    return np.stack(resized) if resized else np.zeros((0, *size[::-1]), kind)
 
 
 def _padded(image: np.ndarray, below: int) -> np.ndarray:

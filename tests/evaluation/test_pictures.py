@@ -6,10 +6,8 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
-from mmseg.visualization import SegLocalVisualizer
 
 from convnext_mm.evaluation.pictures import Picture, contact_sheet
 
@@ -23,9 +21,8 @@ def image(tmp_path):
     return str(path)
 
 
-def drawn(sample, visualizer, folder):
-    visualizer.dataset_meta = META
-    contact_sheet([Picture.of(sample)] * 5, visualizer, 0.5, folder / 'sheet.png')
+def drawn(sample, folder):
+    contact_sheet([Picture.of(sample)] * 5, META, 0.5, folder / 'sheet.png')
     return cv2.imread(str(folder / 'sheet.png'))
 
 
@@ -42,7 +39,7 @@ def test_detections_are_drawn_below_the_ground_truth(image, tmp_path, found):
     sample.pred_instances = InstanceData(
         bboxes=box, labels=label, scores=torch.tensor([0.9]), masks=torch.tensor(masks)
     )[:found]
-    sheet = drawn(sample, DetLocalVisualizer(), tmp_path)
+    sheet = drawn(sample, tmp_path)
     half = (250 + 18) * 2 + 12  # two captioned pictures of 320x250 and the gap below
     assert sheet.shape == (2 * half, 4 * 326, 3)  # five tiles in rows of four
     truth, prediction = sheet[18:268, :320], sheet[286:536, :320]
@@ -56,8 +53,15 @@ def test_label_maps_are_drawn_at_the_size_of_the_picture(image, tmp_path):
     sample = SegDataSample(metainfo=dict(img_path=image))
     sample.gt_sem_seg = PixelData(data=labels)
     sample.pred_sem_seg = PixelData(data=1 - labels)
-    sheet = drawn(sample, SegLocalVisualizer(), tmp_path).astype(int)
+    sheet = drawn(sample, tmp_path).astype(int)
     truth, prediction = sheet[18:268, 3:323], sheet[286:536, 3:323]
     for picture, red, blue in ((truth, 20, 230), (prediction, 230, 20)):
         assert picture[red, 160, 2] > picture[red, 160, 0]  # BGR
         assert picture[blue, 160, 0] > picture[blue, 160, 2]
+
+
+def test_a_sheet_is_as_wide_as_its_pictures(image, tmp_path):
+    sample = SegDataSample(metainfo=dict(img_path=image))
+    sample.gt_sem_seg = sample.pred_sem_seg = PixelData(data=torch.zeros(1, 50, 64).long())
+    contact_sheet([Picture.of(sample)] * 2, META, 0.5, tmp_path / 'sheet.png')
+    assert cv2.imread(str(tmp_path / 'sheet.png')).shape[1] == 2 * 326

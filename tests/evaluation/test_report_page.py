@@ -10,15 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from pycocotools.coco import COCO
 
 from convnext_mm.config import load_config
 from convnext_mm.errors import UserError
-from convnext_mm.evaluation.report import about
 from convnext_mm.evaluation.report.page import write_report
 from convnext_mm.evaluation.report.results import read_results
-from tests.conftest import ROOT
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)  # fmt: skip  # noqa: E501
 
@@ -249,25 +246,6 @@ def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, r
     assert falling == sorted(falling, reverse=True) and len(set(falling)) > 1
     assert seen['rising'] == sorted(seen['falling'], key=float)
     assert seen['names'] == sorted(seen['names'])
-
-
-def test_published_figures_stand_beside_those_of_the_run():
-    cfg = Config.fromfile(ROOT / 'configs/cascade/convnext_t_coco.py')
-    same = about.comparison(cfg, dict(box=50.1, mask=43.9), images=5000, classes=80)
-    assert same.rows == [('box AP', 50.4, 50.1), ('mask AP', 43.7, 43.9)]
-    assert same.remarks == []
-    fewer = about.comparison(cfg, dict(box=50.1), images=150, classes=6)
-    assert '5,000 images and 80 classes; here 150 images and 6 classes' in fewer.remarks[0]
-    assert about.comparison(Config(dict(model={})), dict(box=50.1), 5000, 80) is None
-
-
-def test_with_augmentation_the_multi_scale_figure_is_the_one_to_compare():
-    cfg = Config.fromfile(ROOT / 'configs/upernet/convnext_t_ade20k.py')
-    assert [row[0] for row in about.comparison(cfg, dict(mIoU=46.0), 2000, 150).rows] == ['mIoU']
-    cfg.model = dict(cfg.tta_model, module=cfg.model)
-    augmented = about.comparison(cfg, dict(mIoU=46.7), 2000, 150)
-    assert [row[0] for row in augmented.rows] == ['mIoU, multi-scale']
-    assert 'augmentation' in augmented.remarks[0]
 
 
 def test_results_that_are_none_are_an_error_with_the_way_out(detector, tmp_path):

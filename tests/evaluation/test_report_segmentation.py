@@ -59,7 +59,7 @@ def test_label_maps_are_written_small_and_read_back(tmp_path):
     assert (tmp_path / 'out.pkl').stat().st_size < 3 * 64 * 64
     assert 'seg_logits' in whole  # which other evaluators may want
     results = read_results(tmp_path / 'out.pkl')
-    ((again, found),) = label_maps(results)
+    again, found = label_maps(results[0])
     assert np.array_equal(again, truth) and np.array_equal(found, predicted)
     with open(tmp_path / 'out.pkl', 'rb') as file:
         assert pickle.load(file)[0]['img_path'] == 'a.jpg'

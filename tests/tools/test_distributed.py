@@ -87,6 +87,16 @@ def test_two_processes_train_the_same_model(trained):
     assert (folder / 'work' / 'predictions.png').exists()
 
 
+def test_two_processes_report_what_both_evaluated(trained):
+    work = trained[0] / 'work'
+    page = (work / 'report.html').read_text()
+    assert '5 images' in page
+    log = next(work.glob('*/*.log')).read_text()
+    ap = float(re.search(r'coco/bbox_mAP: (-?[\d.]+)', log)[1])
+    reported = float(re.search(r'<b>([\d.]+)</b><span>box AP', page)[1])
+    assert reported == pytest.approx(100 * ap, abs=0.06)
+
+
 def test_two_processes_measure_the_ap_of_one(trained, tmp_path):
     folder, _ = trained
     common = [folder / 'config.py', folder / 'work' / 'epoch_1.pth']

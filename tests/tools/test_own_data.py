@@ -94,6 +94,13 @@ def test_empty_results_are_explained_by_what_was_measured(trained):
     assert 'the threshold (score_thr in model.test_cfg) is 0.99' in output
 
 
+def test_the_report_of_nothing_is_short_and_compares_with_no_published_figure(trained):
+    page = (trained[0] / 'report.html').read_text()
+    assert 'Nothing was detected' in page and '<h2>Pictures</h2>' in page
+    for absent in ('published', '<h2>Errors</h2>', '<h3>Best</h3>'):
+        assert absent not in page
+
+
 def test_the_written_config_is_plain_tests_and_is_not_overwritten(trained):
     work, _ = trained
     config = work / 'own_data.py'

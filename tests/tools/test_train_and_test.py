@@ -50,6 +50,14 @@ def test_the_table_shows_what_the_evaluator_logged(trained):
     assert [float(v) for v in re.findall(r'\d\.\d{3}', row)[:3]] == expected
 
 
+def test_training_ends_with_a_report_of_its_last_evaluation(trained):
+    folder, output = trained
+    assert f'written: {folder}/work/report.html' in output
+    page = (folder / 'work' / 'report.html').read_text()
+    for part in ('<h1>config</h1>', 'epoch 2', '<h2>Training</h2>', 'shapes/val</td>'):
+        assert part in page
+
+
 def test_testing_gives_the_metrics_of_training_and_writes_predictions(trained, tmp_path):
     folder, _ = trained
     arguments = [folder / 'config.py', folder / 'work' / 'epoch_2.pth', '--work-dir', tmp_path]
@@ -83,9 +91,10 @@ def test_training_resumes_where_it_stopped(trained, tmp_path):
     done = run_tool(
         'train.py',
         *(folder / 'config.py', '--work-dir', tmp_path),
-        *('--resume', folder / 'work' / 'epoch_1.pth'),
+        *('--resume', folder / 'work' / 'epoch_1.pth', '--no-report'),
     )
     assert done.code == 0, done.output
+    assert not (tmp_path / 'report.html').exists()
     assert 'resumed epoch: 1, iter: 4' in done.output
     resumed = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
     whole = torch.load(folder / 'work' / 'epoch_2.pth', weights_only=True)
@@ -223,13 +232,16 @@ def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, 
     assert 'training in fp32 instead of mixed precision' in done.output
     assert re.search(r'mIoU\s+│\s+\d+\.\d\d', done.output)
     assert (work / 'curves.png').exists() and (work / 'predictions.png').exists()
+    page = (work / 'report.html').read_text()
+    assert 'iteration 4' in page
+    reported = float(re.search(r'<b>([\d.]+)</b><span>mIoU', page)[1])
     done = run_tool(
         'test.py',
         *(config, work / 'iter_4.pth', '--work-dir', work),
         *('--out', work / 'out.pkl', '--show-dir', work / 'show'),
     )
     assert done.code == 0, done.output
-    assert 'mIoU' in metrics(done.output)
+    assert float(metrics(done.output)['mIoU']) == pytest.approx(reported, abs=0.06)
     assert (work / 'out.pkl').exists()
     assert len(list((work / 'show').rglob('*.png'))) == 6
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from mmdet.datasets import CocoDataset
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmseg.datasets import ADE20KDataset
 
 from convnext_mm.data import published
+from convnext_mm.data.layouts import leaf_datasets
+from convnext_mm.evaluation.report.differences import differences, stated_by
+from convnext_mm.tta.config import is_augmented
 
 _PACKAGES = ('convnext_mm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'torch', 'numpy', 'hotcoco')
 # Figures of a config's `published`: what they are called, the metric here, and what they are of.
-_COCO = (published.COCO, len(CocoDataset.METAINFO['classes']))
-_ADE = (published.ADE20K, len(ADE20KDataset.METAINFO['classes']))
+_COCO = (published.COCO, CocoDataset.METAINFO['classes'])
+_ADE = (published.ADE20K, ADE20KDataset.METAINFO['classes'])
 _FIGURES = {
     'box_AP': ('box AP', 'box', _COCO),
     'mask_AP': ('mask AP', 'mask', _COCO),
@@ -34,24 +38,28 @@ class Comparison:
     Attributes:
         rows: Name, published, here; in percent.
         remarks: Where the two were not measured alike, as sentences.
+        settings: Name, the recipe's value and the one here of each that differs; None where the
+            recipe is not at hand.
         source: Who published them, if not the authors of the architecture.
     """
 
     rows: list[tuple[str, float, float]]
     remarks: list[str]
+    settings: list[tuple[str, str, str]] | None
     source: str | None
 
 
 def comparison(
-    cfg: Config, figures: Mapping[str, float], images: int, classes: int
+    cfg: Config, figures: Mapping[str, float], images: int, classes: Sequence[str], split: str
 ) -> Comparison | None:
     """Set this run's figures beside those that the config states as published.
 
     Args:
-        cfg: The config; without ``published`` there is nothing to compare.
+        cfg: The config; without ``published``, its own or inherited, there is nothing to compare.
         figures: In percent: ``box``, ``mask``, or ``mIoU``.
         images: Number of images evaluated.
-        classes: Number of classes evaluated.
+        classes: Names of the classes; of others than were published nothing is compared either.
+        split: What was evaluated, ``test`` or, in training, ``val``.
     """
     figures, remarks = dict(figures), []
     if is_augmented(cfg):
@@ -70,29 +78,30 @@ def comparison(
     if not rows:
         return None
     data, expected = next(iter(known.values()))[2]
+    if tuple(classes) != tuple(expected):
+        return None
     count = next(split.count for split in data.splits if split.name == 'validation')
-    if (images, classes) != (count, expected):
+    if images != count:
         remarks.append(
-            f'Published on {data.name} validation, {count:,} images and {expected} classes; here '
-            f'{images:,} images and {classes} classes. The figures do not compare.'
+            f'Published on {data.name} validation, {count:,} images; here {images:,}. The figures '
+            'do not compare.'
         )
-    return Comparison(rows, remarks, stated.get('source'))
+    recipe = stated_by(cfg)
+    settings = None if recipe is None else differences(recipe, cfg, split)
+    return Comparison(rows, remarks, settings, stated.get('source'))
 
 
-def is_augmented(cfg: Config) -> bool:
-    """Whether the test was one with test-time augmentation: the model is wrapped for it then."""
-    return 'tta_model' in cfg and cfg.model.get('type') == cfg.tta_model.get('type')
-
-
-def recipe(cfg: Config, name: str, checkpoint: str | None) -> list[tuple[str, str]]:
+def recipe(cfg: Config, name: str, checkpoint: str | None, split: str) -> list[tuple[str, str]]:
     """What was trained and tested, and how, as names and values."""
-    return [('config', name), *((key, value) for key, value in _recipe(cfg, checkpoint) if value)]
+    rows = _recipe(cfg, checkpoint, split)
+    return [('config', name), *((key, value) for key, value in rows if value)]
 
 
-def _recipe(cfg: Config, checkpoint: str | None) -> Iterator[tuple[str, str]]:
+def _recipe(cfg: Config, checkpoint: str | None, split: str) -> Iterator[tuple[str, str]]:
     model = cfg.model.module if is_augmented(cfg) else cfg.model
     backbone = model.get('backbone', {})
     yield 'weights tested', checkpoint or ''
+    yield 'tested on', _images(next(leaf_datasets(cfg[f'{split}_dataloader'])))
     yield 'model', model.get('type', '')
     arch = backbone.get('arch', '')
     if isinstance(arch, dict):
@@ -115,6 +124,13 @@ def _recipe(cfg: Config, checkpoint: str | None) -> Iterator[tuple[str, str]]:
     yield 'schedule', length + (f', batch of {batch}' if length and batch else '')
     yield 'precision in training', 'mixed' if wrapper.get('type') == 'AmpOptimWrapper' else 'fp32'
     yield 'test-time augmentation', 'yes' if is_augmented(cfg) else 'no'
+
+
+def _images(dataset: ConfigDict) -> str:
+    """Where a data set's images are."""
+    prefix = dataset.get('data_prefix') or {}
+    folder = prefix.get('img') or prefix.get('img_path') or ''
+    return str(Path(dataset.get('data_root') or '', folder))
 
 
 def environment() -> list[tuple[str, str]]:

@@ -11,22 +11,23 @@ from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import about, figures, pictures, results
 from convnext_mm.evaluation.report.detection import IOU, TIDE_ERRORS, Inputs, Scores, Sweep, f1
 from convnext_mm.evaluation.report.segmentation import top_confusions
-from convnext_mm.evaluation.report.wording import percent
+from convnext_mm.evaluation.report.wording import counted, percent
 
 _PICTURES = 6  # of the worst and of the best
 
 
-def content(cfg: Config, found: Sequence[dict]) -> dict:
+def content(cfg: Config, found: Sequence[dict], split: str) -> dict:
     """What the template of a detection report shows, by its names there.
 
     Args:
         cfg: The config that was tested.
         found: What ``tools/test.py --out`` writes.
+        split: What was evaluated, ``test`` or, in training, ``val``.
 
     Raises:
         UserError: Results, config and ground truth do not belong together.
     """
-    inputs = results.detection_inputs(cfg, found)
+    inputs = results.detection_inputs(cfg, found, split)
     kinds = {'box': 'bbox', 'mask': 'segm'} if inputs.has_masks else {'box': 'bbox'}
     scores = {kind: Scores(inputs, iou_type) for kind, iou_type in kinds.items()}
     box = scores['box']
@@ -47,12 +48,12 @@ def content(cfg: Config, found: Sequence[dict]) -> dict:
     worst, best = _pictures(inputs, box, threshold)
     return dict(
         task='detection',
-        facts=dict(
-            images=len(inputs.predictions),
-            classes=len(names),
-            objects=len(matches.objects),
-            detections=int(matches.counted.sum()),
-        ),
+        facts=[
+            counted(len(inputs.predictions), 'image'),
+            counted(len(names), 'class'),
+            counted(len(matches.objects), 'object'),
+            counted(int(matches.counted.sum()), 'detection'),
+        ],
         headlines=[
             *((f'{kind} AP', percent(s.summary['mAP'])) for kind, s in scores.items()),
             *((f'{kind} AP50', percent(s.summary['mAP_50'])) for kind, s in scores.items()),
@@ -63,8 +64,7 @@ def content(cfg: Config, found: Sequence[dict]) -> dict:
         comparison=about.comparison(
             cfg,
             {kind: 100 * s.summary['mAP'] for kind, s in scores.items()},
-            len(inputs.predictions),
-            len(names),
+            *(len(inputs.predictions), names, split),
         ),
         rows=rows,
         kinds=list(scores),
@@ -83,7 +83,7 @@ def content(cfg: Config, found: Sequence[dict]) -> dict:
         confusions=confusions,
         sizes=figures.object_sizes(matches, threshold),
         worst=worst,
-        best=best,
+        best=best if len(sweep.thresholds) else [],
     )
 
 
@@ -123,12 +123,12 @@ def _findings(
     """What the numbers say, in sentences for someone who reads no further."""
     objects = len(scores['box'].matches.objects)
     if not len(sweep.thresholds):
-        yield f'Nothing was detected; there are {objects:,} objects.'
+        yield f'Nothing was detected; there to be found: {counted(objects, "object")}.'
         return
     best = sweep.best
     yield (
         f'From the score {sweep.thresholds[best]:.2f} on, where F1 is best, the model finds '
-        f'{percent(sweep.recall[best])}% of the {objects:,} objects, and '
+        f'{percent(sweep.recall[best])}% of {counted(objects, "object")}, and '
         f'{percent(sweep.precision[best])}% of what it detects is right.'
     )
     costs = {TIDE_ERRORS[key][0]: error['cost'] for key, error in scores['box'].tide.items()}
@@ -143,8 +143,8 @@ def _findings(
         last, top = ranked[0], ranked[-1]
         yield (
             f'By class, box AP goes from {percent(last["ap"]["box"]["mAP"])} ({last["name"]}, '
-            f'{last["objects"]:,} objects) to {percent(top["ap"]["box"]["mAP"])} '
-            f'({top["name"]}, {top["objects"]:,} objects).'
+            f'{counted(last["objects"], "object")}) to {percent(top["ap"]["box"]["mAP"])} '
+            f'({top["name"]}, {counted(top["objects"], "object")}).'
         )
     if confusions and confusions[0][2] > 1:
         truth, predicted, count, share = confusions[0]

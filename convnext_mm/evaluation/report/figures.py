@@ -84,7 +84,7 @@ def _svg(draw: Callable[..., Figure]) -> Callable[..., Markup]:
         return Markup(
             re.sub(
                 '<svg[^>]*?(viewBox="[^"]*")[^>]*>',
-                rf'<svg \1 role="img" aria-label="{escape(label)}" style="max-width:{width:.0f}pt" '
+                rf'<svg \1 role="img" aria-label="{escape(label)}" style="--full:{width:.0f}pt" '
                 r'xmlns:xlink="http://www.w3.org/1999/xlink">',
                 element,
                 count=1,
@@ -125,7 +125,7 @@ def precision_recall(
             label = f'IoU {threshold:.2f}: AP {100 * mean[i].mean():.1f}' if named else None
             axes.plot(recall, mean[i], color=shade, label=label)
         axes.set_title(f'{kind}, mean of the classes')
-        axes.legend(loc='upper right')
+        axes.legend(loc='best')
         _unit_square(axes, 'recall', 'precision')
     return figure
 
@@ -152,7 +152,7 @@ def class_curves(
         if not few:
             axes.plot(recall, np.nanmean(precision, axis=1), color=BLUE, lw=2, label='mean')
         axes.set_title(f'{kind}, each class at IoU {IOU:.2f}')
-        axes.legend(loc='lower left')
+        axes.legend(loc='best')
         _unit_square(axes, 'recall', 'precision')
     return figure
 
@@ -236,6 +236,10 @@ def _confusion_matrix(matrix: np.ndarray, rows: Sequence[str], columns: Sequence
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), aspect='equal')
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
+    if not labelled:  # to follow a row or a column by
+        for i in range(0, len(rows) + 1, 10):
+            axes.axhline(i - 0.5, color=RULE, lw=0.5, zorder=0)
+            axes.axvline(i - 0.5, color=RULE, lw=0.5, zorder=0)
     axes.set_xticks(range(len(columns)), columns, rotation=90)
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(labelsize=min(9, 600 / len(columns)), labelcolor=INK)

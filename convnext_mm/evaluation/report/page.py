@@ -21,8 +21,9 @@ def write_report(
     path: Path,
     checkpoint: str | None = None,
     name: str | None = None,
+    split: str = 'test',
 ) -> None:
-    """Write the report of a test.
+    """Write the report of an evaluation.
 
     Args:
         cfg: The config that was tested, of a detector or a segmentor.
@@ -30,13 +31,14 @@ def write_report(
         path: The HTML file. Training curves come from its folder, if a training logged there.
         checkpoint: The weights that were tested.
         name: The config's file name, if it is not that of `cfg`.
+        split: What was evaluated, ``test`` or, in training, ``val``.
 
     Raises:
         UserError: Results, config and ground truth do not belong together.
     """
     name = name or Path(cfg.filename or 'model').name
     segments = cfg.get('default_scope') == 'mmseg'
-    content = (segmentor if segments else detector).content(cfg, found)
+    content = (segmentor if segments else detector).content(cfg, found, split)
     log = _training_log(path.parent)
     environment = Environment(
         loader=PackageLoader('convnext_mm.evaluation.report', '.'),
@@ -51,7 +53,7 @@ def write_report(
         title=Path(name).stem,
         date=datetime.now(),
         training=figures.training(log) if log else None,
-        recipe=about.recipe(cfg, name, checkpoint),
+        recipe=about.recipe(cfg, name, checkpoint, split),
         environment=about.environment(),
         config=cfg.pretty_text,
     )

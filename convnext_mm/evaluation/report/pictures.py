@@ -53,6 +53,7 @@ class Picture:
         predicted: Shapes of the right one.
         label_maps: Data URLs of coloured label maps to lay over left and right, in segmentation.
         legend: Names and CSS colours of the classes that fill most of the label maps.
+        several: Whether there are several classes, so that their names say something.
     """
 
     name: str
@@ -64,20 +65,28 @@ class Picture:
     predicted: list[Shape] = field(default_factory=list)
     label_maps: tuple[str, str] | None = None
     legend: list[tuple[str, str]] = field(default_factory=list)
+    several: bool = True
 
-    def names(self, shapes: Sequence[Shape]) -> list[Name]:
+    def names(self, shapes: Sequence[Shape], large: bool = False) -> list[Name]:
         """Where to write the names of a pane's shapes: none over another, or out of the picture.
 
         A name goes above its box, or below, or inside; where all are taken, to the tooltip alone,
         and so do all names of a crowded pane.
+
+        Args:
+            shapes: Of the pane.
+            large: Whether the picture has the page's width, so that letters may be smaller in it.
         """
         if len(shapes) > _NAMED:
             return []
-        size = self.width / 24
+        size = max(self.width, self.height) / (38 if large else 24)
         taken: list[tuple[float, float, float]] = []
         names = []
         for shape in reversed(shapes):  # the highest score first
-            text = shape.label if shape.score is None else f'{shape.label} {shape.score:.2f}'
+            score = '' if shape.score is None else f'{shape.score:.2f}'
+            text = f'{shape.label if self.several else ""} {score}'.strip()
+            if not text:
+                continue
             width = 0.58 * size * len(text)
             x, y, _, height = shape.box
             x = min(max(x, 0.2 * size), self.width - width)
@@ -158,7 +167,8 @@ def detections(
             )
         )
     name = Path(inputs.paths[image_id]).name
-    return Picture(name, caption, _jpeg(image), width, height, truth, predicted)
+    several = len(inputs.classes) > 1
+    return Picture(*(name, caption, _jpeg(image), width, height, truth, predicted), several=several)
 
 
 def label_maps(
@@ -228,9 +238,8 @@ def _bytes(mask: dict) -> dict:
 def _path(mask: np.ndarray, scale: float) -> str:
     """The outline of a (H, W) mask as SVG path data."""
     # Twice as large, so that the outline runs around the pixels and not through their middles.
-    contours, _ = cv2.findContours(
-        np.kron(mask, np.ones((2, 2), np.uint8)), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-    )
+    doubled = cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     return ''.join(_ring(contour, scale) for contour in contours)
 
 

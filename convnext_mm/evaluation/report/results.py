@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
+import torch
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
 from mmengine.registry import DATASETS, METRICS, init_default_scope
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from convnext_mm.data.layouts import leaf_datasets
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.coco import category_ids
 from convnext_mm.evaluation.report.detection import Inputs
+
+_LABEL_MAPS = ('gt_sem_seg', 'pred_sem_seg')
 
 
 @METRICS.register_module()
@@ -30,10 +37,9 @@ class DumpLabelMaps(DumpResults):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         slim = [{k: v for k, v in sample.items() if k != 'seg_logits'} for sample in data_samples]
         for sample in slim:
-            for key in ('pred_sem_seg', 'gt_sem_seg'):
+            for key in _LABEL_MAPS:
                 if key in sample:
-                    labels = sample[key]['data'].cpu().numpy()
-                    sample[key] = dict(data=labels.astype(np.min_scalar_type(labels.max())))
+                    sample[key] = dict(data=_smallest(sample[key]['data']))
         super().process(data_batch, slim)
 
 
@@ -52,34 +58,47 @@ def read_results(path: str | Path) -> list[dict]:
     return results
 
 
-def evaluators(cfg: Config) -> list[ConfigDict]:
-    """The config's test evaluators, be they one or several."""
-    found = cfg.test_evaluator
+def detections(found: Mapping, path: str) -> dict:
+    """What a CocoMetric keeps of an image, as ``tools/test.py --out`` writes it."""
+    return dict(img_id=found['img_id'], img_path=path, pred_instances=found)
+
+
+def packed_label_maps(sample: BaseDataElement) -> dict:
+    """The label maps of a segmentor's sample as PNGs, some 20 kB an image, with its path."""
+    maps = {key: sample.get(key) for key in _LABEL_MAPS if key in sample}
+    packed = {key: dict(data=_png(_smallest(value.data)[0])) for key, value in maps.items()}
+    return dict(img_path=sample.get('img_path', ''), **packed)
+
+
+def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
+    """The config's evaluators of ``test`` or ``val``, be they one or several."""
+    found = cfg[f'{split}_evaluator']
     return [found] if isinstance(found, dict) else list(found)
 
 
-def metainfo(cfg: Config) -> dict:
-    """Classes and palette of the test data, as its data set class or the config states them."""
+def metainfo(cfg: Config, split: str) -> dict:
+    """Classes and palette of the data, as its data set class or the config states them."""
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    dataset = ConfigDict(next(leaf_datasets(cfg.test_dataloader)), lazy_init=True, pipeline=[])
-    return DATASETS.build(dataset).metainfo
+    leaf = next(leaf_datasets(cfg[f'{split}_dataloader']))
+    return DATASETS.build(ConfigDict(leaf, lazy_init=True, pipeline=[])).metainfo
 
 
-def detection_inputs(cfg: Config, results: Sequence[dict]) -> Inputs:
-    """Ground truth and predictions of a detection test.
+def detection_inputs(cfg: Config, results: Sequence[dict], split: str) -> Inputs:
+    """Ground truth and predictions of a detector's evaluation on ``test`` or ``val``.
 
     Raises:
-        UserError: The config's test evaluator names no annotation file, or none that fits.
+        UserError: The config's evaluator names no annotation file, or none that fits.
     """
-    path = next((e.ann_file for e in evaluators(cfg) if e.get('ann_file')), None)
+    path = next((e.ann_file for e in evaluators(cfg, split) if e.get('ann_file')), None)
     if path is None:
-        raise UserError('the report needs the ground truth: test_evaluator has no ann_file')
+        raise UserError(f'the report needs the ground truth: {split}_evaluator has no ann_file')
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such file, and it is test_evaluator's ann_file")
+        raise UserError(f"{path}: no such file, and it is {split}_evaluator's ann_file")
     if 'pred_instances' not in results[0]:
         raise UserError('the results hold no detections: do they belong to this config?')
-    api = COCO(path)
-    classes = tuple(metainfo(cfg)['classes'])
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells how long it reads
+        api = COCO(path)
+    classes = tuple(metainfo(cfg, split)['classes'])
     return Inputs(
         classes=classes,
         api=api,
@@ -89,20 +108,35 @@ def detection_inputs(cfg: Config, results: Sequence[dict]) -> Inputs:
     )
 
 
-def label_maps(results: Sequence[dict]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Ground truth and prediction of each image of a segmentation test, (H, W) integer labels.
+def label_maps(result: Mapping) -> tuple[np.ndarray, np.ndarray]:
+    """Ground truth and prediction of an image of a segmentation, (H, W) integer labels.
 
     Raises:
-        UserError: There is no ground truth among the results.
+        UserError: There is no ground truth in the result.
     """
-    for result in results:
-        if not {'gt_sem_seg', 'pred_sem_seg'} <= result.keys():
-            raise UserError(
-                'the results hold no label maps with ground truth: do they belong to this config?'
-            )
-        yield tuple(
-            np.asarray(result[key]['data']).squeeze(0) for key in ('gt_sem_seg', 'pred_sem_seg')
+    if not result.keys() >= set(_LABEL_MAPS):
+        raise UserError(
+            'the results hold no label maps with ground truth: do they belong to this config?'
         )
+    truth, predicted = (_labels(result[key]['data']) for key in _LABEL_MAPS)
+    return truth, predicted
+
+
+def _labels(data: object) -> np.ndarray:
+    if isinstance(data, bytes):
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return np.asarray(data).squeeze(0)
+
+
+def _smallest(labels: Tensor) -> np.ndarray:
+    """Labels in the smallest integers that hold them."""
+    kind = torch.uint8 if labels.max() < 256 else torch.int32  # before they leave the GPU
+    labels = labels.to(kind).cpu().numpy()
+    return labels.astype(np.min_scalar_type(labels.max()))
+
+
+def _png(labels: np.ndarray) -> bytes:
+    return cv2.imencode('.png', labels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 def _prediction(result: dict) -> dict:

@@ -11,26 +11,28 @@ from convnext_mm.drawing import colours
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import about, figures, pictures, results
 from convnext_mm.evaluation.report.segmentation import SegmentationScores, top_confusions
-from convnext_mm.evaluation.report.wording import percent
+from convnext_mm.evaluation.report.wording import counted, percent
 
 _PICTURES = 4  # of the worst and of the best
 
 
-def content(cfg: Config, found: Sequence[dict]) -> dict:
+def content(cfg: Config, found: Sequence[dict], split: str) -> dict:
     """What the template of a segmentation report shows, by its names there.
 
     Args:
         cfg: The config that was tested.
         found: What ``tools/test.py --out`` writes.
+        split: What was evaluated, ``test`` or, in training, ``val``.
 
     Raises:
         UserError: Results and config do not belong together.
     """
-    meta = results.metainfo(cfg)
+    meta = results.metainfo(cfg, split)
     names = tuple(meta['classes'])
-    ignored = next((e.ignore_index for e in results.evaluators(cfg) if 'ignore_index' in e), 255)
+    evaluators = results.evaluators(cfg, split)
+    ignored = next((e.ignore_index for e in evaluators if 'ignore_index' in e), 255)
     try:
-        scores = SegmentationScores(names, results.label_maps(found), ignored)
+        scores = SegmentationScores(names, map(results.label_maps, found), ignored)
     except ValueError as error:
         raise UserError(f'results and config do not belong together: {error}') from error
     iou = np.array([row['IoU'] for row in scores.per_class])
@@ -43,17 +45,17 @@ def content(cfg: Config, found: Sequence[dict]) -> dict:
     worst, best = _pictures(found, scores, meta)
     return dict(
         task='segmentation',
-        facts=dict(
-            images=len(found),
-            classes=len(names),
-            megapixels=round(scores.confusion.sum() / 1e6, 1),
-        ),
+        facts=[
+            counted(len(found), 'image'),
+            counted(len(names), 'class'),
+            f'{scores.confusion.sum() / 1e6:,.1f} megapixels',
+        ],
         headlines=[
             *((key, percent(scores.mean[key])) for key in ('mIoU', 'mAcc', 'aAcc', 'fwIoU')),
         ],
         findings=list(_findings(names, iou, shares, confusions)),
         comparison=about.comparison(
-            cfg, {'mIoU': 100 * scores.mean['mIoU']}, len(found), len(names)
+            cfg, {'mIoU': 100 * scores.mean['mIoU']}, len(found), names, split
         ),
         rows=[
             dict(
@@ -98,12 +100,11 @@ def _pictures(
     by_image = {s.index: s.iou for s in scores.images if s.iou >= 0}
     palette = colours(meta)
     chosen = pictures.worst_and_best(by_image, dict.fromkeys(by_image, 0), _PICTURES)
-    maps = list(results.label_maps(found)) if by_image else []
     worst, best = (
         [
             pictures.label_maps(
                 found[i].get('img_path', ''),
-                *maps[i],
+                *results.label_maps(found[i]),
                 palette,
                 scores.classes,
                 f'mIoU {percent(by_image[i])}; '
