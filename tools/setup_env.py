@@ -347,7 +347,7 @@ def setup(torch: str) -> None:
         provide_mmcv(found)
 
     with step(4, 'MMDetection, MMSegmentation, MMPretrain, convnext_mm'):
-        install('-e', '.[openmmlab,test]', 'mmpretrain', 'ruff')
+        install('-e', '.[openmmlab,export,test]', 'mmpretrain', 'ruff')
 
     with step(5, 'test peers'):
         # Apart from the rest, for tests to import: MMEngine, timm and others use a torchvision that
