@@ -34,6 +34,8 @@ setup(
             'onedl-mmdetection>=3.4,<4',
             'onedl-mmsegmentation>=1.3,<2',
         ],
+        # tools/export.py
+        'export': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5'],
         'test': ['pytest', 'pytest-xdist'],
         'docs': ['sphinx>=9,<10', 'myst-parser>=5', 'furo'],
     },

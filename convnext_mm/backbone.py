@@ -304,7 +304,8 @@ class ConvNeXt(BaseModule):
                 f'the image has shape {tuple(x.shape)}, expected (N, {self.in_channels}, H, W) '
                 f'because in_channels={self.in_channels}'
             )
-        if min(x.shape[-2:]) < self.out_strides[-1]:
+        # Not `min`, which compares the sides: an exporter could then not leave both of them open.
+        if any(side < self.out_strides[-1] for side in x.shape[-2:]):
             raise ValueError(
                 f'the image of {x.shape[-2]}x{x.shape[-1]} pixels is smaller than the last '
                 f"map's stride, {self.out_strides[-1]}"

@@ -349,7 +349,7 @@ def setup(torch: str) -> None:
         provide_mmcv(found)
 
     with step(4, 'MMDetection, MMSegmentation, MMPretrain, convnext_mm'):
-        install('-e', '.[openmmlab,test,docs]', 'mmpretrain', 'ruff')
+        install('-e', '.[openmmlab,export,test,docs]', 'mmpretrain', 'ruff')
 
     with step(5, 'test peers'):
         # A build for GPUs brings the Triton that fits it. Without one the kernels are tested in

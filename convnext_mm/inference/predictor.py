@@ -95,12 +95,13 @@ class Predictor:
         Raises:
             UserError: The GPU has too little memory for a batch.
         """
-        inputs = ((frame, self._prepare(frame)) for frame in frames)
+        inputs = ((frame, self.prepare(frame)) for frame in frames)
         for _, alike in groupby(inputs, key=lambda pair: pair[1]['inputs'].shape):
             while batch := list(islice(alike, batch_size)):
                 yield from zip((frame for frame, _ in batch), self._step([x for _, x in batch]))
 
-    def _prepare(self, frame: Frame) -> dict:
+    def prepare(self, frame: Frame) -> dict:
+        """What the test pipeline makes of a frame: `inputs`, (C, H, W), and `data_samples`."""
         size = frame.image.shape[:2]
         return self._transform(
             dict(

@@ -1,0 +1,296 @@
+"""tools/export.py as a user calls it, and its files as whoever deploys them does."""
+
+import json
+import logging
+import re
+import runpy
+import sys
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from mmengine.config import Config
+
+from convnext_mm.config import build_on_meta
+from convnext_mm.data.scenes import render_scene
+from convnext_mm.errors import UserError
+from convnext_mm.export import run as export_run
+from convnext_mm.export.detector import Detector
+from convnext_mm.export.operators import AdaptiveAvgPool2d
+from convnext_mm.inference import Predictor
+from tests.conftest import ROOT
+from tests.small_models import segmentor, write_model
+
+SHAPES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
+# V2 under heads for one stage, with masks and boxes for each class.
+MASK_RCNN = """
+_base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
+default_scope = 'mmdet'
+channels = [8, 16, 24, 32]
+extractor = dict(out_channels=16)
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='convnext_mm.ConvNeXt',
+        arch=dict(depths=(1, 1, 1, 1), channels=channels, grn=True),
+    ),
+    neck=dict(in_channels=channels, out_channels=16),
+    rpn_head=dict(in_channels=16, feat_channels=16),
+    roi_head=dict(
+        bbox_roi_extractor=extractor,
+        mask_roi_extractor=extractor,
+        bbox_head=dict(in_channels=16, fc_out_channels=32, num_classes=6),
+        mask_head=dict(num_convs=1, in_channels=16, conv_out_channels=16, num_classes=6),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=100, max_per_img=50), rcnn=dict(max_per_img=20)),
+)
+test_dataloader = dict(
+    dataset=dict(
+        type='CocoDataset',
+        metainfo=dict(classes=('circle', 'square', 'triangle', 'star', 'cross', 'ring')),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(96, 80), keep_ratio=True),
+            dict(type='PackDetInputs'),
+        ],
+    )
+)
+"""
+
+
+def decisive(config):
+    """Make a model of random weights tell objects and classes apart, as a trained one does.
+
+    Of equal scores the last bit says which box NMS keeps, and of random ones many are equal.
+    """
+    path = config.with_name('model.pth')
+    checkpoint = torch.load(path, weights_only=True)
+    torch.manual_seed(0)
+    for name, value in checkpoint['state_dict'].items():
+        if 'grn' in name or 'running_mean' in name:
+            value.normal_()
+        elif re.search(r'rpn_(cls|reg)\.weight|fc_(cls|reg)\.weight|conv_logits\.weight', name):
+            value.normal_(std=3 * value[0].numel() ** -0.5)
+    torch.save(checkpoint, path)
+    return config
+
+
+@pytest.fixture(scope='module')
+def mask_rcnn(tmp_path_factory):
+    return decisive(write_model(tmp_path_factory.mktemp('mask_rcnn'), MASK_RCNN, SHAPES))
+
+
+@pytest.fixture(scope='module')
+def cascade(small_detector, tmp_path_factory):
+    small_detector += 'model = dict(backbone=dict(arch=dict(depths=(1, 1, 1, 1))))'
+    return decisive(write_model(tmp_path_factory.mktemp('cascade'), small_detector, SHAPES))
+
+
+@pytest.fixture(scope='module')
+def upernet(shapes_ade, tmp_path_factory):
+    """A UperNet on V2."""
+    text = segmentor(shapes_ade).replace('layer_scale_init_value=1.0,', '')
+    text = text.replace('channels=channels),', 'channels=channels, grn=True),', 1)
+    return decisive(write_model(tmp_path_factory.mktemp('upernet'), text))
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys, tmp_path):
+    """Run the tool in this process, which is quicker."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        # PyTorch tells it of every symbol it meets, and pytest would keep all of that.
+        monkeypatch.setattr(logging.getLogger('torch.__trace'), 'disabled', True)
+        monkeypatch.setattr(sys, 'argv', ['export.py', *map(str, arguments)])
+        with pytest.raises(SystemExit) as finished:
+            runpy.run_path(str(ROOT / 'tools' / 'export.py'), run_name='__main__')
+        return finished.value.code, *capsys.readouterr()
+
+    return run
+
+
+def export(run_here, config, *options):
+    code, output, errors = run_here(config, config.with_name('model.pth'), *options)
+    assert code == 0, errors
+    return output
+
+
+def metadata(path):
+    """A file's metadata as a user without this package reads them."""
+    return onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+
+
+def precisions(path):
+    """The types that each kind of node reads."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    kinds = {}
+    for node in graph.node:
+        kinds.setdefault(node.op_type, set()).add(types.get(node.input[0]))
+    return kinds
+
+
+def test_mask_rcnn_on_v2_finds_the_same_by_the_documented_example(
+    run_here, mask_rcnn, tmp_path, monkeypatch
+):
+    output = export(run_here, mask_rcnn, '--out', 'model.onnx')
+    assert 'model.onnx: instance segmentation, boxes, scores, labels, masks' in output
+    assert re.search(r'2x289x230 +│ +\d+ +│ +0 ', output)  # objects, unmatched
+    cv2.imwrite('photo.jpg', render_scene(5, 150, 210).image)
+    (example,) = re.findall('```python\n(.*?)```', (ROOT / 'docs/export.md').read_text(), re.DOTALL)
+    names = {}
+    exec(example.replace('score < 0.3', 'score == 0'), names)
+    predictor = Predictor(Config.fromfile(mask_rcnn), mask_rcnn.with_name('model.pth'), 'cpu')
+    ((_, sample),) = predictor.predict([predictor.read('photo.jpg')])
+    expected = sample.pred_instances
+    assert len(names['found']) == len(expected) > 5
+    for i, (name, score, box, mask) in enumerate(names['found']):
+        assert name == SHAPES[expected.labels[i]]
+        assert score == pytest.approx(expected.scores[i].item(), abs=1e-4)
+        assert box == pytest.approx(expected.bboxes[i].tolist(), abs=0.01)
+        assert (mask != expected.masks[i].numpy()).mean() < 2e-3
+
+
+def test_the_metadata_say_how_to_prepare_a_picture(run_here, cascade, tmp_path):
+    export(run_here, cascade, '--out', 'model.onnx', '--cfg-options', 'model.roi_head.num_stages=2')
+    facts = metadata(tmp_path / 'model.onnx')
+    assert (facts['task'], facts['channels']) == ('instance segmentation', 'RGB')
+    assert json.loads(facts['mean']) == [123.675, 116.28, 103.53]
+    assert json.loads(facts['resize']) == dict(scale=[128, 128], keep_ratio=True)
+    assert tuple(json.loads(facts['classes'])) == SHAPES
+    assert (facts['checkpoint'], facts['config']) == ('model.pth', 'config.py')
+    assert str(tmp_path) not in str(facts)
+    (image,) = onnxruntime.InferenceSession(tmp_path / 'model.onnx').get_inputs()
+    assert (image.name, image.shape) == ('image', ['batch', 3, 'height', 'width'])
+
+
+def test_a_upernet_on_v2_gives_classes_and_scores_of_pixels(run_here, upernet, tmp_path):
+    options = ('mode=slide', 'crop_size=64,64', 'stride=32,32')
+    options = [f'model.test_cfg.{option}' for option in options]
+    output = export(run_here, upernet, '--cfg-options', *options)
+    path = tmp_path / 'work_dirs/config/model.onnx'  # unless told otherwise
+    assert 'semantic segmentation, labels, logits' in output
+    facts = metadata(path)
+    assert json.loads(facts['windows']) == dict(size=[64, 64], stride=[32, 32])
+    assert json.loads(facts['classes'])[0] == 'background'
+    labels, logits = onnxruntime.InferenceSession(path).run(
+        None, {'image': np.zeros((3, 3, 40, 70), np.float32)}
+    )
+    assert labels.shape == (3, 40, 70) and logits.shape == (3, 7, 40, 70)
+
+
+def test_a_backbone_is_exported_alone_from_any_model(run_here, upernet, tmp_path):
+    output = export(run_here, upernet, '--backbone', '--out', 'maps.onnx')
+    assert 'features, stride4, stride8, stride16, stride32' in output
+    session = onnxruntime.InferenceSession(tmp_path / 'maps.onnx')
+    maps = session.run(None, {'image': np.zeros((1, 3, 65, 32), np.float32)})
+    assert [x.shape for x in maps] == [
+        (1, c, 65 // s, 32 // s) for c, s in ((8, 4), (16, 8), (24, 16), (32, 32))
+    ]
+
+
+def test_in_half_precision_grn_is_computed_in_fp32(run_here, upernet, tmp_path):
+    """By types in the file, and by maps whose squares add up to more than fp16 holds."""
+    checkpoint = torch.load(upernet.with_name('model.pth'), weights_only=True)
+    for name, value in checkpoint['state_dict'].items():
+        if name.startswith('backbone') and 'pwconv1.weight' in name:
+            value *= 2e4
+        elif name.startswith('backbone') and 'pwconv2.weight' in name:
+            value /= 2e4
+    torch.save(checkpoint, tmp_path / 'large.pth')
+    code, _, errors = run_here(
+        upernet, tmp_path / 'large.pth', '--backbone', '--fp16', '--out', 'half.onnx'
+    )
+    assert code == 0, errors
+    kinds = precisions(tmp_path / 'half.onnx')
+    half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    assert kinds['ReduceL2'] == {full} and full not in kinds['MatMul'] | kinds['Conv']
+    session = onnxruntime.InferenceSession(tmp_path / 'half.onnx')
+    assert half in kinds['LayerNormalization']  # whose sums are in fp32 by ONNX's definition
+    assert {output.type for output in session.get_outputs()} == {'tensor(float)'}
+
+
+def test_a_file_that_differs_is_not_left_behind(run_here, upernet, tmp_path, monkeypatch):
+    """Nor is what was there before touched."""
+    (tmp_path / 'model.onnx').write_text('old')
+    write = export_run._write
+
+    def spoil(graph, facts, path):
+        with torch.no_grad():
+            graph.backbone.norm2.weight += 0.01
+        write(graph, facts, path)
+
+    monkeypatch.setattr(export_run, '_write', spoil)
+    code, _, errors = run_here(
+        upernet, upernet.with_name('model.pth'), '--backbone', '--out', 'model.onnx'
+    )
+    assert code == 2
+    assert 'error: ONNX Runtime gives something else than PyTorch: stride16 0.0' in errors
+    assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
+    assert (tmp_path / 'model.onnx').read_text() == 'old'
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({'test_cfg.rcnn.nms.type': 'soft_nms'}, r'rcnn.nms=.*nms.type=nms'),
+        ({'test_cfg.rpn.nms_pre': -1}, r'rpn.nms_pre=-1'),
+        ({'roi_head.mask_head.type': 'HTCMaskHead'}, 'the mask head HTCMaskHead'),
+        (
+            {'roi_head.bbox_roi_extractor.type': 'GenericRoIExtractor'},
+            'the RoI extractor GenericRoIExtractor',
+        ),
+        (
+            {'roi_head.bbox_roi_extractor.roi_layer.aligned': False},
+            'RoIAlign that is not aligned',
+        ),
+        ({'rpn_head.loss_cls.use_sigmoid': False}, 'an RPN with softmax'),
+    ],
+)
+def test_a_part_without_an_onnx_form_is_named(tmp_path, options, message):
+    (tmp_path / 'config.py').write_text(MASK_RCNN)
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
+    with pytest.raises(UserError, match=message):
+        Detector(build_on_meta(cfg))
+
+
+def test_adaptive_pooling_is_that_of_pytorch():
+    x = torch.randn(2, 3, 7, 13)
+    for size in (1, 2, 3, 6):
+        expected = torch.nn.functional.adaptive_avg_pool2d(x, size)
+        torch.testing.assert_close(AdaptiveAvgPool2d(size)(x), expected)
+
+
+def test_a_picture_of_ones_own_is_compared_as_the_test_pipeline_prepares_it(
+    run_here, cascade, tmp_path
+):
+    predictor = Predictor(Config.fromfile(cascade), cascade.with_name('model.pth'), 'cpu')
+    cv2.imwrite(str(tmp_path / 'photo.png'), render_scene(0, 64, 96).image)
+    (picture,) = export_run._own_pictures(predictor, [str(tmp_path / 'photo.png')])
+    assert (picture.shape, picture.dtype) == ((1, 85, 128, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--out', 'model.pth'], 'error: --out model.pth: the file must end in .onnx'),
+        (['--check-on', 'no.jpg'], 'error: no.jpg: no such file'),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_clear_line(run_here, upernet, arguments, message):
+    code, _, errors = run_here(upernet, upernet.with_name('model.pth'), *arguments)
+    assert code == 2 and message in errors and len(errors.splitlines()) == 1
+
+
+def test_a_missing_package_is_named_with_what_installs_it(run_here, upernet, monkeypatch):
+    monkeypatch.setattr(export_run, 'PACKAGES', ('no_such_package',))
+    code, _, errors = run_here(upernet, upernet.with_name('model.pth'))
+    assert (code, errors) == (
+        2,
+        "error: no_such_package is not installed: pip install 'convnext-mm[export]'\n",
+    )
