@@ -162,6 +162,10 @@ class ConvNeXt(BaseModule):
             what plain torch operations keep, for hooks on a block's layers to be called; layers
             with hooks, or others in their place, make a block plain by themselves. Bytes for each:
             :mod:`convnext_mm.ops.block`.
+        compile: Whether ``torch.compile`` is to make one graph of the backbone, for images of any
+            size, the first time it is called; a dict has further arguments for it, such as
+            ``dict(mode='max-autotune-no-cudagraphs')``. Detectors around it do not compile.
+            Compiled blocks are plain: `lean` then only matters as ``'block'``, which recomputes.
         init_cfg: MMEngine initialisation config, such as
             ``dict(type='ConvNeXtPretrained', checkpoint='convnext_tiny_in1k')``. MMEngine's
             ``Pretrained``, which logs what does not fit and goes on, is taken for that; its
@@ -186,6 +190,7 @@ class ConvNeXt(BaseModule):
         frozen_stages: int = -1,
         with_cp: bool = False,
         lean: str = 'elementwise',
+        compile: bool | Mapping = False,
         init_cfg: Mapping | Sequence[Mapping] | None = None,
     ) -> None:
         super().__init__(init_cfg=_checked_loading(init_cfg))
@@ -233,6 +238,9 @@ class ConvNeXt(BaseModule):
         for module in self._frozen_modules():
             module.requires_grad_(False)
         self.train()
+        if compile:
+            # In place, so that parameters keep their names. Copies are not compiled.
+            self.compile(fullgraph=True, dynamic=True, **({} if compile is True else compile))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, in_channels, H, W) with H, W >= the last stride -> one (N, C_i, H/s_i, W/s_i) each.

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from mmengine.registry import MODELS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -363,6 +364,27 @@ def test_it_compiles_as_one_graph_for_all_sizes(arch):
     for height, width in ((64, 96), (96, 64), (70, 101), (128, 160)):
         compiled(torch.randn(2, 3, height, width))
     assert len(graphs) == 1
+
+
+def test_a_config_can_compile_the_backbone_alone():
+    torch._dynamo.reset()
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    arch = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
+    model = MODELS.build(dict(type='convnext_mm.ConvNeXt', arch=arch, compile=dict(backend=count)))
+    plain = ConvNeXt(arch)
+    plain.load_state_dict(model.state_dict())
+    for size in ((64, 96), (70, 101), (128, 160)):
+        x = torch.randn(2, 3, *size)
+        for mine, theirs in zip(model(x), plain(x)):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    assert len(graphs) == 1
+    copy.deepcopy(model).eval()(x)
+    pickle.loads(pickle.dumps(model.state_dict()))
 
 
 def test_an_unknown_level_is_named_with_the_allowed_ones():
