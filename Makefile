@@ -21,4 +21,4 @@ lint: setup  ## check code and format
 	.venv/bin/ruff format --check .
 
 clean:  ## remove .venv and what training and the demo wrote
-	rm -rf .venv work_dirs data/shapes
+	rm -rf .venv .venv.lock work_dirs data/shapes
