@@ -27,4 +27,4 @@ links: setup  ## check the links to other sites
 	.venv/bin/python -m sphinx -q -b linkcheck docs docs/_build/links
 
 clean:  ## remove .venv, the built documentation, and what training and the demo wrote
-	rm -rf .venv docs/_build work_dirs data/shapes
+	rm -rf .venv .venv.lock docs/_build work_dirs data/shapes

@@ -70,6 +70,12 @@ def schedulers(cfg: Config) -> list[ConfigDict]:
     return [found] if isinstance(found, dict) else list(found)
 
 
+def scheduler_name(cfg: Config, index: int) -> str:
+    """How ``--cfg-options`` calls a scheduler."""
+    listed = isinstance(cfg.param_scheduler, (list, tuple))
+    return f'param_scheduler.{index}' if listed else 'param_scheduler'
+
+
 def dicts_below(node: object) -> Iterator[ConfigDict]:
     """Every dict below a node of a config, the node included."""
     if isinstance(node, dict):

@@ -24,6 +24,7 @@ from convnext_mm.data.adopt import adopt
 from convnext_mm.data.hooks import ClassesHook, EmptyResultsHook
 from convnext_mm.data.layouts import check_data
 from convnext_mm.errors import UserError
+from convnext_mm.schedule_checks import FlattenedDecayHook, warn_of_cut_off_schedule
 from convnext_mm.tta.config import augment_test
 from convnext_mm.weights.files import local_file
 from convnext_mm.weights.loading import check_model_file
@@ -49,7 +50,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='settings of the config to override, as key=value; a list is key="[a,b]" or key=a,b',
+        metavar='KEY=VALUE',
+        help='settings of the config to override; a list is key="[a,b]" or key=a,b',
     )
 
 
@@ -58,6 +60,7 @@ def train(args: argparse.Namespace) -> Runner:
     cfg = _read_config(args)
     if args.data:
         adopt(cfg, args.data, args.cfg_options)
+    warn_of_cut_off_schedule(cfg)  # before --accumulate, which changes what would be advised
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -144,6 +147,7 @@ def _build(cfg: Config, testing: bool = False) -> Runner:
     runner = Runner.from_cfg(cfg)
     runner.register_hook(ClassesHook(testing))
     runner.register_hook(EmptyResultsHook())
+    runner.register_hook(FlattenedDecayHook())
     return runner
 
 

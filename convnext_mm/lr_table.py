@@ -13,13 +13,10 @@ from torch import nn
 
 from convnext_mm.config import build_on_meta, schedulers
 from convnext_mm.optim import span
+from convnext_mm.schedule_checks import cut_off, flattened
 
 # An epoch of schedules by epoch that MMEngine converts to iterations; its length is not known.
 _EPOCH_LENGTH = 1000
-# A group that keeps more of its peak than the heads by this factor is one an eta_min holds up.
-_HELD_UP = 1.1
-
-
 _HEADER = ('layer', 'lr scale', 'lr start', 'lr peak', 'lr end', 'decay', 'tensors', 'parameters')
 
 
@@ -144,21 +141,9 @@ def _build_schedulers(cfg: Config, wrapper: OptimWrapper) -> list[_ParamSchedule
 
 
 def _warnings(cfg: Config, groups: Sequence[Group]) -> Iterator[str]:
-    floors = [s for s in schedulers(cfg) if s.get('eta_min')]
-    heads = max(groups, key=lambda group: group.lr_scale)
-    peak = heads.rate.peak
-    # What is left at the end of the rate that a group should have had at its highest.
-    left = {group: group.rate.end / (group.lr_scale * peak) for group in groups}
-    held_up = [group for group in groups if left[group] > _HELD_UP * left[heads]]
-    if floors and held_up:
-        worst = max(held_up, key=left.get)
-        yield (
-            f'eta_min={floors[0]["eta_min"]:g} of {floors[0]["type"]} is the same for all groups '
-            f'and flattens their decay: where the heads end at {left[heads]:.0%} of {peak:.3g}, '
-            f'{len(held_up)} groups end higher, up to {left[worst]:.0%} of '
-            f'{worst.lr_scale * peak:.3g}. '
-            f'Use eta_min_ratio={floors[0]["eta_min"] / peak:g} instead'
-        )
+    yield from cut_off(cfg)
+    peak = max(groups, key=lambda group: group.lr_scale).rate.peak
+    yield from flattened(cfg, [(group.lr_scale * peak, group.rate.end) for group in groups])
 
 
 def as_text(table: LrTable) -> str:

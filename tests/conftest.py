@@ -41,6 +41,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=2, val_interval=1)
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=2, T_max=2)]
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2), logger=dict(interval=1))
 """
 

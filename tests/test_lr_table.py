@@ -60,6 +60,23 @@ def test_an_absolute_eta_min_above_a_groups_rate_is_warned_of():
     assert table(ADE, **options).warnings == ()
 
 
+@pytest.mark.parametrize('kind', ['PolyLR', 'CosineAnnealingLR'])
+def test_an_eta_min_as_high_as_the_rate_is_to_be_0_and_no_ratio_of_1(kind):
+    schedule = [dict(type=kind, eta_min=1e-4, by_epoch=False, begin=0, end=200)]
+    options = {'param_scheduler': schedule, 'train_cfg.max_iters': 200}
+    (warning,) = table(ADE, **options).warnings
+    assert 'the heads end at 100% of 0.0001' in warning and 'up to 209% of 4.78e-05' in warning
+    assert warning.endswith('Set param_scheduler.0.eta_min=0')
+    schedule[0]['eta_min'] = 0
+    assert table(ADE, **options).warnings == ()
+
+
+def test_a_schedule_longer_than_the_training_is_warned_of():
+    found = table('configs/cascade/convnext_t_coco.py', **{'train_cfg.max_epochs': 12})
+    (warning,) = found.warnings
+    assert 'ends after 12 epochs, too early for milestones 27 and 33 of MultiStepLR' in warning
+
+
 def test_another_constructor_gets_a_table_too():
     options = {
         'optim_wrapper.constructor': 'DefaultOptimWrapperConstructor',

@@ -13,11 +13,16 @@ from convnext_mm.config import load_config
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--split', choices=['train', 'val'], default='train', help='(%(default)s)')
+    parser.add_argument(
+        '--split', choices=['train', 'val'], default='train', help='whose images (%(default)s)'
+    )
     parser.add_argument('--count', type=int, default=12, help='number of images (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='another one, other images')
     parser.add_argument(
-        '--out', type=Path, metavar='FILE.png', help='(work_dirs/<config name>/<split>.png)'
+        '--out',
+        type=Path,
+        metavar='FILE.png',
+        help='file to write (work_dirs/<config name>/<split>.png)',
     )
     launch.add_config_options(parser)
     return launch.exit_code(show, parser.parse_args())

@@ -16,7 +16,7 @@ FORMATS = {'text': as_text, 'markdown': as_markdown, 'json': as_json}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--format', choices=FORMATS, default='text', help='of the output')
+    parser.add_argument('--format', choices=FORMATS, default='text', help='of the table (text)')
     launch.add_config_options(parser)
     args = parser.parse_args()
     MMLogger.get_current_instance().setLevel('WARNING')  # the constructor logs a table of its own

@@ -37,7 +37,9 @@ def main() -> int:
         default=1,
         help='images of the same size predicted at once; no prediction depends on it (%(default)s)',
     )
-    parser.add_argument('--device', choices=['cpu', 'cuda'], help='(the GPU if there is one)')
+    parser.add_argument(
+        '--device', choices=['cpu', 'cuda'], help='where to compute (the GPU if there is one)'
+    )
     parser.add_argument(
         '--no-pictures', dest='pictures', action='store_false', help='write no pictures'
     )

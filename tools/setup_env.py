@@ -11,6 +11,7 @@ unsupported one is told so.
 import argparse
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 TMP = VENV / 'tmp'
 STAMP = VENV / 'setup-stamp'
+LOCK = ROOT / '.venv.lock'  # beside .venv, which is at times made anew
 CONSTRAINTS = ROOT / 'constraints.txt'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'convnext-mm'
 LOG = CACHE / 'setup.log'
@@ -316,16 +318,40 @@ def setup(torch: str) -> None:
     what = f'{VENV} with Python {platform.python_version()} and PyTorch {version} ({torch})\n'
     inputs = (CONSTRAINTS, ROOT / 'setup.py', Path(__file__))
     complete = what + hashlib.sha256(b''.join(path.read_bytes() for path in inputs)).hexdigest()
-    stamp = STAMP.read_text() if STAMP.exists() else ''
-    if stamp == complete:
-        print('.venv is up to date')
-        return
+    if read_stamp() != complete:  # looked at first, for a clone that cannot be written
+        with alone():
+            if read_stamp() != complete:  # another may have done it meanwhile
+                make(version, folder, what)
+                STAMP.write_text(complete)
+                return
+    print('.venv is up to date')
 
+
+def read_stamp() -> str:
+    return STAMP.read_text() if STAMP.exists() else ''
+
+
+@contextlib.contextmanager
+def alone():
+    """Wait until no other process sets this clone up; one that is killed is not waited for."""
+    with open(LOCK, 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print('another make setup is running here, waiting', flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without locks: as good as none
+        yield
+
+
+def make(version: str, folder: 'Path | None', what: str) -> None:
+    """All steps: into the .venv that is there if its stamp says `what`, else into a new one."""
     check_disk(VENV_GIB)
     CACHE.mkdir(parents=True, exist_ok=True)
     LOG.write_text('')
     with step(1, f'.venv with Python {platform.python_version()}'):
-        if not stamp.startswith(what):
+        if not read_stamp().startswith(what):
             make_venv()
         STAMP.write_text(what)
         shutil.rmtree(TMP, ignore_errors=True)
@@ -364,7 +390,6 @@ def setup(torch: str) -> None:
             library.unlink()
 
     shutil.rmtree(TMP)
-    STAMP.write_text(complete)
 
 
 def main() -> int:

@@ -289,10 +289,9 @@ def _check_together(documents: dict[str, Document], problems: Problems) -> None:
         known &= set(counts) <= {c['id'] for c in document.content['categories']}
         if known and document.classes != train.classes:
             _adopt_classes(document, train.content['categories'])
-            remedy = "made the training's: MMDetection counts classes by their place in it"
-            problems.add(
-                REPAIRED, split, 'lists of categories unlike the training', ['categories'], remedy
-            )
+            remedy = 'made that one: MMDetection counts classes by their place in it'
+            what = "lists of categories unlike the training set's"
+            problems.add(REPAIRED, split, what, ['categories'], remedy)
         both = _files(train) & _files(document)
         names = sorted(path.name for path in both)
         problems.add(NOTE, split, 'images that are in the training split too', names)

@@ -96,7 +96,7 @@ def recognise(path: str | Path) -> Found:
         root = path.parent.parent if path.parent.name == 'annotations' else path.parent
         if not _looks_like_coco(path):
             raise UserError(f'{path}: no COCO JSON, which has images, annotations and categories')
-        return _with_validation(Found(root, 'coco', {'train': _coco_part(root, path, None)}))
+        return _with_validation(Found(root, 'coco', {'train': _coco_part(root, path)}))
     found = _coco(path) or _maps(path)
     if found is None:
         raise UserError(
@@ -152,10 +152,10 @@ def _coco(root: Path) -> Found | None:
     if not jsons:
         return None
     if len(jsons) == 1:
-        return Found(root, 'coco', {'train': _coco_part(root, jsons[0], None)})
+        return Found(root, 'coco', {'train': _coco_part(root, jsons[0])})
     by_split: dict[str | None, list[Path]] = {}
     for file in jsons:
-        by_split.setdefault(split_of(file.stem) or split_of(file.parent.name), []).append(file)
+        by_split.setdefault(_split_of_json(file), []).append(file)
     without = by_split.pop(None, [])
     for split, files in by_split.items():
         named = [file for file in files if file.name.startswith('instances')]
@@ -167,7 +167,7 @@ def _coco(root: Path) -> Found | None:
             f'{root}: several COCO JSONs, and which to train on is not clear from their names: '
             f'{choices}. Give one of them, or name them train and val'
         )
-    parts = {split: _coco_part(root, files[0], split) for split, files in by_split.items()}
+    parts = {split: _coco_part(root, files[0]) for split, files in by_split.items()}
     notes = [f'not used: {file.relative_to(root)}, whose name is of no split' for file in without]
     return Found(root, 'coco', parts, notes)
 
@@ -186,18 +186,26 @@ def _looks_like_coco(path: Path) -> bool:
             return all(text.find(key) >= 0 for key in keys)
 
 
-def _coco_part(root: Path, annotations: Path, split: str | None) -> Part:
-    """A JSON with the folder that holds most of the first images it names."""
-    names = list(islice(_file_names(annotations), 50))
-    best = annotations.parent
-    most = 0
-    for folder in _image_folders(root, annotations, split):
-        count = sum((folder / name).is_file() for name in names)
-        # A folder that has them by their last name alone is second choice.
-        count = 2 * count or sum((folder / local_name(name)).is_file() for name in names)
-        if count > most:
-            best, most = folder, count
-    return Part(best, annotations)
+def _split_of_json(path: Path) -> str | None:
+    return split_of(path.stem) or split_of(path.parent.name)
+
+
+def _coco_part(root: Path, annotations: Path) -> Part:
+    """A JSON with the folder of its split if that holds any of its images, else of the most."""
+    split = _split_of_json(annotations)
+    first = list(islice(_file_names(annotations), 50))
+
+    def rank(folder: Path) -> tuple[int, ...]:
+        named = split and _split_of_folder(folder, root)
+        exact = sum((folder / name).is_file() for name in first)
+        count = exact or sum((folder / local_name(name)).is_file() for name in first)
+        if named and named == split and not count:  # the first may be what is missing
+            count = any((folder / local_name(n)).is_file() for n in _file_names(annotations))
+        # Another split may hold images of the same names, and more of them where one is missing
+        # here: the gap is for the checks to report. Last names alone are second choice.
+        return count > 0, named in (split, None), exact > 0, named == split, count
+
+    return Part(max(_image_folders(root, annotations), key=rank), annotations)
 
 
 def _file_names(path: Path) -> Iterator[str]:
@@ -209,14 +217,19 @@ def _file_names(path: Path) -> Iterator[str]:
             yield json.loads(match[1])
 
 
-def _image_folders(root: Path, annotations: Path, split: str | None) -> Iterable[Path]:
+def _split_of_folder(folder: Path, root: Path) -> str | None:
+    """The split that a folder, or one between it and the root, is named for."""
+    names = folder.relative_to(root).parts if folder.is_relative_to(root) else ()
+    return next(filter(None, map(split_of, reversed(names))), None)
+
+
+def _image_folders(root: Path, annotations: Path) -> Iterable[Path]:
     """Folders to look for images in, the likeliest first; the first of equals is taken."""
     folders = [annotations.parent, root]
     if root.is_dir():
         below = [folder for folder in sorted(root.glob('*')) if folder.is_dir()]
         below += [inner for folder in below for inner in sorted(folder.glob('*')) if inner.is_dir()]
-        # The folder of another split may hold images of the same names.
-        folders += sorted(below, key=lambda folder: split_of(folder.name) != split)
+        folders += below
     return dict.fromkeys(folders)
 
 

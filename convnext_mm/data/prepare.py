@@ -34,7 +34,9 @@ def main(dataset: Published, arguments: list[str] | None = None) -> int:
         description=f'Check {dataset.name}, and with --download fetch what is missing.',
         epilog='Exit code: 0 complete, 1 something is missing or wrong, 2 it could not be fetched.',
     )
-    parser.add_argument('root', nargs='?', default=dataset.root, help='(%(default)s)')
+    parser.add_argument(
+        'root', nargs='?', default=dataset.root, help='folder of the data set (%(default)s)'
+    )
     parser.add_argument(
         '--download',
         action='store_true',

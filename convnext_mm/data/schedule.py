@@ -9,18 +9,19 @@ The rule: a run goes through the data as often as the recipe does, but takes no 
   longer; evaluations and checkpoints stay as many. Where the recipe's set is not known, it stays.
 - Warm-up keeps its length, up to a tenth of the run; what follows it is stretched to the new end.
 
-A length given on the command line (``train_cfg.max_epochs`` or ``max_iters``) is kept, and
-schedules are made to fit it.
+A length given on the command line (``train_cfg.max_epochs`` or ``max_iters``) is kept, and the
+schedules are stretched to it, milestones too; but not those in epochs of which a setting was given.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Collection, Iterator
 
 from mmengine.config import Config, ConfigDict
 
-from convnext_mm.config import schedulers
+from convnext_mm.config import scheduler_name, schedulers
 from convnext_mm.data.layouts import leaf_datasets
 from convnext_mm.data.published import ADE20K, COCO
 
@@ -78,40 +79,31 @@ def _fit_epochs(cfg: Config, images: int, batch: int, given: Collection[str]) ->
             (inner,) = _repeats(cfg.train_dataloader.dataset)
             inner.times = times
         repeats *= times
-    steps = epochs * repeats * images / batch
+    steps = epochs * math.ceil(repeats * images / batch)
     length = f'{epochs} epoch{"s" if epochs > 1 else ""}'
+    each = f'{repeats} x {images:,}' if repeats > 1 else f'{images:,}'
     yield (
-        f'schedule: {length} as {"given" if chosen else "in the recipe"}, '
-        f'{repeats} x {images:,} images each: {steps:,.0f} steps of {batch} images'
+        f'schedule: {length} as {"given" if chosen else "in the recipe"}, {each} images each: '
+        f'{steps:,} step{"s" if steps > 1 else ""} at a batch of {batch}'
     )
-    if chosen:
-        yield from _stretch_epochs(cfg, epochs)
-    yield from _fit_schedulers(cfg, _last(cfg), math.ceil(steps))
-
-
-def _stretch_epochs(cfg: Config, epochs: int) -> Iterator[str]:
-    """Have the schedulers in epochs end where the run does, or the rate never falls."""
-    by_epoch = [s for s in schedulers(cfg) if s.get('by_epoch', True)]
-    recipe = max((s.get('end', 0) for s in by_epoch), default=0)
-    if recipe in (0, epochs):
-        return
-    for scheduler in by_epoch:
-        for key in _COUNTS:
-            value = scheduler.get(key)
-            if isinstance(value, (list, tuple)):
-                scheduler[key] = [round(v * epochs / recipe) for v in value]
-            elif isinstance(value, int):
-                scheduler[key] = round(value * epochs / recipe) or int(value > 0)
-    yield f'learning rate: the schedule of {recipe} epochs in {epochs}'
+    yield from _fit_schedulers(cfg, stretched(cfg, last_end(cfg), steps))
+    recipe = last_end(cfg, by_epoch=True)
+    if chosen and recipe:
+        after = stretched(cfg, recipe, epochs, by_epoch=True)
+        for index, scheduler in enumerate(schedulers(cfg)):
+            name = f'{scheduler_name(cfg, index)}.'
+            if any(key == 'param_scheduler' or f'{key}.'.startswith(name) for key in given):
+                after[index] = scheduler
+        yield from _fit_schedulers(cfg, after)
 
 
 def _fit_iterations(
     cfg: Config, images: int, before: int | None, given: Collection[str]
 ) -> Iterator[str]:
     length = cfg.train_cfg.max_iters
-    recipe = max(_last(cfg), length) if before else _last(cfg) or length
+    recipe = max(last_end(cfg), length) if before else last_end(cfg) or length
     if 'train_cfg.max_iters' in given:
-        recipe = _last(cfg) or length
+        recipe = last_end(cfg) or length
         yield f'schedule: {length:,} iterations, as given'
     elif before is None:
         yield f'schedule: {length:,} iterations as in the recipe, whose data set is not known'
@@ -124,7 +116,7 @@ def _fit_iterations(
         )
     if length == recipe:
         return
-    yield from _fit_schedulers(cfg, recipe, length)
+    yield from _fit_schedulers(cfg, stretched(cfg, recipe, length))
     checkpoint = cfg.get('default_hooks', {}).get('checkpoint') or {}
     intervals = [(cfg.train_cfg, 'val_interval', 'train_cfg.val_interval')]
     if not checkpoint.get('by_epoch', True):
@@ -135,52 +127,83 @@ def _fit_iterations(
             yield f'{name} = {node[key]:,}'
 
 
-def _fit_schedulers(cfg: Config, recipe: int, length: int) -> Iterator[str]:
-    """Move what schedulers count in iterations, of a run of `recipe`, into a run of `length`."""
-    by_iteration = [s for s in schedulers(cfg) if not s.get('by_epoch', True)]
-    warm_ups = [s for s in by_iteration if s.get('begin', 0) == 0 and s.get('end', 0) > 0]
+def stretched(cfg: Config, recipe: int, length: int, by_epoch: bool = False) -> list[ConfigDict]:
+    """The schedulers, of a run of `recipe` iterations or epochs, for a run of `length`.
+
+    Those that count the other of the two are left as they are.
+    """
+    found = copy.deepcopy(schedulers(cfg))
+    counted = [s for s in found if s.get('by_epoch', True) == by_epoch]
+    warm_ups = [s for s in counted if s.get('begin', 0) == 0 and s.get('end', 0) > 0]
     end = min((s.end for s in warm_ups), default=0)
-    if end == recipe and 'max_iters' in cfg.train_cfg:
+    whole = by_epoch or 'max_iters' in cfg.train_cfg
+    if end == recipe and whole:
         end = 0  # it is no warm-up but the run's whole schedule
-    # At two iterations MMEngine's LinearLR reaches its end, at one it stays where it starts.
+    # At two steps MMEngine's LinearLR reaches its end, at one it stays where it starts.
     warm_up = min(end, max(2, int(length * WARM_UP)))
-    move = _moved(end, warm_up, recipe, length if 'max_iters' in cfg.train_cfg else recipe)
-    for scheduler in by_iteration:
+    move = _moved(end, warm_up, recipe, length if whole else recipe)
+    for scheduler in counted:
         for key in _COUNTS:
             value = scheduler.get(key)
             if isinstance(value, (list, tuple)):
-                scheduler[key] = [move(v) for v in value]
+                # Down, for at the end of the run a milestone has no effect.
+                scheduler[key] = sorted({math.floor(move(v)) for v in value} - {0})
             elif isinstance(value, int) and key in ('T_max', 'total_iters'):
-                # A number of iterations from the scheduler's begin on.
-                scheduler[key] = scheduler.get('end', move(value)) - scheduler.get('begin', 0)
+                # A number of steps from the scheduler's begin on.
+                rest = scheduler.get('end', round(move(value))) - scheduler.get('begin', 0)
+                scheduler[key] = rest
             elif isinstance(value, int):
-                scheduler[key] = move(value)
-    # Of a run of a few iterations, what comes after the warm-up may be nothing.
-    over = [s for s in by_iteration if s.get('begin', 0) >= s.get('end', math.inf)]
-    if over:
-        cfg.param_scheduler = [s for s in schedulers(cfg) if s not in over]
-    if warm_up != end:
-        yield f'warm-up: {warm_up:,} iterations instead of {end:,}'
+                scheduler[key] = round(move(value))
+    return found
 
 
-def _moved(end: int, warm_up: int, recipe: int, length: int) -> Callable[[int], int]:
-    """From an iteration of the recipe to one of the run: warm-up to warm-up, rest to rest."""
+def differences(
+    before: list[ConfigDict], after: list[ConfigDict]
+) -> Iterator[tuple[int, ConfigDict]]:
+    """The settings that schedulers have otherwise than before, with their place in the list."""
+    for index, (old, new) in enumerate(zip(before, after)):
+        changed = {key: new[key] for key in _COUNTS if key in new and new[key] != old[key]}
+        if changed:
+            yield index, ConfigDict(changed)
 
-    def move(iteration: int) -> int:
-        if iteration <= end:
-            return round(iteration * warm_up / end) if end else iteration
+
+def last_end(cfg: Config, by_epoch: bool = False) -> int:
+    """Where the schedules in iterations, or epochs, end; 0 without any."""
+    ends = [s.get('end', 0) for s in schedulers(cfg) if s.get('by_epoch', True) == by_epoch]
+    return max((end for end in ends if isinstance(end, int)), default=0)
+
+
+def _fit_schedulers(cfg: Config, after: list[ConfigDict]) -> Iterator[str]:
+    before = schedulers(cfg)
+    for index, changed in differences(before, after):
+        old = before[index]
+        values = (
+            f'{key} {_text(new)} instead of {_text(old[key])}' for key, new in changed.items()
+        )
+        unit = 'epochs' if old.get('by_epoch', True) else 'iterations'
+        yield f'{old.type}, in {unit}: {", ".join(values)}'
+    if after != before:
+        # Of a run of a few iterations, what comes after the warm-up may be nothing.
+        cfg.param_scheduler = [s for s in after if s.get('begin', 0) < s.get('end', math.inf)]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f'[{", ".join(map(_text, value))}]'
+    return f'{value:,}'
+
+
+def _moved(end: int, warm_up: int, recipe: int, length: int) -> Callable[[int], float]:
+    """From a step of the recipe to one of the run: warm-up to warm-up, rest to rest."""
+
+    def move(step: int) -> float:
+        if step <= end:
+            return step * warm_up / end if end else step
         if recipe <= end:
-            return iteration
-        rest = (iteration - end) * (length - warm_up) / (recipe - end)
-        return warm_up + round(rest)
+            return step
+        return warm_up + (step - end) * (length - warm_up) / (recipe - end)
 
     return move
-
-
-def _last(cfg: Config) -> int:
-    """Where the schedules in iterations end; 0 without any."""
-    ends = [s.get('end', 0) for s in schedulers(cfg) if not s.get('by_epoch', True)]
-    return max((end for end in ends if isinstance(end, int)), default=0)
 
 
 def _batch_size(cfg: Config) -> int:

@@ -167,11 +167,14 @@ def _save(path: Path, image: np.ndarray) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description='Write the shapes data set.')
     parser.add_argument('root', help='a new or empty folder')
-    parser.add_argument('--layout', choices=('coco', 'ade'), default='coco')
-    parser.add_argument('--train', type=int, default=1000, help='number of training pictures')
-    parser.add_argument('--val', type=int, default=200, help='number of validation pictures')
-    parser.add_argument('--size', type=int, nargs=2, default=(128, 128), metavar=('H', 'W'))
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--layout', choices=('coco', 'ade'), default='coco', help='whose layout (%(default)s)'
+    )
+    parser.add_argument('--train', type=int, default=1000, help='training pictures (%(default)s)')
+    parser.add_argument('--val', type=int, default=200, help='validation pictures (%(default)s)')
+    size = dict(type=int, nargs=2, default=(128, 128), metavar=('H', 'W'))
+    parser.add_argument('--size', **size, help='of a picture (128 128)')
+    parser.add_argument('--seed', type=int, default=0, help='another one, other pictures')
     args = parser.parse_args()
     write = dict(coco=write_coco, ade=write_ade)[args.layout]
     height, width = args.size

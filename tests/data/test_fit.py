@@ -14,6 +14,7 @@ from convnext_mm.data.heads import resize_heads
 from convnext_mm.data.layouts import leaf_datasets
 from convnext_mm.data.schedule import MIN_STEPS
 from convnext_mm.errors import UserError
+from convnext_mm.schedule_checks import cut_off
 from tests.conftest import ROOT
 
 CLASSES = ('bolt', 'nut', 'washer')
@@ -133,12 +134,11 @@ def test_a_config_for_the_other_kind_of_data_is_refused():
 def test_epochs_stay_and_a_small_set_is_repeated():
     cfg, changes = fitted(MASK_RCNN, images=100)
     assert cfg.train_cfg.max_epochs == 36
-    # 36 epochs x 5 x 100 images are 1125 steps of 16 images; x 4 would be too few.
+    # 36 epochs of 5 x 100 images, which are 32 batches of 16; 4 x 100 would be too few.
     assert cfg.train_dataloader.dataset.times == 5
-    assert cfg.param_scheduler[0].end == 112  # of 500: a tenth of the run
-    assert 'schedule: 36 epochs as in the recipe, 5 x 100 images each: 1,125 steps of 16' in (
-        '\n'.join(changes)
-    )
+    assert cfg.param_scheduler[0].end == 115  # of 500: a tenth of the run
+    line = 'schedule: 36 epochs as in the recipe, 5 x 100 images each: 1,152 steps at a batch of 16'
+    assert line in changes and 'LinearLR, in iterations: end 115 instead of 500' in changes
 
 
 def test_a_large_set_has_the_recipes_schedule_untouched():
@@ -185,7 +185,39 @@ def test_a_length_that_was_given_is_kept_and_schedules_fit_it():
     cfg = load_config(ROOT / MASK_RCNN, {'train_cfg.max_epochs': 12})
     _, changes = fitted(cfg, 'train_cfg.max_epochs', images=16_000)
     assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].milestones) == (12, [9, 11])
-    assert 'learning rate: the schedule of 36 epochs in 12' in changes
+
+
+@pytest.mark.parametrize(
+    'epochs, milestones', [(72, [54, 66]), (12, [9, 11]), (3, [2]), (2, [1]), (1, [])]
+)
+def test_milestones_move_with_a_number_of_epochs_that_was_given(epochs, milestones):
+    cfg = load_config(ROOT / MASK_RCNN, {'train_cfg.max_epochs': epochs})
+    _, changes = fitted(cfg, 'train_cfg.max_epochs', images=100_000)
+    assert (cfg.param_scheduler[1].milestones, cfg.param_scheduler[1].end) == (milestones, epochs)
+    assert (
+        f'MultiStepLR, in epochs: end {epochs} instead of 36, '
+        f'milestones {milestones} instead of [27, 33]'
+    ) in changes
+    assert cfg.param_scheduler[0].end == 500  # iterations, of which there are enough
+    assert not list(cut_off(cfg))
+
+
+def test_a_cosine_in_epochs_ends_with_a_number_of_epochs_that_was_given():
+    cfg = load_config(ROOT / 'configs/cascade/convnext_atto_shapes.py')
+    cfg.train_cfg.max_epochs = 20
+    cfg.param_scheduler[0].update(by_epoch=True, begin=0, end=1)
+    cfg.param_scheduler[1].update(begin=1, T_max=4)
+    fitted(cfg, 'train_cfg.max_epochs')
+    warm_up, cosine = cfg.param_scheduler
+    assert (warm_up.end, cosine.begin, cosine.end, cosine.T_max) == (1, 1, 20, 19)
+
+
+@pytest.mark.parametrize('given', ['param_scheduler', 'param_scheduler.1.milestones'])
+def test_milestones_that_were_given_too_stay(given):
+    cfg = load_config(ROOT / MASK_RCNN, {'train_cfg.max_epochs': 12})
+    cfg.param_scheduler[1].milestones = [6, 10]
+    fitted(cfg, 'train_cfg.max_epochs', given, images=100_000)
+    assert cfg.param_scheduler[1].milestones == [6, 10]
 
 
 def test_a_recipe_in_iterations_for_unknown_data_keeps_its_length():

@@ -68,6 +68,39 @@ def test_images_of_the_same_names_are_those_of_the_split(tmp_path):
     assert parts(tmp_path) == {s: (f'{s}.json', f'images/{s}') for s in ('train', 'val')}
 
 
+@pytest.mark.parametrize('folder', ['{}', '{}2017', 'images/{}', '{}/images'])
+@pytest.mark.parametrize('name', ['{}.png', r'C:\export\{}.png'])
+def test_a_missing_image_does_not_move_a_split_to_the_folder_of_another(tmp_path, folder, name):
+    for split in ('train', 'val'):
+        for i in range(60):
+            image(tmp_path / folder.format(split) / f'{i}.png')
+        coco(tmp_path / 'annotations' / f'{split}.json', *map(name.format, range(60)))
+    for i in range(59):  # the first ones, which are looked at first
+        (tmp_path / folder.format('val') / f'{i}.png').unlink()
+        if i in (0, 58):
+            images = {split: folder.format(split) for split in ('train', 'val')}
+            assert {split: images for split, (_, images) in parts(tmp_path).items()} == images
+            one = recognise(tmp_path / 'annotations' / 'val.json').parts['train']
+            assert one.images == tmp_path / images['val']
+
+
+def test_a_split_whose_images_lie_with_anothers_is_found_there(tmp_path):
+    image(tmp_path / 'val' / 'another.png')
+    for split in ('train', 'val'):
+        image(tmp_path / 'train' / f'{split}.png')
+        coco(tmp_path / f'{split}.json', f'{split}.png')
+    assert parts(tmp_path) == {s: (f'{s}.json', 'train') for s in ('train', 'val')}
+
+
+def test_a_path_that_names_the_folder_is_taken_as_it_is(tmp_path):
+    for split in ('train', 'val'):
+        for i in range(3):
+            image(tmp_path / split / f'{i}.png')
+        coco(tmp_path / f'{split}.json', *(f'{split}/{i}.png' for i in range(3)))
+    (tmp_path / 'val' / '1.png').unlink()
+    assert parts(tmp_path) == {s: (f'{s}.json', '.') for s in ('train', 'val')}
+
+
 @pytest.mark.parametrize('name', ['images/1.png', '1.png', r'C:\export\1.png'])
 def test_one_json_without_splits(tmp_path, name):
     image(tmp_path / 'images' / '1.png')

@@ -73,6 +73,12 @@ def test_a_set_without_fault_has_no_problems(written):
     assert problems(written(train=content(), val=content(2))) == {}
 
 
+def test_a_missing_image_is_an_error_though_another_split_has_one_of_its_name(written):
+    root = written(train=content(), val=content(2))
+    (root / 'val' / '1.png').unlink()
+    assert problems(root) == {'images that are not there': (ERROR, 1, '1.png')}
+
+
 def test_all_problems_are_told_at_once_and_errors_apart_from_repairs(written, capsys):
     train = content()
     train['annotations'][0]['id'] = 0
@@ -248,7 +254,7 @@ def test_categories_in_another_order_than_the_trainings_are_put_in_order(written
     for obj in val['annotations']:
         obj['category_id'] = {1: 3, 2: 5}[obj['category_id']]
     seen = inspect(written(train=content(), val=val))
-    assert [p.what for p in seen.problems] == ['lists of categories unlike the training']
+    assert [p.what for p in seen.problems] == ["lists of categories unlike the training set's"]
     repaired = seen.splits['val'].content
     assert repaired['categories'] == content()['categories']
     assert repaired['annotations'] == content(2)['annotations']

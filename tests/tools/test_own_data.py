@@ -76,7 +76,7 @@ def test_objects_never_seen_before_are_trained_on(trained):
         'repaired  train  objects with id 0, whose matches pycocotools loses: 1',
         'no validation split: 20% of the images, chosen with seed 0, are taken for it',
         'train_dataloader: 13 images of ',
-        'schedule: 1 epoch as given, 1 x 13 images each: 3 steps of 4 images',
+        'schedule: 1 epoch as given, 13 images each: 4 steps at a batch of 4',
         f'written, to edit and run again: tools/train.py {work}/own_data.py',
     ):
         assert line in output

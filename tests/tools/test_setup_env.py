@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ def env(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'PYTHON', venv / 'bin' / 'python')
     monkeypatch.setattr(module, 'TMP', venv / 'tmp')
     monkeypatch.setattr(module, 'STAMP', venv / 'setup-stamp')
+    monkeypatch.setattr(module, 'LOCK', tmp_path / '.venv.lock')
     monkeypatch.setattr(module, 'CONSTRAINTS', tmp_path / 'constraints.txt')
     monkeypatch.setattr(module, 'CACHE', cache)
     monkeypatch.setattr(module, 'LOG', cache / 'setup.log')
@@ -176,6 +179,28 @@ def test_an_interrupted_run_goes_on_in_the_same_venv(env, commands, monkeypatch,
     commands.clear()
     env.setup('2.13.0')
     assert commands and not any('venv --clear' in command for command in commands)
+
+
+def test_a_setup_beside_another_waits_and_finds_all_done(env, commands, monkeypatch, capsys):
+    second = threading.Thread(target=env.setup, args=('2.13.0',))
+    provide, said = env.provide_mmcv, ''
+
+    def provide_mmcv(torch):
+        nonlocal said
+        second.start()
+        deadline = time.monotonic() + 10
+        while 'waiting' not in said and time.monotonic() < deadline:
+            said += capsys.readouterr().out
+            time.sleep(0.01)
+        provide(torch)
+
+    monkeypatch.setattr(env, 'provide_mmcv', provide_mmcv)
+    env.setup('2.13.0')
+    second.join(10)
+    said += capsys.readouterr().out
+    assert said.count('another make setup is running here, waiting\n') == 1
+    assert said.endswith('.venv is up to date\n')
+    assert sum('torch==2.13.0' in command for command in commands) == 1
 
 
 def interrupt(*arguments):

@@ -1,5 +1,6 @@
 """tools/train.py and tools/test.py as a user calls them, on real detectors and segmentors."""
 
+import argparse
 import json
 import pickle
 import re
@@ -8,6 +9,7 @@ import cv2
 import pytest
 import torch
 
+from convnext_mm import launch
 from tests.conftest import ROOT, run_tool
 
 COCO_CONFIG = 'configs/cascade/convnext_t_coco.py'
@@ -211,8 +213,10 @@ optim_wrapper = dict(
     paramwise_cfg=dict(decay_rate=0.9, decay_type='stage_wise'),
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
 )
+param_scheduler = dict(type='PolyLR', eta_min=1e-3, by_epoch=False)
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=1),
+    param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4),
     visualization=dict(type='SegVisualizationHook'),
 )
@@ -231,6 +235,8 @@ def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, 
     assert done.code == 0, done.output
     assert 'training in fp32 instead of mixed precision' in done.output
     assert re.search(r'mIoU\s+│\s+\d+\.\d\d', done.output)
+    # The schedule that comes with another optimizer.
+    assert re.search(r'eta_min=0.001 of PolyLR .* Set param_scheduler.eta_min=0', done.output)
     assert (work / 'curves.png').exists() and (work / 'predictions.png').exists()
     page = (work / 'report.html').read_text()
     assert 'iteration 4' in page
@@ -266,6 +272,12 @@ def test_without_coco_it_stops_at_once_and_says_how_to_get_it(tmp_path):
     ):
         assert part in done.output
     assert list(tmp_path.iterdir()) == []  # nothing half-done
+
+
+def test_the_help_says_how_a_setting_is_written():
+    parser = argparse.ArgumentParser()
+    launch.add_config_options(parser)
+    assert '--cfg-options KEY=VALUE [KEY=VALUE ...]' in parser.format_help()
 
 
 @pytest.mark.parametrize(
