@@ -68,7 +68,9 @@ class ConvNeXtBlock(nn.Module):
         """(N, C, H, W) -> (N, C, H, W), free of copies when `x` is channels-last in memory."""
         rate = self.drop_path_rate if self.training else 0.0
         if self.lean != 'off' and self._is_plain() and not _is_traced():
-            return convnext_block(x, self._params(), self.norm.eps, rate, self.lean)
+            params = self._params()
+            if _are_ordinary(x, *params) and not _is_captured(x, rate):
+                return convnext_block(x, params, self.norm.eps, rate, self.lean)
         if self.lean == 'block' and torch.is_grad_enabled():
             return checkpoint(self._plain, x, rate, use_reentrant=False)
         return self._plain(x, rate)
@@ -110,7 +112,10 @@ class ConvNeXtBlock(nn.Module):
         if self.grn is not None:
             kinds[self.grn] = GRN
         return all(map(_is_untouched, kinds, kinds.values())) and (
-            self.dwconv.padding == (3, 3)
+            self.dwconv.groups == self.dwconv.in_channels == self.dwconv.out_channels
+            and self.dwconv.kernel_size == (7, 7)
+            and self.dwconv.stride == (1, 1)
+            and self.dwconv.padding == (3, 3)
             and self.dwconv.dilation == (1, 1)
             and self.dwconv.padding_mode == 'zeros'
         )
@@ -125,12 +130,23 @@ def _is_untouched(layer: nn.Module, kind: type[nn.Module]) -> bool:
     )
 
 
+def _are_ordinary(*tensors: Tensor | None) -> bool:
+    """Whether all have memory of their own; fake, quantised and distributed ones are subclasses."""
+    return all(t is None or type(t) in (Tensor, nn.Parameter) for t in tensors)
+
+
+def _is_captured(x: Tensor, drop_path_rate: float) -> bool:
+    """Whether a CUDA graph is made, which would repeat one draw of the samples to drop for ever."""
+    return bool(drop_path_rate) and x.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
 def _is_traced() -> bool:
     """Whether plain operations are wanted: by compilers, which fuse them, and by torch.func."""
     return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
         or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
     )
 
 

@@ -76,14 +76,17 @@ def convnext_block(
         lean: ``'elementwise'`` or ``'block'``, see above.
     """
     device = x.device.type
+    if not torch.is_grad_enabled():
+        lean = 'block'  # a Function is told what requires a gradient, and not that none is wanted
     kept, scale = None, 1.0
     if drop_path_rate:
         scale = 1 / (1 - drop_path_rate)
         # On the host: the kept samples' number decides what is launched.
         draws = torch.rand(x.shape[0], device='cpu') >= drop_path_rate
         if not draws.all():
-            kept = draws.nonzero().flatten().to(x.device, non_blocking=True)
-    if device != 'meta' and torch.is_autocast_enabled(device):
+            kept = draws.nonzero().flatten().to(x.device, non_blocking=x.is_cuda)
+    # Autocast leaves float64 alone.
+    if device != 'meta' and x.dtype != torch.float64 and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
             x = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -110,8 +113,16 @@ class _Block(torch.autograd.Function):
         return add_branch(x, branch, kept, factor)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
+        if torch.is_grad_enabled() and not grad.requires_grad:
+            # A second derivative is to be an error: `once_differentiable` takes a constant gradient
+            # for one that nobody differentiates.
+            grad = grad.detach().requires_grad_()
+        return _Block._first_derivatives(ctx, grad)
+
+    @staticmethod
+    @once_differentiable
+    def _first_derivatives(ctx, grad):
         # The types are those of the forward pass, whatever region backward is called in.
         if grad.device.type == 'meta':
             return _Block._backward(ctx, grad)

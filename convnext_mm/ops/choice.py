@@ -17,7 +17,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -30,7 +29,8 @@ ROUNDS = 3
 TOLERANCE = 0.02
 
 _chosen: dict[tuple, Callable] = {}
-_unusable: set[Callable] = set()
+_unusable: set[tuple[Callable, torch.dtype]] = set()
+_found: dict[str, Sequence[Callable]] | None = None
 
 
 def run(plain: Callable, *args: Any) -> Any:
@@ -56,7 +56,8 @@ def _choice(plain: Callable, args: Sequence) -> Callable:
         if torch.cuda.is_current_stream_capturing():
             return plain
         kernels = _kernels().get(plain.__name__.strip('_'), ())
-        function = fastest(plain, [k for k in kernels if k not in _unusable], args, timed)
+        usable = [k for k in kernels if (k, args[0].dtype) not in _unusable]
+        function = fastest(plain, usable, args, timed)
         if function is None:
             return plain
         _chosen[key] = function
@@ -90,7 +91,7 @@ def fastest(
         for kernel in kernels:
             problem = _problem(kernel, args, expected)
             if problem:
-                _reject(kernel, problem)
+                _reject(kernel, args[0].dtype, problem)
             elif not timed:
                 return kernel
             elif (seconds := _seconds(kernel, args)) < least:
@@ -113,8 +114,9 @@ def _problem(kernel: Callable, args: Sequence, expected: Any) -> str | None:
 
 
 def _error(result: Tensor, expected: Tensor) -> float:
-    difference = torch.linalg.vector_norm(result.float() - expected.float())
-    scale = torch.linalg.vector_norm(expected.float())
+    # In one pass each; wide copies of the largest tensors might not fit beside them.
+    difference = torch.linalg.vector_norm(result - expected, dtype=torch.float32)
+    scale = torch.linalg.vector_norm(expected, dtype=torch.float32)
     return (difference / scale.clamp_min(1e-30)).nan_to_num(float('inf')).item()
 
 
@@ -140,21 +142,23 @@ def _synchronize(args: Sequence) -> None:
         torch.cuda.synchronize()
 
 
-def _reject(kernel: Callable, problem: str) -> None:
-    if not _unusable:
+def _reject(kernel: Callable, dtype: torch.dtype, problem: str) -> None:
+    first = not _unusable
+    _unusable.add((kernel, dtype))  # before the warning, which may be an error
+    if first:
         name = getattr(kernel, '__name__', None) or kernel.func.__name__
         _warn(f'the Triton kernel {name.strip("_")} is not used ({problem})')
-    _unusable.add(kernel)
 
 
-@cache
 def _kernels() -> dict[str, Sequence[Callable]]:
-    try:
-        from convnext_mm.ops.kernels import KERNELS
-    except Exception as error:  # a Triton of another age may fail in its own way
-        _warn(f'no Triton kernels ({type(error).__name__}: {error})')
-        return {}
-    return KERNELS
+    global _found
+    if _found is None:
+        try:
+            from convnext_mm.ops.kernels import KERNELS as _found
+        except Exception as error:  # a Triton of another age may fail in its own way
+            _found = {}
+            _warn(f'no Triton kernels ({type(error).__name__}: {error})')
+    return _found
 
 
 def _warn(problem: str) -> None:

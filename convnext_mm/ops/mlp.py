@@ -7,12 +7,14 @@ products of the first stage.
 
 from __future__ import annotations
 
+import platform
+from functools import cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from convnext_mm.layers import GRN_EPS
 from convnext_mm.ops.pointwise import gelu_backward
@@ -22,7 +24,7 @@ ROWS_A_THREAD = 1024  # of a slice; half and twice as many are as fast
 # oneDNN's product, which for fp32 is up to a tenth faster than PyTorch's choice, MKL, on AMD. It is
 # what torch.compile calls; no public function reaches it.
 _ONEDNN = getattr(torch.ops.mkldnn, '_linear_pointwise', None)
-if _ONEDNN is not None:
+if _ONEDNN is not None and _ONEDNN not in flop_registry:
 
     @register_flop_formula(_ONEDNN)
     def _flops(rows, weight, *_, out_shape=None, **__) -> int:
@@ -109,7 +111,7 @@ def mlp_backward(
         else:
             gelu = F.gelu(hidden)
             active, grn = _grn(gelu, p, pixels)
-            grad_gelu = _grn_backward(grad_active, gelu, grn, p, sums)
+            grad_gelu = _grn_backward(grad_active, gelu, grn, p, pixels, sums)
             _, grad_hidden, grad_bias1 = gelu_backward(grad_gelu, hidden, False)
             del gelu, grad_gelu
         del grad_active, hidden
@@ -127,9 +129,10 @@ def mlp_backward(
 def _slices(rows: Tensor, p: MlpParams, pixels: int) -> tuple[Tensor, ...]:
     if rows.device.type != 'cpu':
         return (rows,)
-    if p.grn_gamma is not None:  # which looks at a whole sample
-        return rows.split(max(pixels, 1))
-    return rows.split(ROWS_A_THREAD * torch.get_num_threads())
+    size = ROWS_A_THREAD * torch.get_num_threads()
+    if p.grn_gamma is not None:  # which looks at whole samples
+        size = max(size // pixels, 1) * pixels if pixels else size
+    return rows.split(size)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -155,9 +158,19 @@ def _takes_onednn(rows: Tensor) -> bool:
     return (
         _ONEDNN is not None
         and rows.device.type == 'cpu'
-        and rows.dtype in (torch.float32, torch.bfloat16)
+        and type(rows) is Tensor  # subclasses have no rule for it
+        and _has_onednn(rows.dtype)
         and torch.backends.mkldnn.enabled
     )
+
+
+@cache
+def _has_onednn(dtype: torch.dtype) -> bool:
+    if platform.machine() not in ('x86_64', 'AMD64') or not torch.backends.mkldnn.is_available():
+        return False
+    # Unlike F.linear it has no other way where the processor has no bf16.
+    bf16 = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32 or bf16
 
 
 def _add_product(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:
@@ -191,7 +204,7 @@ class _Grn(NamedTuple):
 
 def _grn(rows: Tensor, p: MlpParams, pixels: int) -> tuple[Tensor, _Grn]:
     """GRN of the rows of some samples, and what its backward pass needs."""
-    maps = rows.unflatten(0, (-1, max(pixels, 1)))
+    maps = rows.unflatten(0, (-1, pixels or 1))
     norm = torch.linalg.vector_norm(maps, dim=1, keepdim=True, dtype=_wide(maps.dtype))
     mean = norm.mean(dim=-1, keepdim=True) + GRN_EPS
     grn = _Grn(norm, mean, 1 + p.grn_gamma * (norm / mean))
@@ -199,13 +212,13 @@ def _grn(rows: Tensor, p: MlpParams, pixels: int) -> tuple[Tensor, _Grn]:
 
 
 def _grn_backward(
-    grad: Tensor, rows: Tensor, grn: _Grn, p: MlpParams, sums: dict[str, Tensor]
+    grad: Tensor, rows: Tensor, grn: _Grn, p: MlpParams, pixels: int, sums: dict[str, Tensor]
 ) -> Tensor:
     """Gradient of GRN's input `rows`; those of gamma and beta are added to the sums."""
     wide = _wide(rows.dtype)
-    maps = rows.unflatten(0, (len(grn.norm), -1))
+    maps = rows.unflatten(0, (-1, pixels or 1))
     grad = grad.view_as(maps)
-    grad_scale = (grad * maps).sum(1, keepdim=True, dtype=wide)
+    grad_scale = (grad * maps.to(wide)).sum(1, keepdim=True, dtype=wide)
     ratio = grn.norm / grn.mean
     _add(sums, 'grn_beta', grad.sum((0, 1), dtype=wide))
     _add(sums, 'grn_gamma', (grad_scale * ratio).sum((0, 1)))

@@ -183,7 +183,7 @@ def test_a_length_that_was_given_is_kept_and_schedules_fit_it():
     assert 'times' not in cfg.train_dataloader.dataset
     assert cfg.param_scheduler[0].end == 2
     cfg = load_config(ROOT / MASK_RCNN, {'train_cfg.max_epochs': 12})
-    _, changes = fitted(cfg, 'train_cfg.max_epochs', images=16_000)
+    fitted(cfg, 'train_cfg.max_epochs', images=16_000)
     assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].milestones) == (12, [9, 11])
 
 

@@ -1,12 +1,16 @@
 """The block as one operation, against the same block in plain operations (``lean='off'``)."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
 from mmengine.registry import MODELS
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnext_mm import ConvNeXt, ConvNeXtBlock
@@ -325,9 +329,76 @@ def test_a_changed_layer_is_used_as_it_is():
         torch.testing.assert_close(levels[lean](x), levels['off'](x))
 
 
-def test_an_empty_batch_passes():
-    for block in blocks('v2').values():
-        assert block(image(0)).shape == (0, 8, 9, 6)
+@pytest.mark.parametrize('lean', LEAN)
+def test_a_second_derivative_is_an_error_and_not_zero(lean):
+    block = blocks('v1')[lean]
+    x = image().requires_grad_()
+    (grad,) = torch.autograd.grad(block(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match='differentiate twice'):
+        grad.square().sum().backward()
+
+
+def test_without_gradients_nothing_is_kept(monkeypatch):
+    asked = []
+
+    def spy(rows, p, pixels, keep):
+        asked.append(keep)
+        return mlp.mlp(rows, p, pixels, keep)
+
+    monkeypatch.setattr(operation, 'mlp', spy)
+    block = blocks('v1', 136)['elementwise']
+    x = image(1, 136)
+    for grad_mode in (torch.no_grad(), torch.inference_mode(), torch.enable_grad()):
+        with grad_mode:
+            block(x)
+    assert asked == [False, False, True]
+
+
+def test_a_processor_without_bf16_is_no_obstacle():
+    script = """if True:
+        import torch
+        from convnext_mm import ConvNeXtBlock
+        block, x = ConvNeXtBlock(136), torch.randn(1, 136, 9, 6, requires_grad=True)
+        with torch.autocast('cpu', torch.bfloat16):
+            block(x).sum().backward()
+        assert x.grad.isfinite().all()
+    """
+    env = dict(os.environ, ONEDNN_MAX_CPU_ISA='AVX2', OMP_NUM_THREADS='1')
+    subprocess.run([sys.executable, '-c', script], env=env, check=True)
+
+
+@pytest.mark.parametrize('lean', LEAN)
+def test_float64_is_left_alone_by_autocast(lean):
+    levels = blocks('v1')
+    x = image(dtype=torch.float64)
+    with torch.autocast('cpu', torch.bfloat16):
+        out, expected = levels[lean].double()(x), levels['off'].double()(x)
+    torch.testing.assert_close(out, expected)
+
+
+def test_a_block_is_plain_around_tensors_and_convolutions_of_other_kinds():
+    levels = blocks('v1')
+    x, tangent = image(), torch.ones(3, 8, 9, 6)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, tangent)
+        expected = torch.autograd.forward_ad.unpack_dual(levels['off'](dual)).tangent
+        derivative = torch.autograd.forward_ad.unpack_dual(levels['block'](dual)).tangent
+    torch.testing.assert_close(derivative, expected)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        levels['block'].drop_path_rate = 0.5
+        assert levels['block'].train()(mode.from_tensor(x)).shape == x.shape
+    for block in levels.values():
+        torch.manual_seed(0)
+        block.dwconv = nn.Conv2d(8, 8, 7, padding=3, groups=4)
+    levels['block'].eval()
+    torch.testing.assert_close(levels['block'](x), levels['off'](x))
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_an_empty_batch_passes_both_ways(kind):
+    for block in blocks(kind).values():
+        out, grads = run(block, image(0))
+        assert out.shape == grads['input'].shape == (0, 8, 9, 6)
 
 
 def test_hooks_on_a_layer_are_called_and_adapters_in_its_place_are_used():

@@ -149,10 +149,22 @@ def test_several_results_are_all_compared():
 
 def test_without_triton_there_are_no_kernels_and_a_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, 'convnext_mm.ops.kernels', None)
-    choice._kernels.cache_clear()
+    monkeypatch.setattr(choice, '_found', None)
     with pytest.warns(UserWarning, match=r"PyTorch's kernels: no Triton kernels \(.*Error"):
         assert choice._kernels() == {}
-    choice._kernels.cache_clear()
+    assert choice._kernels() == {}  # said once, also where warnings are errors
+
+
+def test_a_kernel_that_fails_in_one_type_is_used_in_others(kernels):
+    def narrow_only(x):
+        assert x.dtype == torch.bfloat16
+        return _double(x)
+
+    kernels += [narrow_only]
+    with pytest.warns(UserWarning):
+        chosen()
+    assert (narrow_only, torch.float32) in choice._unusable
+    assert (narrow_only, torch.bfloat16) not in choice._unusable
 
 
 @pytest.mark.parametrize('x', [torch.ones(2, 3), torch.ones(2, 3, device='meta')], ids=str)
