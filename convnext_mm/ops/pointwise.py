@@ -50,6 +50,9 @@ def _take(x, kept, dtype):
 def _add_branch(x, branch, kept, factor):
     if factor is not None:
         branch = branch * factor.view(-1, 1, 1)
+    if kept is None and branch.dtype.itemsize < x.dtype.itemsize:
+        # On a CPU four times as fast as adding different types.
+        return branch.to(x.dtype).add_(x)
     if kept is None:
         return (x + branch).to(x.dtype)
     return x.clone().index_add_(0, kept, branch.to(x.dtype))
