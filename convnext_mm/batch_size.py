@@ -80,6 +80,12 @@ def images_a_step(cfg: Config) -> int | None:
     return loaded and loaded * _accumulated(cfg)
 
 
+def lr_factor(cfg: Config) -> float:
+    """By what MMEngine multiplies the learning rates before a training: 1 unless told to."""
+    auto, loaded = cfg.get('auto_scale_lr', {}), _loaded(cfg)
+    return loaded / auto.base_batch_size if auto.get('enable') and loaded else 1.0
+
+
 def warn_of_other_batch_size(cfg: Config) -> None:
     """Say so if the learning rate is for another batch size than this run has."""
     auto = cfg.get('auto_scale_lr', {})
@@ -105,7 +111,7 @@ def _base_batch_size(cfg: Config, option: str) -> int:
 
 
 def _processes(cfg: Config) -> int:
-    return int(os.environ.get(_WORLD_SIZE.get(cfg.launcher, ''), 1))
+    return int(os.environ.get(_WORLD_SIZE.get(cfg.get('launcher'), ''), 1))
 
 
 def _loaded(cfg: Config) -> int | None:

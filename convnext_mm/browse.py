@@ -63,7 +63,8 @@ def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> st
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     set_random_seed(seed)  # building may have drawn numbers
     samples = [dataset[int(index)] for index in chosen]
-    rgb = (cfg.get('model') or {}).get('data_preprocessor', {}).get('rgb_to_bgr', False)
+    processor = (cfg.get('model') or {}).get('data_preprocessor') or {}
+    rgb = processor.get('rgb_to_bgr', False)
     tiles = [_tile(sample, dataset.metainfo, rgb) for sample in samples]
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet = _sheet(tiles)

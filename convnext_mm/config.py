@@ -46,6 +46,24 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     return cfg
 
 
+def work_dir_of(cfg: Config, config: str | Path, given: str | Path | None = None) -> Path:
+    """Where a run of a config keeps its files: as told, as the config says, else by its name.
+
+    A config without a ``work_dir`` that lies in a run's folder belongs to that run.
+
+    Args:
+        cfg: As read.
+        config: Its file.
+        given: What the command line says.
+    """
+    if given or cfg.get('work_dir'):
+        return Path(given or cfg.work_dir)
+    beside = Path(config).parent
+    if (beside / 'last_checkpoint').is_file() or next(beside.glob('*/vis_data'), None):
+        return beside
+    return Path('work_dirs', Path(config).stem)
+
+
 def build_on_meta(cfg: Config) -> nn.Module:
     """Build the config's detector or segmentor of tensors with shapes and no values.
 

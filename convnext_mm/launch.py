@@ -19,7 +19,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from convnext_mm.batch_size import accumulate, scale_lr, warn_of_other_batch_size
-from convnext_mm.config import dicts_below, load_config, log_once
+from convnext_mm.config import dicts_below, load_config, log_once, work_dir_of
 from convnext_mm.data.adopt import adopt
 from convnext_mm.data.hooks import ClassesHook, EmptyResultsHook
 from convnext_mm.data.layouts import check_data
@@ -32,7 +32,10 @@ from convnext_mm.weights.loading import check_model_file
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """The options that training and testing share, as in MMDetection's tools."""
-    parser.add_argument('--work-dir', help='where logs and results go (work_dirs/<config name>)')
+    parser.add_argument(
+        '--work-dir',
+        help="where logs and results go (the config's work_dir, else work_dirs/<config name>)",
+    )
     add_config_options(parser)
     parser.add_argument(
         '--launcher',
@@ -71,8 +74,7 @@ def train(args: argparse.Namespace) -> Runner:
     else:
         warn_of_other_batch_size(cfg)
     if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        _resume(cfg, args.resume)
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
     _fit_optimizer_to_machine(cfg)
     runner = _build(cfg)
@@ -85,7 +87,7 @@ def train(args: argparse.Namespace) -> Runner:
 def test(args: argparse.Namespace) -> dict[str, float]:
     """Evaluate a checkpoint as ``tools/test.py`` is told, and return the metrics."""
     cfg = _read_config(args)
-    cfg.load_from = args.checkpoint
+    trained_from, cfg.load_from = cfg.get('load_from'), args.checkpoint
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {args.out}: the file must end in .pkl or .pickle')
     if args.show_dir:
@@ -98,6 +100,7 @@ def test(args: argparse.Namespace) -> dict[str, float]:
         _dump_predictions(cfg, out)
     metrics = _build(cfg, testing=True).test()
     if args.report and is_main_process():
+        cfg.load_from = trained_from  # which the report states
         _report(cfg, out, args)
     return metrics
 
@@ -118,9 +121,7 @@ def _read_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', local_rank)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    cfg.setdefault('work_dir', str(Path('work_dirs') / Path(args.config).stem))
+    cfg.work_dir = str(work_dir_of(cfg, args.config, args.work_dir))
     path = Path(args.config).resolve()
     if path.parent == Path(cfg.work_dir).resolve():
         # MMEngine writes the run's settings into the work dir under the config's name, and must
@@ -128,6 +129,15 @@ def _read_config(args: argparse.Namespace) -> Config:
         name = path.with_stem(f'{path.stem}_as_run')
         cfg = Config(cfg.to_dict(), cfg_text=cfg.text, filename=str(name))
     return cfg
+
+
+def _resume(cfg: Config, checkpoint: str) -> None:
+    if checkpoint != 'auto':
+        cfg.resume, cfg.load_from = True, checkpoint
+    elif (Path(cfg.work_dir) / 'last_checkpoint').is_file():
+        cfg.resume, cfg.load_from = True, None
+    else:  # MMEngine would begin without the weights of `load_from` too
+        log_once(f'--resume: no checkpoint in {cfg.work_dir}: training starts from the beginning')
 
 
 def _build(cfg: Config, testing: bool = False) -> Runner:
@@ -208,7 +218,7 @@ def _dump_predictions(cfg: Config, path: str) -> None:
 def _report_at_end(runner: Runner, name: str) -> None:
     try:  # here and not above: it needs both libraries, and a training one of them
         from convnext_mm.evaluation.report.hook import ReportHook
-    except ImportError as error:
+    except (ImportError, AssertionError) as error:  # asserted: versions that go together
         log_once(f'no report when training ends: {error}', logging.WARNING)
     else:
         runner.register_hook(ReportHook(name))

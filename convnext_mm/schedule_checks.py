@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 
 from mmengine.config import Config, ConfigDict
@@ -37,6 +38,8 @@ def cut_off(cfg: Config) -> Iterator[str]:
         return
     before, recipe = schedulers(cfg), last_end(cfg, by_epoch)
     after = stretched(cfg, recipe, length, by_epoch) if recipe > length else before
+    if any(s.get('end', math.inf) <= s.get('begin', 0) for s in after):
+        after = before  # one would have to be left out, which no option does
     fitting = [
         f'{scheduler_name(cfg, index)}.{key}={_option(value)}'
         for index, changed in differences(before, after)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convnext_mm import launch
 from convnext_mm.browse import browse
-from convnext_mm.config import load_config
+from convnext_mm.config import load_config, work_dir_of
 
 
 def main() -> int:
@@ -22,15 +22,15 @@ def main() -> int:
         '--out',
         type=Path,
         metavar='FILE.png',
-        help='file to write (work_dirs/<config name>/<split>.png)',
+        help='file to write (<split>.png in the work dir)',
     )
     launch.add_config_options(parser)
     return launch.exit_code(show, parser.parse_args())
 
 
 def show(args: argparse.Namespace) -> None:
-    path = args.out or Path('work_dirs', Path(args.config).stem, f'{args.split}.png')
     cfg = load_config(args.config, args.cfg_options)
+    path = args.out or work_dir_of(cfg, args.config) / f'{args.split}.png'
     print(browse(cfg, args.split, args.count, path, args.seed))
 
 

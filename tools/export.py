@@ -20,9 +20,7 @@ def main() -> int:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='path, URL or name of published weights')
-    parser.add_argument(
-        '--out', metavar='FILE', help='file to write (work_dirs/<config name>/model.onnx)'
-    )
+    parser.add_argument('--out', metavar='FILE', help='file to write (model.onnx in the work dir)')
     parser.add_argument('--backbone', action='store_true', help='the backbone alone: its maps')
     parser.add_argument(
         '--fp16',

@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument('checkpoint', help='path, URL or name of published weights')
     parser.add_argument('images', nargs='+', help='pictures, videos, folders of them, globs')
     parser.add_argument(
-        '--out', metavar='DIR', help='folder to write (work_dirs/<config name>/predictions)'
+        '--out', metavar='DIR', help='folder to write (predictions in the work dir)'
     )
     parser.add_argument(
         '--score-thr',

@@ -7,19 +7,23 @@ the work dir, whose training curves it shows. A pickle can run code: open only y
 
 import argparse
 import sys
-from pathlib import Path
 
 from convnext_mm import launch
-from convnext_mm.config import load_config
+from convnext_mm.config import load_config, work_dir_of
 from convnext_mm.evaluation.report.page import NAME, write_report
 from convnext_mm.evaluation.report.results import read_results
+from convnext_mm.tta.config import augment_test
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('results', metavar='RESULTS.pkl', help='predictions that test.py wrote')
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='where it goes (work_dirs/<config name>)')
+    parser.add_argument(
+        '--work-dir',
+        help="where it goes (the config's work_dir, else work_dirs/<config name>)",
+    )
+    parser.add_argument('--tta', action='store_true', help='the test was one with --tta')
     launch.add_config_options(parser)
     return launch.exit_code(report, parser.parse_args())
 
@@ -27,9 +31,11 @@ def main() -> int:
 def report(args: argparse.Namespace) -> None:
     found = read_results(args.results)
     cfg = load_config(args.config, args.cfg_options)
-    folder = Path(args.work_dir or Path('work_dirs') / Path(args.config).stem)
-    write_report(cfg, found, folder / NAME)
-    print(f'written: {folder / NAME}')
+    if args.tta:
+        augment_test(cfg)
+    path = work_dir_of(cfg, args.config, args.work_dir) / NAME
+    write_report(cfg, found, path)
+    print(f'written: {path}')
 
 
 if __name__ == '__main__':

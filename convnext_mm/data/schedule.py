@@ -7,7 +7,8 @@ The rule: a run goes through the data as often as the recipe does, but takes no 
   several times (RepeatDataset).
 - A recipe in iterations becomes as much shorter as the set is smaller than the recipe's, and never
   longer; evaluations and checkpoints stay as many. Where the recipe's set is not known, it stays.
-- Warm-up keeps its length, up to a tenth of the run; what follows it is stretched to the new end.
+- Warm-up keeps its length, up to a tenth of the run, and is left out of one of too few epochs for
+  it; what follows it is stretched to the new end.
 
 A length given on the command line (``train_cfg.max_epochs`` or ``max_iters``) is kept, and the
 schedules are stretched to it, milestones too; but not those in epochs of which a setting was given.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
@@ -87,7 +89,7 @@ def _fit_epochs(cfg: Config, images: int, batch: int, given: Collection[str]) ->
         f'{steps:,} step{"s" if steps > 1 else ""} at a batch of {batch}'
     )
     yield from _fit_schedulers(cfg, stretched(cfg, last_end(cfg), steps))
-    recipe = last_end(cfg, by_epoch=True)
+    recipe = max(last_end(cfg, by_epoch=True), _recipes_epochs(cfg) if chosen else 0)
     if chosen and recipe:
         after = stretched(cfg, recipe, epochs, by_epoch=True)
         for index, scheduler in enumerate(schedulers(cfg)):
@@ -140,7 +142,10 @@ def stretched(cfg: Config, recipe: int, length: int, by_epoch: bool = False) -> 
     if end == recipe and whole:
         end = 0  # it is no warm-up but the run's whole schedule
     # At two steps MMEngine's LinearLR reaches its end, at one it stays where it starts.
-    warm_up = min(end, max(2, int(length * WARM_UP)))
+    least = 1 if warm_ups and all(s.get('convert_to_iter_based') for s in warm_ups) else 2
+    warm_up = min(end, max(least, int(length * WARM_UP)))
+    if by_epoch and warm_up >= length:
+        warm_up = 0  # the schedule itself is worth more
     move = _moved(end, warm_up, recipe, length if whole else recipe)
     for scheduler in counted:
         for key in _COUNTS:
@@ -183,8 +188,16 @@ def _fit_schedulers(cfg: Config, after: list[ConfigDict]) -> Iterator[str]:
         unit = 'epochs' if old.get('by_epoch', True) else 'iterations'
         yield f'{old.type}, in {unit}: {", ".join(values)}'
     if after != before:
-        # Of a run of a few iterations, what comes after the warm-up may be nothing.
+        # Of a short run the warm-up may be nothing, or what comes after it.
         cfg.param_scheduler = [s for s in after if s.get('begin', 0) < s.get('end', math.inf)]
+
+
+def _recipes_epochs(cfg: Config) -> int:
+    """The length before it was chosen, where a schedule without an end goes on to it."""
+    endless = any('end' not in s for s in schedulers(cfg) if s.get('by_epoch', True))
+    if not endless or not Path(cfg.filename or '').is_file():
+        return 0
+    return Config.fromfile(cfg.filename).train_cfg.get('max_epochs', 0)
 
 
 def _text(value: object) -> str:

@@ -109,7 +109,7 @@ class SummaryHook(Hook):
     @master_only
     def after_train(self, runner: Runner) -> None:
         folder = Path(runner.work_dir)
-        drawings = {'curves.png': lambda path: plot_curves(Path(runner.log_dir), path)}
+        drawings = {'curves.png': lambda path: plot_curves(folder, path)}
         if self._pictures:
             meta = runner.val_dataloader.dataset.metainfo
             drawings['predictions.png'] = lambda path: contact_sheet(

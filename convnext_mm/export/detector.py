@@ -221,7 +221,14 @@ def _check(model: nn.Module) -> None:
         layer = extractor.roi_layers[0]
         aligned = getattr(layer, 'aligned', False) and layer.pool_mode == 'avg'
         refuse_unless(aligned, f'{type(layer).__name__} that is not aligned or does not average')
-    _check_tests(rpn=rpn.test_cfg, rcnn=roi_head.test_cfg)
+    _check_test('rpn', rpn.test_cfg, ('nms_pre', 'max_per_img'))
+    _check_test('rcnn', roi_head.test_cfg, ('max_per_img',))
+    if roi_head.with_mask and roi_head.test_cfg.mask_thr_binary < 0:
+        raise UserError(
+            f'test_cfg.rcnn.mask_thr_binary={roi_head.test_cfg.mask_thr_binary}: the file gives '
+            'probabilities whatever it is, and they are compared as masks: with --cfg-options '
+            'model.test_cfg.rcnn.mask_thr_binary=0.5 it is exported'
+        )
 
 
 def _check_kind(part: str, module: object, *kinds: type) -> None:
@@ -229,16 +236,15 @@ def _check_kind(part: str, module: object, *kinds: type) -> None:
     refuse_unless(type(module) in kinds, f'the {part} {type(module).__name__}')
 
 
-def _check_tests(**configs: dict) -> None:
-    for name, cfg in configs.items():
-        nms = cfg.nms
-        if nms.get('type') != 'nms' or nms.keys() - {'type', 'iou_threshold', 'split_thr'}:
-            raise UserError(
-                f'test_cfg.{name}.nms={dict(nms)}: ONNX has no other than plain NMS, '
-                "dict(type='nms', iou_threshold=...); with --cfg-options "
-                f'model.test_cfg.{name}.nms.type=nms it is exported with that, and finds '
-                'slightly other objects than the config as it is'
-            )
-        for key in ('nms_pre', 'max_per_img'):
-            if cfg.get(key, 1) < 1:
-                raise UserError(f'test_cfg.{name}.{key}={cfg[key]}: ONNX needs a limit, at least 1')
+def _check_test(name: str, cfg: dict, limits: Sequence[str]) -> None:
+    nms = cfg.nms
+    if nms.get('type', 'nms') != 'nms' or nms.keys() - {'type', 'iou_threshold', 'split_thr'}:
+        raise UserError(
+            f'test_cfg.{name}.nms={dict(nms)}: ONNX has no other than plain NMS, '
+            "dict(type='nms', iou_threshold=...); with --cfg-options "
+            f'model.test_cfg.{name}.nms.type=nms it is exported with that, and finds '
+            'slightly other objects than the config as it is'
+        )
+    for key in limits:
+        if (cfg.get(key) or 0) < 1:  # without one MMDetection takes all there are
+            raise UserError(f'test_cfg.{name}.{key}={cfg.get(key)}: ONNX needs a limit, at least 1')

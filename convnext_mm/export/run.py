@@ -9,7 +9,8 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from rich.console import Console
 from torch import nn
 
 from convnext_mm import ConvNeXt
-from convnext_mm.config import load_config
+from convnext_mm.config import load_config, work_dir_of
 from convnext_mm.errors import UserError
 from convnext_mm.inference import Predictor, sources
 
@@ -41,7 +42,7 @@ def export_file(args: argparse.Namespace) -> None:
     from convnext_mm.export.facts import facts_of
 
     cfg = load_config(args.config, args.cfg_options)
-    out = Path(args.out or Path('work_dirs', Path(args.config).stem, 'model.onnx'))
+    out = Path(args.out or work_dir_of(cfg, args.config) / 'model.onnx')
     if out.suffix != '.onnx':
         raise UserError(f'--out {out}: the file must end in .onnx')
     predictor = Predictor(cfg, args.checkpoint, 'cpu')
@@ -55,22 +56,40 @@ def export_file(args: argparse.Namespace) -> None:
         _own_pictures(predictor, args.check_on) if args.check_on else scenes(backbone.in_channels)
     )
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}-') as folder:
-            path = Path(folder, out.name)
+        with _staged(out) as path:
             _write(graph, facts, path)
             check = Check(path, predictor.model, facts, FP16 if args.fp16 else FP32)
             table = check.run(pictures)
-            for file in sorted(Path(folder).iterdir(), reverse=True):  # large weights lie beside it
-                os.replace(file, out.parent / file.name)
     except OSError as error:
         raise UserError(f'--out {out}: {error}') from error
     console = Console(markup=False, highlight=False)
     console.print(table)
-    size = sum(file.stat().st_size for file in out.parent.glob(f'{out.name}*')) / 2**20
+    files = filter(Path.is_file, (out, _weights_of(out)))
+    size = sum(file.stat().st_size for file in files) / 2**20
     console.print(
         f'{out}: {facts["task"]}, {", ".join(graph.outputs)}, {size:.0f} MiB', soft_wrap=True
     )
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """Where to write the file for now: it takes the place of `out` once nothing was raised."""
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    with tempfile.TemporaryDirectory(dir=there, prefix=f'.{out.stem}-') as folder:
+        path = Path(folder, out.name)
+        yield path
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = _weights_of(path).is_file()
+        if beside:
+            os.replace(_weights_of(path), _weights_of(out))
+        os.replace(path, out)
+        if not beside:
+            _weights_of(out).unlink(missing_ok=True)  # of the file that was there before
+
+
+def _weights_of(path: Path) -> Path:
+    """Where PyTorch puts weights that are too large for the file itself."""
+    return path.with_name(f'{path.name}.data')
 
 
 def _graph(model: nn.Module, backbone: bool, fp16: bool) -> nn.Module:

@@ -14,7 +14,7 @@ def augment_test(cfg: Config) -> None:
     Raises:
         UserError: The config does not say how.
     """
-    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+    if not (cfg.get('tta_model') and cfg.get('tta_pipeline')):
         raise UserError(
             '--tta: the config has no tta_model and tta_pipeline, which say how predictions of '
             'flipped and scaled images are merged'
@@ -26,4 +26,5 @@ def augment_test(cfg: Config) -> None:
 
 def is_augmented(cfg: Config) -> bool:
     """Whether :func:`augment_test` was there: the model is wrapped then."""
-    return 'tta_model' in cfg and cfg.model.get('type') == cfg.tta_model.get('type')
+    augmented = cfg.get('tta_model') or {}
+    return bool(augmented) and cfg.model.get('type') == augmented.get('type')

@@ -212,6 +212,44 @@ def test_a_cosine_in_epochs_ends_with_a_number_of_epochs_that_was_given():
     assert (warm_up.end, cosine.begin, cosine.end, cosine.T_max) == (1, 1, 20, 19)
 
 
+@pytest.mark.parametrize(
+    'epochs, ends', [(300, [20, 300]), (100, [10, 100]), (3, [2, 3]), (2, [2]), (1, [1])]
+)
+def test_a_warm_up_in_epochs_leaves_room_for_the_schedule(epochs, ends):
+    """Of one epoch LinearLR stays where it starts."""
+    cfg = load_config(ROOT / MASK_RCNN)
+    warm_up = dict(type='LinearLR', start_factor=0.001, by_epoch=True, begin=0, end=20)
+    cosine = dict(type='CosineAnnealingLR', by_epoch=True, begin=20, end=300, T_max=280)
+    cfg.merge_from_dict(dict(param_scheduler=[warm_up, cosine]))
+    cfg.train_cfg.max_epochs = epochs
+    advice = '; '.join(cut_off(cfg))
+    fitted(cfg, 'train_cfg.max_epochs', images=100_000)
+    assert [s.end for s in cfg.param_scheduler] == ends
+    last = cfg.param_scheduler[-1]
+    assert (last.type, last.T_max) == ('CosineAnnealingLR', last.end - last.begin)
+    assert 'end=0' not in advice  # which MMEngine refuses
+
+
+def test_a_warm_up_in_epochs_that_counts_iterations_may_last_one():
+    cfg = load_config(ROOT / MASK_RCNN, {'train_cfg.max_epochs': 2})
+    warm_up = dict(type='LinearLR', end=20, convert_to_iter_based=True)
+    cosine = dict(type='CosineAnnealingLR', begin=20, end=300)
+    cfg.merge_from_dict(dict(param_scheduler=[warm_up, cosine]))
+    fitted(cfg, 'train_cfg.max_epochs', images=100_000)
+    assert [(s.get('begin', 0), s.end) for s in cfg.param_scheduler] == [(0, 1), (1, 2)]
+
+
+def test_a_schedule_without_an_end_has_the_recipes(tmp_path):
+    (tmp_path / 'endless.py').write_text(
+        f"_base_ = '{ROOT / MASK_RCNN}'\n"
+        "param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[27, 33])]\n"
+    )
+    cfg = load_config(tmp_path / 'endless.py', {'train_cfg.max_epochs': 12})
+    fitted(cfg, 'train_cfg.max_epochs', images=100_000)
+    assert cfg.param_scheduler[0].milestones == [9, 11]
+    assert 'end' not in cfg.param_scheduler[0]
+
+
 @pytest.mark.parametrize('given', ['param_scheduler', 'param_scheduler.1.milestones'])
 def test_milestones_that_were_given_too_stay(given):
     cfg = load_config(ROOT / MASK_RCNN, {'train_cfg.max_epochs': 12})

@@ -1,5 +1,7 @@
 """The published figures beside those of a run, and the settings in which it differs."""
 
+import copy
+
 import pytest
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
@@ -51,6 +53,38 @@ def test_a_config_that_inherits_a_recipe_differs_in_what_it_changes_and_not_in_w
         'param_scheduler.0.end': ['500', '1000'],
         'train_dataloader.batch_size': ['2', '4'],
     }
+
+
+def rows(cfg, split, **changes):
+    cfg = copy.deepcopy(cfg)
+    cfg.merge_from_dict(changes)
+    return dict(about.recipe(cfg, 'mine.py', None, split))
+
+
+@pytest.mark.parametrize(
+    'changes, start',
+    [
+        ({}, 'convnext_tiny_in22k'),
+        ({'load_from': 'coco.pth'}, 'coco.pth'),
+        ({'load_from': None, 'resume': True}, 'an earlier training, resumed'),
+        ({'model.backbone.init_cfg': [dict(type='Pretrained', checkpoint='a.pth')]}, 'a.pth'),
+        ({'model.backbone.init_cfg': None}, 'scratch'),
+    ],
+)
+def test_a_training_knows_what_it_began_with(leaf, changes, start):
+    assert rows(leaf, 'val', **changes)['trained from'] == start
+
+
+def test_a_test_does_not_say_that_a_training_began_from_scratch(leaf):
+    assert 'trained from' not in rows(leaf, 'test', **{'model.backbone.init_cfg': None})
+
+
+def test_batch_and_rate_are_those_of_the_training_and_after_it_the_recipes(leaf):
+    scaled = {'auto_scale_lr.enable': True}
+    assert rows(leaf, 'val')['schedule'] == '36 epochs, batch of 4'
+    assert rows(leaf, 'test', **scaled)['schedule'] == '36 epochs, batch of 16'
+    assert 'lr 5e-05' in rows(leaf, 'val', **scaled)['optimizer']
+    assert 'lr 0.0002' in rows(leaf, 'test', **scaled)['optimizer']
 
 
 def test_a_training_knows_its_batch(leaf):

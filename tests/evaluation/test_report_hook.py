@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from convnext_mm.evaluation.report import hook as hook_module
 from convnext_mm.evaluation.report.hook import ReportHook
 from convnext_mm.evaluation.report.results import label_maps, packed_label_maps
 
@@ -62,6 +63,19 @@ def test_what_cannot_be_kept_is_a_warning_and_the_evaluation_goes_on(tmp_path):
     hook.after_train(runner)
     ((message,), _) = runner.logger.warning.call_args_list[-1]
     assert runner.logger.warning.call_count == 1 and 'AttributeError' in message
+
+
+def test_what_another_process_could_not_keep_is_not_waited_for(tmp_path, monkeypatch):
+    def collect(*_):
+        pytest.fail('the other process never comes')
+
+    monkeypatch.setattr(hook_module, 'collect_results', collect)
+    monkeypatch.setattr(hook_module, 'all_gather_object', lambda kept: [kept, False])
+    hook, runner = evaluated(dict(train_cfg=dict(max_epochs=3)), tmp_path)
+    hook.after_train(runner)
+    runner.logger.warning.assert_called_once_with(
+        'no report: another process has no predictions for it'
+    )
 
 
 def test_without_an_evaluation_there_is_no_report(tmp_path):

@@ -254,5 +254,8 @@ def test_results_that_are_none_are_an_error_with_the_way_out(detector, tmp_path)
     (tmp_path / 'weights.pkl').write_bytes(b'\x80\x04}.')  # an empty dict
     with pytest.raises(UserError, match='is not what'):
         read_results(tmp_path / 'weights.pkl')
+    (tmp_path / 'text.pkl').write_text('no pickle')
+    with pytest.raises(UserError, match=r'text.pkl is not what .* writes: UnpicklingError'):
+        read_results(tmp_path / 'text.pkl')
     with pytest.raises(UserError, match='hold no detections'):
         write_report(detector, [dict(img_id=1)], tmp_path / 'report.html')

@@ -48,6 +48,13 @@ def test_other_metrics_are_listed_by_name():
     assert 'mIoU' in output and '46.00' in output and '91.23' in output
 
 
+def log(work_dir, time, records, end=''):
+    folder = work_dir / time / 'vis_data'
+    folder.mkdir(parents=True)
+    lines = '\n'.join(json.dumps(record) for record in records)
+    (folder / 'scalars.json').write_text(lines + end)
+
+
 def test_an_evaluation_is_placed_at_the_iteration_it_happened_at(tmp_path):
     records = [
         dict(loss=2.0, base_lr=0.1, iter=10, step=10, epoch=1),
@@ -56,11 +63,27 @@ def test_an_evaluation_is_placed_at_the_iteration_it_happened_at(tmp_path):
         dict(loss=0.5, base_lr=0.1, iter=30, step=30, epoch=2),
         {'coco/bbox_mAP': 0.4, 'step': 2},
     ]
-    (tmp_path / 'vis_data').mkdir()
-    lines = '\n'.join(json.dumps(record) for record in records)
-    (tmp_path / 'vis_data' / 'scalars.json').write_text(lines)
+    log(tmp_path, '20260101_000000', records)
     scalars = read_scalars(tmp_path)
     assert scalars['coco/bbox_mAP'] == [(20, 0.3), (30, 0.4)]
     assert scalars['loss'] == [(10, 2.0), (20, 1.0), (30, 0.5)]
     plot_curves(tmp_path, tmp_path / 'curves.png')
     assert (tmp_path / 'curves.png').stat().st_size > 5_000
+
+
+def test_a_resumed_training_has_its_beginning_too(tmp_path):
+    def training(steps):
+        return [dict(loss=1.0, base_lr=0.1, iter=i, step=i) for i in steps]
+
+    # Killed at 40, resumed from 20, where it had been evaluated, and tested.
+    first = [*training((10, 20)), {'coco/bbox_mAP': 0.3, 'step': 1}, *training((30, 40))]
+    log(tmp_path, '20260101_000000', first, end='\n{"loss": 1.')
+    log(tmp_path, '20260102_000000', [*training((30, 40)), {'coco/bbox_mAP': 0.4, 'step': 2}])
+    log(tmp_path, '20260103_000000', [{'coco/bbox_mAP': 0.4, 'step': 0}])
+    scalars = read_scalars(tmp_path)
+    assert [step for step, _ in scalars['loss']] == [10, 20, 30, 40]
+    assert scalars['coco/bbox_mAP'] == [(20, 0.3), (40, 0.4)]
+    log(tmp_path, '20260104_000000', training((10,)))  # from the beginning again
+    assert [step for step, _ in read_scalars(tmp_path)['loss']] == [10]
+    with pytest.raises(FileNotFoundError, match='has no vis_data'):
+        read_scalars(tmp_path / 'elsewhere')

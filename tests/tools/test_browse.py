@@ -73,6 +73,7 @@ def test_boxes_without_masks_are_drawn(run_here, detector, tmp_path):
         'pipeline = [dict(step, with_mask=False) if "with_mask" in step else step '
         'for step in _base_.train_pipeline]\n'
         'train_dataloader = dict(dataset=dict(pipeline=pipeline))\n'
+        'model = dict(data_preprocessor=None)\n'
     )
     assert run_here(path, '--count', 2)[0] == 0
 

@@ -5,6 +5,7 @@ import logging
 import re
 import runpy
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,12 +14,16 @@ import onnxruntime
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.structures import InstanceData
 
 from convnext_mm.config import build_on_meta
 from convnext_mm.data.scenes import render_scene
 from convnext_mm.errors import UserError
+from convnext_mm.export import facts as facts_module
 from convnext_mm.export import run as export_run
+from convnext_mm.export.check import FP32, Check
 from convnext_mm.export.detector import Detector
+from convnext_mm.export.facts import facts_of
 from convnext_mm.export.operators import AdaptiveAvgPool2d
 from convnext_mm.inference import Predictor
 from tests.conftest import ROOT
@@ -140,7 +145,8 @@ def test_mask_rcnn_on_v2_finds_the_same_by_the_documented_example(
     output = export(run_here, mask_rcnn, '--out', 'model.onnx')
     assert 'model.onnx: instance segmentation, boxes, scores, labels, masks' in output
     assert re.search(r'2x289x230 +│ +\d+ +│ +0 ', output)  # objects, unmatched
-    cv2.imwrite('photo.jpg', render_scene(5, 150, 210).image)
+    # 192x149 becomes 96x75: what is half a pixel is rounded up.
+    cv2.imwrite('photo.jpg', render_scene(5, 149, 192).image)
     (example,) = re.findall('```python\n(.*?)```', (ROOT / 'docs/export.md').read_text(), re.DOTALL)
     names = {}
     exec(example.replace('score < 0.3', 'score == 0'), names)
@@ -239,6 +245,8 @@ def test_a_file_that_differs_is_not_left_behind(run_here, upernet, tmp_path, mon
     [
         ({'test_cfg.rcnn.nms.type': 'soft_nms'}, r'rcnn.nms=.*nms.type=nms'),
         ({'test_cfg.rpn.nms_pre': -1}, r'rpn.nms_pre=-1'),
+        ({'test_cfg.rpn.nms_pre': None}, r'rpn.nms_pre=None: ONNX needs a limit'),
+        ({'test_cfg.rcnn.mask_thr_binary': -1}, r'mask_thr_binary=-1: .*mask_thr_binary=0.5'),
         ({'roi_head.mask_head.type': 'HTCMaskHead'}, 'the mask head HTCMaskHead'),
         (
             {'roi_head.bbox_roi_extractor.type': 'GenericRoIExtractor'},
@@ -257,6 +265,93 @@ def test_a_part_without_an_onnx_form_is_named(tmp_path, options, message):
     cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
     with pytest.raises(UserError, match=message):
         Detector(build_on_meta(cfg))
+
+
+def test_nms_without_a_type_is_plain_as_in_mmcv(tmp_path):
+    (tmp_path / 'config.py').write_text(MASK_RCNN)
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    cfg.model.test_cfg.rcnn.nms.pop('type')
+    Detector(build_on_meta(cfg))
+
+
+class Found(Check):
+    """The check of a file and a model that give these boxes, of score 0.9 and class 0."""
+
+    def __init__(self, by_file, by_model):
+        self.limits, self.boxes = FP32, (by_file, by_model)
+
+    def _measure(self, batch):
+        by_file, by_model = (torch.tensor(boxes).reshape(-1, 4).float() for boxes in self.boxes)
+        (scores, labels), (expected, classes) = (
+            (torch.full((len(boxes),), 0.9), torch.zeros(len(boxes), dtype=torch.long))
+            for boxes in (by_file, by_model)
+        )
+        instances = InstanceData(bboxes=by_model, scores=expected, labels=classes)
+        found = dict(boxes=by_file[None], scores=scores[None], labels=labels[None])
+        return self._objects(found, [SimpleNamespace(pred_instances=instances)])
+
+
+def boxes(number, left=0):
+    return [[left + 20 * i, 0, left + 20 * i + 10, 10] for i in range(number)]
+
+
+@pytest.mark.parametrize('number', [1, 4, 40])
+def test_a_file_whose_objects_are_all_wrong_is_refused(number):
+    picture = [np.zeros((1, 64, 64, 3), np.uint8)]
+    Found(boxes(number), boxes(number)).run(picture)
+    for wrong in (boxes(number, left=5), []):
+        with pytest.raises(UserError, match=r'gives something else .* unmatched'):
+            Found(wrong, boxes(number)).run(picture)
+    with pytest.raises(UserError, match='unmatched'):
+        Found(boxes(number), []).run(picture)
+    with pytest.raises(UserError, match='the model finds nothing'):
+        Found([], []).run(picture)
+
+
+def test_one_box_that_nms_swapped_is_allowed_among_several():
+    picture = [np.zeros((1, 64, 64, 3), np.uint8)]
+    Found([*boxes(5), [5, 50, 15, 60]], [*boxes(5), [0, 50, 10, 60]]).run(picture)
+    with pytest.raises(UserError, match='unmatched 1 '):
+        Found([*boxes(4), [5, 50, 15, 60]], [*boxes(4), [0, 50, 10, 60]]).run(picture)
+
+
+def facts(pipeline=(), **processor):
+    model = SimpleNamespace(backbone=SimpleNamespace(in_channels=3, out_strides=(4,)))
+    loader = dict(dataset=dict(type='CocoDataset', pipeline=list(pipeline)))
+    cfg = dict(model=dict(data_preprocessor=processor), test_dataloader=loader)
+    cfg = Config(cfg, cfg_text='#', filename='config.py')
+    return facts_of(model, ('stride4',), cfg, 'model.pth', ())
+
+
+def test_one_size_and_one_mean_stand_for_both_sides_and_all_channels():
+    found = facts([dict(type='Resize', scale=640)], mean=[127.5], std=[128.0])
+    assert found['resize'] == dict(scale=[640, 640], keep_ratio=False)
+    assert (found['mean'], found['std']) == ([127.5] * 3, [128.0] * 3)
+
+
+def test_a_pipeline_that_normalises_is_refused_and_padding_is_said(monkeypatch):
+    with pytest.raises(UserError, match=r'move mean, std and bgr_to_rgb from Normalize to model\.'):
+        facts([dict(type='mmdet.Normalize', mean=[0.0], std=[1.0])])
+    said = []
+    monkeypatch.setattr(facts_module, 'log_once', lambda message, _: said.append(message))
+    facts([dict(type='Resize', scale=640), dict(type='Pad', size_divisor=32)])
+    assert [message.split(' is ')[0] for message in said] == ['Pad of the test pipeline']
+
+
+def test_a_new_file_takes_the_place_of_the_old_one_and_its_weights(tmp_path):
+    out = tmp_path / 'new' / 'folder' / 'model.onnx'
+    with pytest.raises(UserError), export_run._staged(out) as path:
+        path.write_text('wrong')
+        raise UserError
+    assert list(tmp_path.iterdir()) == []
+    for weights in (True, False):
+        with export_run._staged(out) as path:
+            path.write_text('right')
+            if weights:
+                path.with_name('model.onnx.data').write_text('large')
+        names = ['model.onnx', 'model.onnx.data'] if weights else ['model.onnx']
+        assert sorted(file.name for file in out.parent.iterdir()) == names
+    assert [path.name for path in tmp_path.iterdir()] == ['new']
 
 
 def test_adaptive_pooling_is_that_of_pytorch():

@@ -1,11 +1,14 @@
 """The multi-scale test of segmentation: whole images, probabilities averaged over the views."""
 
+import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
 
+from convnext_mm.errors import UserError
+from convnext_mm.tta.config import augment_test, is_augmented
 from convnext_mm.tta.semantic import WholeImageTTAModel
 
 
@@ -32,3 +35,10 @@ def test_views_are_seen_whole_and_their_probabilities_averaged():
     views = [torch.tensor(logits).view(2, 1, 1) for logits in ([0.0, 1.0], [4.0, 5.0], [3.0, 0.0])]
     (merged,) = model.test_step(dict(inputs=views))
     assert merged.pred_sem_seg.data.item() == 1
+
+
+def test_a_config_that_leaves_augmentation_out_is_one_without_it():
+    cfg = Config(dict(model=dict(type='EncoderDecoder'), tta_model=None, tta_pipeline=None))
+    assert not is_augmented(cfg)
+    with pytest.raises(UserError, match='the config has no tta_model'):
+        augment_test(cfg)

@@ -14,6 +14,8 @@ from mmdet.datasets import CocoDataset
 from mmengine.config import Config, ConfigDict
 from mmseg.datasets import ADE20KDataset
 
+from convnext_mm.batch_size import images_a_step, lr_factor
+from convnext_mm.config import dicts_below
 from convnext_mm.data import published
 from convnext_mm.data.layouts import leaf_datasets
 from convnext_mm.evaluation.report.differences import differences, stated_by
@@ -92,7 +94,14 @@ def comparison(
 
 
 def recipe(cfg: Config, name: str, checkpoint: str | None, split: str) -> list[tuple[str, str]]:
-    """What was trained and tested, and how, as names and values."""
+    """What was trained and tested, and how, as names and values.
+
+    Args:
+        cfg: The config; in a training the Runner's, which has what the command line changed.
+        name: Its file name.
+        checkpoint: The weights that were tested.
+        split: What was evaluated, ``test`` or, in training, ``val``.
+    """
     rows = _recipe(cfg, checkpoint, split)
     return [('config', name), *((key, value) for key, value in rows if value)]
 
@@ -107,11 +116,12 @@ def _recipe(cfg: Config, checkpoint: str | None, split: str) -> Iterator[tuple[s
     if isinstance(arch, dict):
         arch = f'depths {tuple(arch.depths)}, channels {tuple(arch.channels)}'
     yield 'backbone', f'{backbone.get("type", "").split(".")[-1]} {arch}'.strip()
-    start = backbone.get('init_cfg')
-    yield 'trained from', start.get('checkpoint', '') if isinstance(start, dict) else 'scratch'
+    training = split == 'val'
+    yield 'trained from', _start(cfg, model) or ('scratch' if training else '')
     wrapper = cfg.get('optim_wrapper', {})
     optimizer = wrapper.get('optimizer', {})
-    settings = [f'{k} {optimizer[k]:g}' for k in ('lr', 'weight_decay') if k in optimizer]
+    factors = dict(lr=lr_factor(cfg) if training else 1, weight_decay=1)
+    settings = [f'{k} {optimizer[k] * f:g}' for k, f in factors.items() if k in optimizer]
     decay = wrapper.get('paramwise_cfg', {})
     if decay.get('decay_rate', 1.0) != 1.0:
         settings.append(f'{decay.get("decay_type", "")} decay {decay.decay_rate:g}')
@@ -119,11 +129,25 @@ def _recipe(cfg: Config, checkpoint: str | None, split: str) -> Iterator[tuple[s
     loop = cfg.get('train_cfg') or {}
     length = f'{loop["max_epochs"]} epochs' if 'max_epochs' in loop else ''
     if 'max_iters' in loop:
-        length = f'{loop["max_iters"]:,} iterations'
-    batch = cfg.get('auto_scale_lr', {}).get('base_batch_size')
+        counts = wrapper.get('accumulative_counts', 1)
+        length = f'{loop["max_iters"] // counts:,} {"steps" if counts > 1 else "iterations"}'
+    # After a training only the recipe's is known.
+    recipes = cfg.get('auto_scale_lr', {}).get('base_batch_size')
+    batch = images_a_step(cfg) if training else recipes
     yield 'schedule', length + (f', batch of {batch}' if length and batch else '')
     yield 'precision in training', 'mixed' if wrapper.get('type') == 'AmpOptimWrapper' else 'fp32'
     yield 'test-time augmentation', 'yes' if is_augmented(cfg) else 'no'
+
+
+def _start(cfg: Config, model: Mapping) -> str:
+    """The weights that a training began with, as far as the config says."""
+    if cfg.get('resume'):
+        return 'an earlier training, resumed'
+    if cfg.get('load_from'):
+        return cfg.load_from
+    stated = model.get('init_cfg'), model.get('backbone', {}).get('init_cfg')
+    found = [node.get('checkpoint') for init in stated for node in dicts_below(init)]
+    return ', '.join(filter(None, found)) or model.get('pretrained') or ''
 
 
 def _images(dataset: ConfigDict) -> str:

@@ -325,13 +325,13 @@ def iou_by_frequency(iou: np.ndarray, shares: np.ndarray, classes: Sequence[str]
 
 
 @_svg
-def training(log_dir: Path) -> Figure:
+def training(work_dir: Path) -> Figure:
     """Loss, learning rate and validation metrics over the iterations of the training.
 
     Args:
-        log_dir: The training's time-stamped folder in the work dir.
+        work_dir: Where the training logged.
     """
-    scalars = read_scalars(log_dir)
+    scalars = read_scalars(work_dir)
     figure, (left, right) = _panels(2, 2.8)
     left.plot(*zip(*scalars['loss']), color=BLUE, lw=1.2)
     left.set(title='training loss', xlabel='iteration', ylim=(0, None))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.evaluation import CocoMetric
-from mmengine.dist import collect_results, is_main_process
+from mmengine.dist import all_gather_object, collect_results, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
@@ -50,7 +50,7 @@ class ReportHook(Hook):
         try:
             self._keep(outputs, last=batch_idx + 1 == len(runner.val_dataloader))
         except Exception as error:
-            self._metric = None  # in every process: they run the same
+            self._metric = None
             _warn(runner, error)
 
     def _keep(self, outputs: Sequence, last: bool) -> None:
@@ -67,7 +67,12 @@ class ReportHook(Hook):
         self._evaluated = f'epoch {runner.epoch}' if by_epoch else f'iteration {runner.iter:,}'
 
     def after_train(self, runner: Runner) -> None:
-        if not (self._metric and self._evaluated):
+        if not self._evaluated:
+            return
+        # What one process could not keep, the others must not wait for.
+        if not all(all_gather_object(self._metric is not None)):
+            if self._metric:
+                runner.logger.warning('no report: another process has no predictions for it')
             return
         try:
             found = collect_results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmengine.config import Config
 
+from convnext_mm.evaluation.curves import read_trainings
 from convnext_mm.evaluation.report import about, detector, figures, segmentor
 from convnext_mm.evaluation.report.wording import percent
 
@@ -39,7 +41,6 @@ def write_report(
     name = name or Path(cfg.filename or 'model').name
     segments = cfg.get('default_scope') == 'mmseg'
     content = (segmentor if segments else detector).content(cfg, found, split)
-    log = _training_log(path.parent)
     environment = Environment(
         loader=PackageLoader('convnext_mm.evaluation.report', '.'),
         autoescape=True,
@@ -52,16 +53,12 @@ def write_report(
         content,
         title=Path(name).stem,
         date=datetime.now(),
-        training=figures.training(log) if log else None,
+        training=figures.training(path.parent) if read_trainings(path.parent) else None,
         recipe=about.recipe(cfg, name, checkpoint, split),
         environment=about.environment(),
         config=cfg.pretty_text,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding='utf-8')
-
-
-def _training_log(folder: Path) -> Path | None:
-    """The folder of the latest training that logged here."""
-    logs = sorted(folder.glob('*/vis_data/scalars.json'))
-    return next((log.parents[1] for log in reversed(logs) if '"loss"' in log.read_text()), None)
+    unfinished = path.with_name(f'.{path.name}')
+    unfinished.write_text(page, encoding='utf-8')
+    os.replace(unfinished, path)

@@ -51,8 +51,12 @@ def read_results(path: str | Path) -> list[dict]:
     """
     if not Path(path).is_file():
         raise UserError(f'{path}: no such file; tools/test.py --out {path} writes it')
-    with open(path, 'rb') as file:
-        results = pickle.load(file)
+    try:
+        with open(path, 'rb') as file:
+            results = pickle.load(file)
+    except Exception as error:  # of whatever type the bytes lead to
+        reason = f'{type(error).__name__}: {error}'
+        raise UserError(f'{path} is not what tools/test.py --out writes: {reason}') from error
     if not isinstance(results, list) or not results or not isinstance(results[0], dict):
         raise UserError(f'{path} is not what tools/test.py --out writes')
     return results
