@@ -10,6 +10,7 @@ from mmengine.dist import all_gather_object, collect_results, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
+from rich.console import Console
 
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report.results import detections, packed_label_maps
@@ -92,7 +93,7 @@ class ReportHook(Hook):
 
         path = Path(runner.work_dir) / NAME
         write_report(runner.cfg, found, path, self._evaluated, self.name, split='val')
-        runner.logger.info(f'written: {path}')
+        Console().print(f'written: {path}', highlight=False, soft_wrap=True)
 
 
 def _warn(runner: Runner, error: Exception) -> None:
