@@ -11,6 +11,7 @@ import torch
 
 from convnext_mm import launch
 from tests.conftest import ROOT, run_tool
+from tests.small_models import segmentor
 
 COCO_CONFIG = 'configs/cascade/convnext_t_coco.py'
 
@@ -54,7 +55,7 @@ def test_the_table_shows_what_the_evaluator_logged(trained):
 
 def test_training_ends_with_a_report_of_its_last_evaluation(trained):
     folder, output = trained
-    assert f'written: {folder}/work/report.html' in output
+    assert f'written: {folder / "work" / "report.html"}' in output
     page = (folder / 'work' / 'report.html').read_text()
     for part in ('<h1>config</h1>', 'epoch 2', '<h2>Training</h2>', 'shapes/val</td>'):
         assert part in page
@@ -159,59 +160,17 @@ def test_another_batch_than_the_recipes_is_warned_of(smaller_batch, tmp_path):
 
 
 SEGMENTOR = """
-_base_ = ['mmseg::_base_/models/upernet_r50.py', 'mmseg::_base_/default_runtime.py']
-channels = [8, 16, 24, 32]
-norm_cfg = dict(type='BN')
-model = dict(
-    data_preprocessor=dict(size=(64, 64)),
-    pretrained=None,
-    backbone=dict(
-        _delete_=True,
-        type='convnext_mm.ConvNeXt',
-        arch=dict(depths=(1, 1, 2, 1), channels=channels),
-        layer_scale_init_value=1.0,
-    ),
-    decode_head=dict(in_channels=channels, channels=16, num_classes=7, norm_cfg=norm_cfg),
-    auxiliary_head=dict(in_channels=24, channels=8, num_classes=7, norm_cfg=norm_cfg),
-    test_cfg=dict(mode='whole'),
-)
-classes = ('background', 'circle', 'square', 'triangle', 'star', 'cross', 'ring')
-palette = [[i, i, i] for i in range(0, 210, 30)]
-load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
-
-
-def dataset(split, pipeline):
-    return dict(
-        type='BaseSegDataset',
-        data_root='DATA_ROOT',
-        data_prefix=dict(img_path='images/' + split, seg_map_path='annotations/' + split),
-        metainfo=dict(classes=classes, palette=palette),
-        pipeline=pipeline,
-    )
-
-
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=0,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dataset('training', [*load, dict(type='PackSegInputs')]),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dataset('validation', [*load, dict(type='PackSegInputs')]),
-)
+_base_ = 'small.py'
+train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))
+val_dataloader = dict(batch_size=1)
 test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=4, val_interval=4)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     constructor='convnext_mm.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(decay_rate=0.9, decay_type='stage_wise'),
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
 )
 param_scheduler = dict(type='PolyLR', eta_min=1e-3, by_epoch=False)
 default_hooks = dict(
@@ -229,7 +188,8 @@ custom_hooks = [
 
 def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, tmp_path):
     config = tmp_path / 'config.py'
-    config.write_text(SEGMENTOR.replace('DATA_ROOT', str(shapes_ade)))
+    (tmp_path / 'small.py').write_text(segmentor(shapes_ade))
+    config.write_text(SEGMENTOR)
     work = tmp_path / 'work'
     done = run_tool('train.py', config, '--work-dir', work)
     assert done.code == 0, done.output
