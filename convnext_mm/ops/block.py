@@ -34,8 +34,7 @@ from torch.autograd.function import once_differentiable
 
 from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depthwise_param_grads
 from convnext_mm.ops.mlp import MlpGrads, MlpParams, mlp, mlp_backward
-from convnext_mm.ops.norm import layer_norm, layer_norm_backward
-from convnext_mm.ops.pointwise import add_branch, take
+from convnext_mm.ops.pointwise import add_branch, add_slices, take
 
 LEAN_LEVELS = ('off', 'elementwise', 'block')
 # Up to as many channels computing what goes into the GELU once more takes about as long as keeping
@@ -103,14 +102,15 @@ class _Block(torch.autograd.Function):
             ctx.save_for_backward(*params)
             return x.clone()
         inner = take(x, kept, dtype)
-        n, channels, height, width = inner.shape
+        channels, height, width = inner.shape[1:]
         keep = lean == 'elementwise' and channels > NARROW and any(ctx.needs_input_grad)
-        rows = _first_part(inner, params, norm_eps).rows
-        branch, hiddens = mlp(rows, _mlp_params(params, scale, dtype), height * width, keep)
-        branch = branch.view(n, height, width, channels).permute(0, 3, 1, 2)
+        hiddens = [] if keep else None
+        rows = _rows(_conv(inner, params))
+        branch = mlp(rows, _mlp_params(params, norm_eps, scale, dtype), height * width, hiddens)
         factor = None if _folds(params, dtype) else params.gamma * scale
-        ctx.save_for_backward(*params, inner, *hiddens)
-        return add_branch(x, branch, kept, factor)
+        out = add_slices(x, branch, kept, factor)
+        ctx.save_for_backward(*params, inner, *(hiddens or ()))
+        return out
 
     @staticmethod
     def backward(ctx, grad):
@@ -149,43 +149,31 @@ class _Block(torch.autograd.Function):
         return grad_x, None, None, None, None, None, *grads
 
 
-class _FirstPart(NamedTuple):
-    """The branch up to the first linear layer."""
-
-    conv: Tensor  # (N * H * W, C), output of the depthwise convolution
-    mean: Tensor  # (N * H * W, 1), of LayerNorm
-    rstd: Tensor  # (N * H * W, 1)
-    rows: Tensor  # (N * H * W, C), normed
+def _conv(x: Tensor, p: BlockParams) -> Tensor:
+    return depthwise_conv(x, p.dwconv_weight.to(x.dtype), p.dwconv_bias.to(x.dtype))
 
 
-def _first_part(x: Tensor, p: BlockParams, norm_eps: float) -> _FirstPart:
-    dtype = x.dtype
-    conv = depthwise_conv(x, p.dwconv_weight.to(dtype), p.dwconv_bias.to(dtype))
-    conv = conv.permute(0, 2, 3, 1).flatten(0, 2)
-    rows, mean, rstd = layer_norm(conv, p.norm_weight, p.norm_bias, norm_eps)
-    return _FirstPart(conv, mean, rstd, rows)
+def _rows(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N * H * W, C)"""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _branch_backward(grad, inner, hiddens, p, wanted, ctx):
     """Gradients of the branch's input and of the parameters, in the order of BlockParams."""
     dtype = ctx.dtype
     n, channels, height, width = inner.shape
-    first = _first_part(inner, p, ctx.norm_eps)
-    grad = grad.permute(0, 2, 3, 1).reshape(-1, channels)
-    mlp_params = _mlp_params(p, ctx.scale, dtype)
+    rows, grad = _rows(_conv(inner, p)), _rows(grad)
+    mlp_params = _mlp_params(p, ctx.norm_eps, ctx.scale, dtype)
     pixels = height * width
     if _folds(p, dtype):
-        m = mlp_backward(grad, first.rows, hiddens, mlp_params, pixels)
+        m = mlp_backward(grad, rows, hiddens, mlp_params, pixels)
         m = _unfolded(m, p, ctx.scale)
     else:
         scaled = (grad * (p.gamma * ctx.scale)).to(dtype)
-        m = mlp_backward(scaled, first.rows, hiddens, mlp_params, pixels, grad)
+        m = mlp_backward(scaled, rows, hiddens, mlp_params, pixels, grad)
         m = m._replace(scale=m.scale * ctx.scale)
 
-    grad_conv, grad_norm, grad_norm_bias = layer_norm_backward(
-        m.rows, first.conv, first.mean, first.rstd, p.norm_weight, p.norm_bias
-    )
-    grad_conv = grad_conv.view(n, height, width, channels).permute(0, 3, 1, 2)
+    grad_conv = m.rows.view(n, height, width, channels).permute(0, 3, 1, 2)
     kernel = p.dwconv_weight.to(dtype)
     grad_inner = grad_dwconv = grad_dwconv_bias = None
     if ctx.needs_input_grad[0]:
@@ -195,8 +183,8 @@ def _branch_backward(grad, inner, hiddens, p, wanted, ctx):
     grads = BlockParams(
         dwconv_weight=grad_dwconv,
         dwconv_bias=grad_dwconv_bias,
-        norm_weight=grad_norm,
-        norm_bias=grad_norm_bias,
+        norm_weight=m.norm_weight,
+        norm_bias=m.norm_bias,
         pwconv1_weight=m.weight1,
         pwconv1_bias=m.bias1,
         grn_gamma=m.grn_gamma,
@@ -218,8 +206,8 @@ def _folds(p: BlockParams, dtype: torch.dtype) -> bool:
     return p.gamma is None or dtype != torch.float16
 
 
-def _mlp_params(p: BlockParams, scale: float, dtype: torch.dtype) -> MlpParams:
-    """The linear layers, the second times layer scale and the drop path's factor where it folds."""
+def _mlp_params(p: BlockParams, norm_eps: float, scale: float, dtype: torch.dtype) -> MlpParams:
+    """LayerNorm and the linear layers; layer scale and drop path's factor in them if they fold."""
     weight2, bias2 = p.pwconv2_weight, p.pwconv2_bias
     if not _folds(p, dtype):
         pass
@@ -229,6 +217,9 @@ def _mlp_params(p: BlockParams, scale: float, dtype: torch.dtype) -> MlpParams:
     elif scale != 1.0:
         weight2, bias2 = weight2 * scale, bias2 * scale
     return MlpParams(
+        p.norm_weight,
+        p.norm_bias,
+        norm_eps,
         p.pwconv1_weight.to(dtype),
         p.pwconv1_bias.to(dtype),
         None if p.grn_gamma is None else p.grn_gamma.view(-1),

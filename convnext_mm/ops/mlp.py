@@ -1,13 +1,15 @@
-"""The block's two linear layers with the GELU (and GRN) between them, and their derivatives.
+"""What a block does after its convolution, and the derivatives: LayerNorm, linear, GELU, linear.
 
-The tensor between the two is four times as wide as the map. A CPU works on slices of rows, whose
-part of it stays in the cache: to allocate, clear and read the whole takes as long as the matrix
-products of the first stage.
+(V2 has GRN after the GELU.) Apart from GRN a pixel has nothing to do with another, so a CPU takes
+slices of some thousand through all of it, one after the other. What is between two layers, four
+times as wide as the map behind the first, then stays in the cache: to allocate, clear and read the
+whole takes as long as the matrix products of the first stage.
 """
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from convnext_mm.layers import GRN_EPS
+from convnext_mm.ops.norm import layer_norm, layer_norm_backward
 from convnext_mm.ops.pointwise import gelu_backward
 
 ROWS_A_THREAD = 1024  # of a slice; half and twice as many are as fast
@@ -32,8 +35,11 @@ if _ONEDNN is not None and _ONEDNN not in flop_registry:
 
 
 class MlpParams(NamedTuple):
-    """The layers' parameters, in the map's type; GRN's in their own, and None in V1."""
+    """Parameters: the linear layers' in the map's type, the others in their own; no GRN in V1."""
 
+    norm_weight: Tensor  # (C,)
+    norm_bias: Tensor  # (C,)
+    norm_eps: float
     weight1: Tensor  # (4C, C)
     bias1: Tensor  # (4C,)
     grn_gamma: Tensor | None  # (4C,)
@@ -46,6 +52,8 @@ class MlpGrads(NamedTuple):
     """What :func:`mlp_backward` gives; all but the first in fp32 or wider."""
 
     rows: Tensor  # (N * H * W, C), in the map's type
+    norm_weight: Tensor
+    norm_bias: Tensor
     weight1: Tensor
     bias1: Tensor
     grn_gamma: Tensor | None
@@ -55,29 +63,25 @@ class MlpGrads(NamedTuple):
     scale: Tensor | None  # (C,)
 
 
-def mlp(rows: Tensor, p: MlpParams, pixels: int, keep: bool) -> tuple[Tensor, list[Tensor]]:
-    """Apply the layers to every pixel of some samples.
+def mlp(rows: Tensor, p: MlpParams, pixels: int, hiddens: list[Tensor] | None) -> Iterator[Tensor]:
+    """The output for every pixel of some samples, slice by slice, each computed when asked for.
 
     Args:
-        rows: (N * H * W, C), one sample after the other.
+        rows: Output of the depthwise convolution, (N * H * W, C), one sample after the other.
         p: The parameters.
         pixels: H * W.
-        keep: Whether the backward pass is to have what goes into the GELU.
-
-    Returns:
-        The output, (N * H * W, C), and what went into the GELU, by slices; or none of that.
+        hiddens: Takes what goes into the GELU, by slices, for the backward pass. None: not kept.
     """
-    outs, hiddens = [], []
     for part in _slices(rows, p, pixels):
-        if keep:
-            hiddens.append(_linear(part, p.weight1, p.bias1))
-            active = F.gelu(hiddens[-1])
+        normed, _, _ = layer_norm(part, p.norm_weight, p.norm_bias, p.norm_eps)
+        if hiddens is None:
+            active = _linear_gelu(normed, p.weight1, p.bias1)
         else:
-            active = _linear_gelu(part, p.weight1, p.bias1)
+            hiddens.append(_linear(normed, p.weight1, p.bias1))
+            active = F.gelu(hiddens[-1])
         if p.grn_gamma is not None:
             active = _grn(active, p, pixels)[0]
-        outs.append(_linear(active, p.weight2, p.bias2))
-    return _joined(outs), hiddens
+        yield _linear(active, p.weight2, p.bias2)
 
 
 def mlp_backward(
@@ -93,7 +97,7 @@ def mlp_backward(
     Args:
         grad: Gradient of the output, (N * H * W, C).
         rows, p, pixels: As in the forward pass.
-        hiddens: What the forward pass gave to keep, or nothing: it is computed again.
+        hiddens: What the forward pass kept, or nothing: it is computed again.
         grad_scaled: Gradient of the output times a scale for each channel, where that scale's
             gradient is wanted.
     """
@@ -104,8 +108,9 @@ def mlp_backward(
     sizes = [len(hidden) for hidden in hiddens]
     for part in rows.split(sizes) if sizes else _slices(rows, p, pixels):
         span = slice(start, start := start + len(part))
-        hidden = hiddens[len(grads)] if hiddens else _linear(part, p.weight1, p.bias1)
-        grad_active = grad[span] @ p.weight2
+        normed, mean, rstd = layer_norm(part, p.norm_weight, p.norm_bias, p.norm_eps)
+        hidden = hiddens[len(grads)] if hiddens else _linear(normed, p.weight1, p.bias1)
+        grad_active = _linear(grad[span], p.weight2.t())
         if p.grn_gamma is None:
             active, grad_hidden, grad_bias1 = gelu_backward(grad_active, hidden, True)
         else:
@@ -119,11 +124,19 @@ def mlp_backward(
             out = _linear(active, p.weight2, p.bias2)
             _add(sums, 'scale', (grad_scaled[span] * out).sum(0, dtype=_wide(out.dtype)))
         _add_product(sums, 'weight2', grad[span].t(), active)
-        _add_product(sums, 'weight1', grad_hidden.t(), part)
+        _add_product(sums, 'weight1', grad_hidden.t(), normed)
         _add(sums, 'bias1', grad_bias1)
-        grads.append(grad_hidden @ p.weight1)
+        grad_normed = _linear(grad_hidden, p.weight1.t())
+        del active, normed, grad_hidden
+        grad_rows, grad_weight, grad_bias = layer_norm_backward(
+            grad_normed, part, mean, rstd, p.norm_weight, p.norm_bias
+        )
+        grads.append(grad_rows)
+        _add(sums, 'norm_weight', grad_weight)
+        _add(sums, 'norm_bias', grad_bias)
     sums['bias2'] = _sum(grad)
-    return MlpGrads(_joined(grads), *(sums.get(name) for name in MlpGrads._fields[1:]))
+    rows_grad = grads[0] if len(grads) == 1 else torch.cat(grads)
+    return MlpGrads(rows_grad, *(sums.get(name) for name in MlpGrads._fields[1:]))
 
 
 def _slices(rows: Tensor, p: MlpParams, pixels: int) -> tuple[Tensor, ...]:
@@ -133,10 +146,6 @@ def _slices(rows: Tensor, p: MlpParams, pixels: int) -> tuple[Tensor, ...]:
     if p.grn_gamma is not None:  # which looks at whole samples
         size = max(size // pixels, 1) * pixels if pixels else size
     return rows.split(size)
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 # --- matrix products and sums ---------------------------------------------------------------------

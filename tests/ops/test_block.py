@@ -341,9 +341,9 @@ def test_a_second_derivative_is_an_error_and_not_zero(lean):
 def test_without_gradients_nothing_is_kept(monkeypatch):
     asked = []
 
-    def spy(rows, p, pixels, keep):
-        asked.append(keep)
-        return mlp.mlp(rows, p, pixels, keep)
+    def spy(rows, p, pixels, hiddens):
+        asked.append(hiddens is not None)
+        return mlp.mlp(rows, p, pixels, hiddens)
 
     monkeypatch.setattr(operation, 'mlp', spy)
     block = blocks('v1', 136)['elementwise']
