@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from convnext_mm.archs import resolve_arch
-from convnext_mm.ops import depthwise, norm, pointwise
+from convnext_mm.ops import depthwise, folding, norm, pointwise
 
 REPEATS = 21
 TYPES = dict(bf16=torch.bfloat16, fp16=torch.float16, fp32=torch.float32)
@@ -50,7 +50,7 @@ def cases(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> 
         torch.randn(shape, device=device).to(dtype, memory_format=torch.channels_last)
         for _ in range(2)
     )
-    weight = torch.randn(channels, 1, 7, 7, device=device, dtype=dtype)
+    weight = torch.randn(channels, 1, 7, 7, device=device)
     bias = torch.randn(channels, device=device)
     one = x.numel() * x.element_size()
     products = 49 * x.numel()
@@ -62,8 +62,13 @@ def cases(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> 
     half = grad[: len(kept)]
     add, take = pointwise._add_branch, pointwise._take
     half_bytes = 2 * 4 * x.numel() + one // 2
+    linears = [
+        torch.randn(size, device=device)
+        for size in ((4 * channels, channels), 4 * channels, (channels, 4 * channels), channels)
+    ]
+    weights = linears[0].numel()
     return {
-        'depthwise': Case(depthwise._conv, (x, weight, bias.to(dtype)), 2 * one, products),
+        'depthwise': Case(depthwise._conv, (x, weight, bias), 2 * one, products),
         'its data gradient': Case(depthwise._data_grad, (grad, x, weight), 2 * one, products),
         'its parameters': Case(depthwise._param_grads, (grad, x, weight), 2 * one, products),
         'LayerNorm': Case(norm._layer_norm, (rows, bias, bias, 1e-6), 2 * one),
@@ -74,6 +79,12 @@ def cases(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> 
         'residual': Case(add, (wide, x, None, None), 2 * 4 * x.numel() + one),
         'residual, half kept': Case(add, (wide, half, kept, None), half_bytes),
         'take half': Case(take, (wide, kept, dtype), 2 * x.numel() + one // 2),
+        'folding': Case(
+            folding._fold, (*linears, bias, 1.0, dtype), 2 * weights * (4 + dtype.itemsize)
+        ),
+        'unfolding': Case(
+            folding._unfold, (*linears[2:], *linears[2:], bias, 1.0), 3 * 4 * weights
+        ),
     }
 
 

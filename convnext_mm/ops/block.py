@@ -2,8 +2,7 @@
 
 - It keeps the depthwise convolution's input and the tensor before the GELU, or the input alone, and
   computes the rest again (``lean``).
-- Layer scale is folded into the second linear layer. Its gradient follows from that layer's:
-  dgamma_c = sum_k dW'_ck W_ck + db'_c b_c, so the scaled tensor is never made. (Not in fp16, whose
+- Layer scale is folded into the second linear layer, see :mod:`.folding`. (Not in fp16, whose
   range small ones would leave.)
 - Samples whose path is dropped are not computed.
 - It has first derivatives only, and no rules for ``torch.func``: ``lean='off'`` has.
@@ -33,8 +32,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depthwise_param_grads
-from convnext_mm.ops.mlp import MlpGrads, MlpParams, mlp, mlp_backward
-from convnext_mm.ops.pointwise import add_branch, add_slices, take
+from convnext_mm.ops.folding import fold, unfold
+from convnext_mm.ops.mlp import MlpParams, mlp, mlp_backward
+from convnext_mm.ops.pointwise import add_branch, add_slices, take, wide
 
 LEAN_LEVELS = ('off', 'elementwise', 'block')
 # Up to as many channels computing what goes into the GELU once more takes about as long as keeping
@@ -88,7 +88,7 @@ def convnext_block(
     if device != 'meta' and x.dtype != torch.float64 and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            x = x.to(wide(x.dtype))
             return _Block.apply(x, kept, scale, norm_eps, dtype, lean, *params)
     return _Block.apply(x, kept, scale, norm_eps, x.dtype, lean, *params)
 
@@ -150,7 +150,7 @@ class _Block(torch.autograd.Function):
 
 
 def _conv(x: Tensor, p: BlockParams) -> Tensor:
-    return depthwise_conv(x, p.dwconv_weight.to(x.dtype), p.dwconv_bias.to(x.dtype))
+    return depthwise_conv(x, p.dwconv_weight, p.dwconv_bias)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -167,14 +167,15 @@ def _branch_backward(grad, inner, hiddens, p, wanted, ctx):
     pixels = height * width
     if _folds(p, dtype):
         m = mlp_backward(grad, rows, hiddens, mlp_params, pixels)
-        m = _unfolded(m, p, ctx.scale)
+        second = unfold(m.weight2, m.bias2, p.pwconv2_weight, p.pwconv2_bias, p.gamma, ctx.scale)
+        m = m._replace(**dict(zip(('weight2', 'bias2', 'scale'), second)))
     else:
         scaled = (grad * (p.gamma * ctx.scale)).to(dtype)
         m = mlp_backward(scaled, rows, hiddens, mlp_params, pixels, grad)
         m = m._replace(scale=m.scale * ctx.scale)
 
     grad_conv = m.rows.view(n, height, width, channels).permute(0, 3, 1, 2)
-    kernel = p.dwconv_weight.to(dtype)
+    kernel = p.dwconv_weight
     grad_inner = grad_dwconv = grad_dwconv_bias = None
     if ctx.needs_input_grad[0]:
         grad_inner = depthwise_data_grad(grad_conv, inner, kernel)
@@ -193,9 +194,13 @@ def _branch_backward(grad, inner, hiddens, p, wanted, ctx):
         pwconv2_bias=m.bias2,
         gamma=m.scale,
     )
-    return grad_inner, [
-        g.to(q.dtype).view_as(q) if want else None for g, q, want in zip(grads, p, wanted)
-    ]
+    return grad_inner, [_like(g, q) if want else None for g, q, want in zip(grads, p, wanted)]
+
+
+def _like(grad: Tensor, parameter: Tensor) -> Tensor:
+    if grad.dtype != parameter.dtype:
+        grad = grad.to(parameter.dtype)
+    return grad if grad.shape == parameter.shape else grad.view_as(parameter)
 
 
 # --- layer scale ----------------------------------------------------------------------------------
@@ -207,35 +212,17 @@ def _folds(p: BlockParams, dtype: torch.dtype) -> bool:
 
 
 def _mlp_params(p: BlockParams, norm_eps: float, scale: float, dtype: torch.dtype) -> MlpParams:
-    """LayerNorm and the linear layers; layer scale and drop path's factor in them if they fold."""
-    weight2, bias2 = p.pwconv2_weight, p.pwconv2_bias
-    if not _folds(p, dtype):
-        pass
-    elif p.gamma is not None:
-        gamma = p.gamma * scale
-        weight2, bias2 = weight2 * gamma[:, None], bias2 * gamma
-    elif scale != 1.0:
-        weight2, bias2 = weight2 * scale, bias2 * scale
+    gamma, scale = (p.gamma, scale) if _folds(p, dtype) else (None, 1.0)
+    linears = p.pwconv1_weight, p.pwconv1_bias, p.pwconv2_weight, p.pwconv2_bias
+    weight1, bias1, weight2, bias2 = fold(*linears, gamma, scale, dtype)
     return MlpParams(
         p.norm_weight,
         p.norm_bias,
         norm_eps,
-        p.pwconv1_weight.to(dtype),
-        p.pwconv1_bias.to(dtype),
+        weight1,
+        bias1,
         None if p.grn_gamma is None else p.grn_gamma.view(-1),
         None if p.grn_beta is None else p.grn_beta.view(-1),
-        weight2.to(dtype),
-        bias2.to(dtype),
-    )
-
-
-def _unfolded(m: MlpGrads, p: BlockParams, scale: float) -> MlpGrads:
-    """Gradients of the second layer and of layer scale from those of the folded layer."""
-    if p.gamma is None:
-        return m._replace(weight2=m.weight2 * scale, bias2=m.bias2 * scale)
-    gamma = p.gamma * scale
-    return m._replace(
-        weight2=m.weight2 * gamma[:, None],
-        bias2=m.bias2 * gamma,
-        scale=((m.weight2 * p.pwconv2_weight).sum(1) + m.bias2 * p.pwconv2_bias) * scale,
+        weight2,
+        bias2,
     )

@@ -67,7 +67,8 @@ def _choice(plain: Callable, args: Sequence) -> Callable:
 def _key(plain: Callable, args: Sequence) -> tuple:
     """What the fastest depends on: function, device, channels, size in steps of four, types."""
     first = args[0]
-    kinds = (a.dtype if isinstance(a, Tensor) else a for a in args)
+    # Not on the numbers that it multiplies with.
+    kinds = (a.dtype if isinstance(a, Tensor) else a for a in args if not isinstance(a, float))
     size = (first.numel().bit_length() + 1) // 2
     return plain, first.device, first.shape[1], size, *kinds
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convnext_mm.ops import choice
+from convnext_mm.ops.pointwise import wide
 
 # oneDNN's weight gradient of a depthwise convolution has a fast path for kernels up to 3 wide; the
 # 7x7 one is 2 to 40 times slower than three of these, which give the same sums.
@@ -14,11 +15,15 @@ _CPU_WIDTHS = (3, 3, 1)
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(N, C, H, W) with a (C, 1, 7, 7) kernel -> (N, C, H, W)."""
+    """(N, C, H, W) with a (C, 1, 7, 7) kernel -> (N, C, H, W).
+
+    Here and below the result has the map's type, whatever the kernel's and the bias's.
+    """
     return _choose(_conv, (x,), weight, bias)
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
 
 
@@ -32,17 +37,18 @@ def _data_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     # oneDNN's own data gradient.
     if grad.device.type == 'cpu':
         return _conv(grad, weight.flip(-2, -1), None)
-    return _conv_grad(grad, x, weight, weight.shape[-1] // 2, (True, False, False))[0]
+    pad = weight.shape[-1] // 2
+    return _conv_grad(grad, x, weight.to(grad.dtype), pad, (True, False, False))[0]
 
 
 def depthwise_param_grads(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients with respect to the kernel and the bias, which is summed in fp32 at least."""
+    """Gradients with respect to the kernel and the bias; the latter is summed in fp32 at least."""
     return _choose(_param_grads, (grad, x), weight)
 
 
 def _param_grads(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    wide = torch.promote_types(grad.dtype, torch.float32)
-    return depthwise_weight_grad(grad, x, weight), grad.sum((0, 2, 3), dtype=wide)
+    grad_bias = grad.sum((0, 2, 3), dtype=wide(grad.dtype))
+    return depthwise_weight_grad(grad, x, weight.to(x.dtype)), grad_bias
 
 
 def depthwise_weight_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from convnext_mm.layers import GRN_EPS
 from convnext_mm.ops.norm import layer_norm, layer_norm_backward
-from convnext_mm.ops.pointwise import gelu_backward
+from convnext_mm.ops.pointwise import gelu_backward, wide
 
 ROWS_A_THREAD = 1024  # of a slice; half and twice as many are as fast
 
@@ -32,6 +32,10 @@ if _ONEDNN is not None and _ONEDNN not in flop_registry:
     @register_flop_formula(_ONEDNN)
     def _flops(rows, weight, *_, out_shape=None, **__) -> int:
         return 2 * rows[0] * weight[0] * weight[1]
+
+
+# cuBLAS's product of narrow matrices, as wide as it adds up.
+_MM_WIDE = getattr(torch.ops.aten.mm, 'dtype', None)
 
 
 class MlpParams(NamedTuple):
@@ -110,7 +114,8 @@ def mlp_backward(
         span = slice(start, start := start + len(part))
         normed, mean, rstd = layer_norm(part, p.norm_weight, p.norm_bias, p.norm_eps)
         hidden = hiddens[len(grads)] if hiddens else _linear(normed, p.weight1, p.bias1)
-        grad_active = _linear(grad[span], p.weight2.t())
+        grad_part = grad[span]
+        grad_active = _linear(grad_part, p.weight2.t())
         if p.grn_gamma is None:
             active, grad_hidden, grad_bias1 = gelu_backward(grad_active, hidden, True)
         else:
@@ -122,8 +127,8 @@ def mlp_backward(
         del grad_active, hidden
         if grad_scaled is not None:
             out = _linear(active, p.weight2, p.bias2)
-            _add(sums, 'scale', (grad_scaled[span] * out).sum(0, dtype=_wide(out.dtype)))
-        _add_product(sums, 'weight2', grad[span].t(), active)
+            _add(sums, 'scale', (grad_scaled[span] * out).sum(0, dtype=wide(out.dtype)))
+        _add_product(sums, 'weight2', grad_part.t(), active)
         _add_product(sums, 'weight1', grad_hidden.t(), normed)
         _add(sums, 'bias1', grad_bias1)
         grad_normed = _linear(grad_hidden, p.weight1.t())
@@ -186,8 +191,10 @@ def _add_product(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> No
     """Add a @ b to a sum, in fp32 or wider."""
     if name in sums and a.dtype == sums[name].dtype:
         sums[name].addmm_(a, b)
+    elif a.is_cuda and _MM_WIDE is not None and a.dtype != wide(a.dtype):
+        _add(sums, name, _MM_WIDE(a, b, wide(a.dtype)))
     else:
-        _add(sums, name, (a @ b).to(_wide(a.dtype)))
+        _add(sums, name, (a @ b).to(wide(a.dtype)))
 
 
 def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
@@ -195,11 +202,7 @@ def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
 
 
 def _sum(rows: Tensor) -> Tensor:
-    return rows.sum(0, dtype=_wide(rows.dtype))
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
+    return rows.sum(0, dtype=wide(rows.dtype))
 
 
 # --- GRN ------------------------------------------------------------------------------------------
@@ -214,7 +217,7 @@ class _Grn(NamedTuple):
 def _grn(rows: Tensor, p: MlpParams, pixels: int) -> tuple[Tensor, _Grn]:
     """GRN of the rows of some samples, and what its backward pass needs."""
     maps = rows.unflatten(0, (-1, pixels or 1))
-    norm = torch.linalg.vector_norm(maps, dim=1, keepdim=True, dtype=_wide(maps.dtype))
+    norm = torch.linalg.vector_norm(maps, dim=1, keepdim=True, dtype=wide(maps.dtype))
     mean = norm.mean(dim=-1, keepdim=True) + GRN_EPS
     grn = _Grn(norm, mean, 1 + p.grn_gamma * (norm / mean))
     return (maps * grn.scale + p.grn_beta).to(maps.dtype).flatten(0, 1), grn
@@ -224,12 +227,12 @@ def _grn_backward(
     grad: Tensor, rows: Tensor, grn: _Grn, p: MlpParams, pixels: int, sums: dict[str, Tensor]
 ) -> Tensor:
     """Gradient of GRN's input `rows`; those of gamma and beta are added to the sums."""
-    wide = _wide(rows.dtype)
+    sum_dtype = wide(rows.dtype)
     maps = rows.unflatten(0, (-1, pixels or 1))
     grad = grad.view_as(maps)
-    grad_scale = (grad * maps.to(wide)).sum(1, keepdim=True, dtype=wide)
+    grad_scale = (grad * maps.to(sum_dtype)).sum(1, keepdim=True, dtype=sum_dtype)
     ratio = grn.norm / grn.mean
-    _add(sums, 'grn_beta', grad.sum((0, 1), dtype=wide))
+    _add(sums, 'grn_beta', grad.sum((0, 1), dtype=sum_dtype))
     _add(sums, 'grn_gamma', (grad_scale * ratio).sum((0, 1)))
     grad_ratio = grad_scale * p.grn_gamma
     grad_mean = -(grad_ratio * grn.norm).sum(-1, keepdim=True) / grn.mean**2

@@ -11,6 +11,11 @@ from torch import Tensor
 from convnext_mm.ops import choice
 
 
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """What numbers of a type are added up in: fp32 at least."""
+    return dtype if dtype == torch.float64 else torch.float32
+
+
 def gelu_backward(
     grad: Tensor, hidden: Tensor, with_active: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
@@ -52,8 +57,7 @@ def add_slices(
 def _gelu_backward(grad, hidden, with_active):
     active = F.gelu(hidden) if with_active else None
     grad_hidden = torch.ops.aten.gelu_backward(grad, hidden)
-    wide = torch.promote_types(hidden.dtype, torch.float32)
-    return active, grad_hidden, grad_hidden.sum(0, dtype=wide)
+    return active, grad_hidden, grad_hidden.sum(0, dtype=wide(hidden.dtype))
 
 
 def _take(x, kept, dtype):

@@ -11,11 +11,13 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._mode_utils import no_dispatch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnext_mm import ConvNeXt, ConvNeXtBlock
 from convnext_mm.ops import block as operation
-from convnext_mm.ops import mlp
+from convnext_mm.ops import choice, mlp
 
 LEAN = ['elementwise', 'block']
 KINDS = {'v1': dict(layer_scale_init_value=1.0), 'v2': dict(layer_scale_init_value=0, grn=True)}
@@ -352,6 +354,42 @@ def test_without_gradients_nothing_is_kept(monkeypatch):
         with grad_mode:
             block(x)
     assert asked == [False, False, True]
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations that do work; those within an operation of ours are its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        is_view = any(result.alias_info for result in function._schema.returns)
+        self.count += not is_view and 'empty' not in function.__name__
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_block_launches_few_kernels(monkeypatch):
+    """On a GPU that waits for the host, as it does for small batches, these are the time."""
+
+    def run(plain, *args):
+        with no_dispatch():
+            result = plain(*args)
+        launches.count += 1
+        return result
+
+    # No GPU is needed to count; autocast, which the meta device has not, is left out.
+    monkeypatch.setattr(choice, 'run', run)
+    block = blocks('v1', 136)['elementwise'].to('meta')
+    x = torch.empty(2, 136, 9, 6, device='meta').contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    arguments = (None, 1.0, 1e-6, torch.bfloat16, 'elementwise')
+    with Launches() as launches:
+        out = operation._Block.apply(x, *arguments, *block._params())
+        forward, launches.count = launches.count, 0
+        out.backward(torch.empty_like(out))
+    # Two of each are the meta device's alone, whose convolution gives maps that are not channels-last.
+    assert forward <= 10 and launches.count <= 20
 
 
 def test_a_processor_without_bf16_is_no_obstacle():

@@ -19,11 +19,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from convnext_mm.ops.kernels import depthwise, norm, pointwise
+from convnext_mm.ops.kernels import depthwise, folding, norm, pointwise
 
 # Parameters that point to something, by type; the others are integers.
 NARROW = ('x', 'weight', 'bias', 'out', 'grad', 'hidden', 'active', 'branch')
-WIDE = ('means', 'rstds', 'sums', 'factor')
+NARROW += ('out_weight1', 'out_bias1', 'out_weight2', 'out_bias2')
+WIDE = ('means', 'rstds', 'sums', 'factor', 'weight1', 'bias1', 'weight2', 'bias2', 'gamma')
+WIDE += ('grad_weight', 'grad_bias', 'out_weight', 'out_bias', 'out_gamma')
 FEW = dict(LANES=32, num_warps=1)
 # The tiles that are launched, and warps an SM must have room for: of one kernel that waits for its
 # multiply-adds, a few; of one that waits for the memory, more.
@@ -48,6 +50,8 @@ LAUNCHED = [
     ),
     (pointwise.add_branch_kernel, dict(KEPT=2, FACTOR=False, BLOCK=pointwise.BLOCK), 32),
     (pointwise.take_kernel, dict(BLOCK=pointwise.BLOCK), 32),
+    (folding.fold_kernel, dict(GAMMA=True, FIRST=True, BLOCK=folding.BLOCK), 16),
+    (folding.unfold_kernel, dict(GAMMA=True, BLOCK=folding.BLOCK), 16),
 ]
 REGISTERS = 65536  # of an SM
 
@@ -92,7 +96,7 @@ def compile_for(capability, kernel, constants):
     warps = constants.get('num_warps', 4)
     constants = {name: value for name, value in constants.items() if name != 'num_warps'}
     types = dict.fromkeys(NARROW, '*bf16') | dict.fromkeys(WIDE, '*fp32')
-    types |= dict.fromkeys(constants, 'constexpr') | dict(kept='*i64', eps='fp32')
+    types |= dict.fromkeys(constants, 'constexpr') | dict(kept='*i64', eps='fp32', scale='fp32')
     if kernel in (pointwise.add_branch_kernel, pointwise.take_kernel):
         types['x'] = '*fp32'
     signature = {name: types.get(name, 'i32') for name in kernel.arg_names}

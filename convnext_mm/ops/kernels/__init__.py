@@ -7,6 +7,7 @@ same arguments and results.
 """
 
 from convnext_mm.ops.kernels.depthwise import CONVOLUTIONS, DATA_GRADS, PARAM_GRADS
+from convnext_mm.ops.kernels.folding import fold, unfold
 from convnext_mm.ops.kernels.norm import layer_norm, layer_norm_backward
 from convnext_mm.ops.kernels.pointwise import add_branch, gelu_backward, take
 
@@ -14,6 +15,8 @@ KERNELS = dict(
     conv=CONVOLUTIONS,
     data_grad=DATA_GRADS,
     param_grads=PARAM_GRADS,
+    fold=[fold],
+    unfold=[unfold],
     layer_norm=[layer_norm],
     layer_norm_backward=[layer_norm_backward],
     gelu_backward=[gelu_backward],

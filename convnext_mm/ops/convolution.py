@@ -1,0 +1,95 @@
+"""The backbone's convolutions as an operator, which torch.compile calls and does not look into.
+
+Of its own convolutions Inductor can differentiate none for images of any size, at least in torch
+2.13: it compiles anew for each (``guard(layout_dx.stride)`` in ``_inductor/kernel/conv.py``), or
+fails (pytorch issue 185510). Besides, the depthwise one has gradients of its own here, which are
+faster (:mod:`.depthwise`).
+
+Importing this module registers ``convnext_mm::conv2d`` and ``convnext_mm::conv2d_backward``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depthwise_param_grads
+
+_LAYOUT = torch.channels_last
+_ANY_LAYOUT = (torch.Tag.flexible_layout,)  # of the arguments: they are made channels-last here
+
+
+class Conv2d(nn.Conv2d):
+    """``nn.Conv2d`` with zero padding and a bias; an operator of its own in a compiled graph.
+
+    Exported graphs have PyTorch's, as other programs know these only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H', W')"""
+        if not torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
+            return super().forward(x)
+        if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        return _conv2d(x, self.weight, self.bias, self.stride[0], self.padding[0], self.groups)
+
+
+@torch.library.custom_op('convnext_mm::conv2d', mutates_args=(), tags=_ANY_LAYOUT)
+def _conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int
+) -> Tensor:
+    x = x.contiguous(memory_format=_LAYOUT)
+    if _is_depthwise(weight, stride, padding, groups):
+        return depthwise_conv(x, weight, bias)
+    out = F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), stride, padding, groups=groups)
+    return out.contiguous(memory_format=_LAYOUT)
+
+
+@torch.library.custom_op('convnext_mm::conv2d_backward', mutates_args=(), tags=_ANY_LAYOUT)
+def _conv2d_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, groups: int, with_x: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad, x = grad.contiguous(memory_format=_LAYOUT), x.contiguous(memory_format=_LAYOUT)
+    if _is_depthwise(weight, stride, padding, groups):
+        grad_weight, grad_bias = depthwise_param_grads(grad, x, weight)
+        grad_x = depthwise_data_grad(grad, x, weight) if with_x else None
+    else:
+        sizes = [weight.shape[0]], [stride, stride], [padding, padding], [1, 1]
+        grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+            grad, x, weight.to(x.dtype), *sizes, False, [0, 0], groups, [with_x, True, True]
+        )
+    grad_x = grad_x.contiguous(memory_format=_LAYOUT) if with_x else x.new_empty(0)
+    grad_weight = grad_weight.to(weight.dtype, memory_format=torch.contiguous_format)
+    return grad_x, grad_weight, grad_bias.to(weight.dtype)
+
+
+def _is_depthwise(weight: Tensor, stride: int, padding: int, groups: int) -> bool:
+    return groups == weight.shape[0] and stride == 1 and 2 * padding == weight.shape[-1] - 1
+
+
+@_conv2d.register_fake
+def _(x, weight, bias, stride, padding, groups):
+    sides = [(side + 2 * padding - weight.shape[-1]) // stride + 1 for side in x.shape[2:]]
+    return x.new_empty(x.shape[0], weight.shape[0], *sides).to(memory_format=_LAYOUT)
+
+
+@_conv2d_backward.register_fake
+def _(grad, x, weight, stride, padding, groups, with_x):
+    grad_x = torch.empty_like(x, memory_format=_LAYOUT) if with_x else x.new_empty(0)
+    grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    return grad_x, grad_weight, weight.new_empty(weight.shape[0])
+
+
+def _keep(ctx, inputs, output):
+    x, weight, _, *ctx.settings = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _differentiate(ctx, grad):
+    with_x = ctx.needs_input_grad[0]
+    grads = _conv2d_backward(grad, *ctx.saved_tensors, *ctx.settings, with_x)
+    return grads[0] if with_x else None, *grads[1:], None, None, None
+
+
+_conv2d.register_autograd(_differentiate, setup_context=_keep)

@@ -1,0 +1,83 @@
+"""The convolutions as an operator, and the compiled backbone that calls it."""
+
+import pytest
+import torch
+
+from convnext_mm import ConvNeXt, ConvNeXtBlock
+from convnext_mm.ops.convolution import Conv2d
+
+SMALL = dict(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32))
+
+
+CONVOLUTIONS = {
+    'depthwise': Conv2d(4, 4, 7, padding=3, groups=4),
+    'stem': Conv2d(4, 6, 4, stride=4),
+    'downsampling': Conv2d(4, 6, 2, stride=2),
+}
+
+
+def settings(conv):
+    return conv.weight, conv.bias, conv.stride[0], conv.padding[0], conv.groups
+
+
+@pytest.mark.parametrize('conv', CONVOLUTIONS)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('layout', [torch.channels_last, torch.contiguous_format], ids=str)
+def test_the_operator_keeps_what_it_promises_compilers(conv, dtype, layout):
+    x = torch.randn(2, 4, 8, 9).to(dtype).contiguous(memory_format=layout).requires_grad_()
+    operator = torch.ops.convnext_mm.conv2d
+    torch.library.opcheck(operator, (x, *settings(CONVOLUTIONS[conv])))
+    torch.library.opcheck(operator, (x.detach(), *settings(CONVOLUTIONS[conv])))
+
+
+@pytest.mark.parametrize('conv', CONVOLUTIONS)
+def test_the_operator_and_its_gradients_are_the_convolutions(conv):
+    torch.manual_seed(0)
+    conv = CONVOLUTIONS[conv]
+    x = torch.randn(2, 4, 8, 9, requires_grad=True)
+    results = []
+    for out in (conv(x), torch.ops.convnext_mm.conv2d(x, *settings(conv))):
+        wanted = (x, conv.weight, conv.bias)
+        results.append((out, *torch.autograd.grad(out.square().sum(), wanted)))
+    for mine, expected in zip(*results):
+        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_compiled_backbone_trains_on_every_size_and_calls_the_operator():
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = ConvNeXt(SMALL, layer_scale_init_value=1.0, compile=True).train()
+    plain = ConvNeXt(SMALL, layer_scale_init_value=1.0).train()
+    plain.load_state_dict(model.state_dict())
+    for turn, size in enumerate(((64, 96), (70, 101), (128, 64))):
+        x = torch.randn(2, 3, *size)
+        for backbone in (model, plain):
+            with (
+                torch.compiler.set_stance('fail_on_recompile' if turn else 'default'),
+                torch.profiler.profile() as profile,
+            ):
+                outs = backbone(x)
+                sum((out * out.detach().sin()).sum() for out in outs).backward()
+            called = {event.key for event in profile.key_averages()}
+            assert ('convnext_mm::conv2d_backward' in called) == (backbone is model)
+        for (name, mine), expected in zip(model.named_parameters(), plain.parameters()):
+            error = (mine.grad - expected.grad).norm() / expected.grad.norm().clamp_min(1e-3)
+            assert error < 1e-4, name
+        model.zero_grad()
+        plain.zero_grad()
+
+
+def test_layers_of_other_kinds_are_compiled_as_they_are():
+    torch._dynamo.reset()
+    block = ConvNeXtBlock(8)
+    block.dwconv = torch.nn.Conv2d(8, 8, 7, padding=3, groups=4)
+    targets = []
+
+    def look(graph, inputs):
+        targets.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    x = torch.randn(1, 8, 9, 9)
+    out = torch.compile(block, backend=look, fullgraph=True)(x)
+    torch.testing.assert_close(out, block(x))
+    assert not any('convnext_mm' in target for target in targets)
