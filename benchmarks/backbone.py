@@ -3,7 +3,8 @@
 
 Contenders take turns, so that a busy machine is busy for all of them. Times are medians; the spread
 is the middle half's, over the median. Memory is what autograd keeps for the backward pass, without
-parameters, each storage once; on a GPU the peak of a training step as well.
+parameters, each storage once; on a GPU the peak of a training step as well. There `host` is the
+seconds until all is launched: where they are nearly the whole, the GPU waits for the host.
 """
 
 from __future__ import annotations
@@ -55,10 +56,10 @@ def tasks(train: tuple[int, int, int], test: tuple[int, int, int], half: bool) -
 
 
 def measure(task: Task, models: dict[str, nn.Module], repeats: int, device: str) -> dict:
-    """Seconds of every repeat, by contender."""
+    """Seconds of every repeat, by contender: the whole, and until all was launched."""
     n, height, width = task.shape
     images = torch.randn(n, 3, height, width, device=device)
-    seconds: dict[str, list[float]] = {name: [] for name in models}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
     for turn in range(repeats + 1):
         for name, model in models.items():
             model.train(task.training)
@@ -66,9 +67,10 @@ def measure(task: Task, models: dict[str, nn.Module], repeats: int, device: str)
             synchronise(device)
             start = time.perf_counter()
             task.run(model, images)
+            launched = time.perf_counter() - start
             synchronise(device)
             if turn:  # the first is a warm-up
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append((time.perf_counter() - start, launched))
     return seconds
 
 
@@ -134,23 +136,35 @@ def main() -> int:
     parser.add_argument('--test', type=size, default=(1, 800, 1344), help='NxHxW (1x800x1344)')
     parser.add_argument('--only', nargs='+', metavar='NAME', help='contenders whose name has one')
     parser.add_argument('--json', type=Path, help='write the figures here')
+    parser.add_argument(
+        '--compiled', action='store_true', help='with torch.compile, too, which takes minutes'
+    )
+    parser.add_argument(
+        '--shares', action='store_true', help='only what takes how much of our time on a CPU'
+    )
     args = parser.parse_args()
     train = args.train or ((2, 800, 1344) if args.device == 'cuda' else (2, 512, 512))
 
-    makers, missing = contenders(args.arch)
+    makers, missing = contenders(args.arch, args.compiled)
     for name, reason in missing.items():
         print(f'left out: {name} ({reason.partition(chr(10))[0]})')
     if args.only:
         wanted = (BASELINE, *args.only)
         makers = {n: m for n, m in makers.items() if any(w in n for w in wanted)}
+    if args.shares:
+        for task in tasks(train, args.test, half=False):
+            print(f'{task.name}: {shares(task, makers["ours, elementwise"]())}')
+        return 0
     models = {name: make().to(args.device) for name, make in makers.items()}
     result = dict(machine=machine(args.device), arch=args.arch, repeats=args.repeats, tasks={})
     print(f'ConvNeXt-{args.arch}, {result["machine"]}, {args.repeats} repeats, drop path 0.4')
     for task in tasks(train, args.test, half=args.device == 'cuda'):
         seconds = measure(task, models, args.repeats, args.device)
-        rows = {name: row(times) for name, times in seconds.items()}
+        rows = {name: row(times, args.device) for name, times in seconds.items()}
         if task.training:
             for name, model in models.items():
+                if 'compiled' in name:  # what it keeps is not seen from without
+                    continue
                 rows[name]['kept_bytes'] = kept_bytes(task, model, args.device)
                 if args.device == 'cuda':
                     rows[name]['peak_bytes'] = peak_bytes(task, model)
@@ -161,10 +175,32 @@ def main() -> int:
     return 0
 
 
-def row(times: list[float]) -> dict:
-    quarters = statistics.quantiles(times, n=4) if len(times) > 1 else [times[0]] * 3
-    median = statistics.median(times)
-    return dict(seconds=median, spread=(quarters[2] - quarters[0]) / median)
+def row(times: list[tuple[float, float]], device: str) -> dict:
+    wholes, launched = zip(*times)
+    quarters = statistics.quantiles(wholes, n=4) if len(wholes) > 1 else [wholes[0]] * 3
+    median = statistics.median(wholes)
+    found = dict(seconds=median, spread=(quarters[2] - quarters[0]) / median)
+    return dict(found, host=statistics.median(launched)) if device == 'cuda' else found
+
+
+def shares(task: Task, model: nn.Module) -> str:
+    """Of a CPU's time: matrix products, convolutions and their gradients, the rest."""
+    n, height, width = task.shape
+    images = torch.randn(n, 3, height, width)
+    model.train(task.training)
+    task.run(model, images)
+    with torch.profiler.profile() as profile:
+        task.run(model, images)
+    times = dict.fromkeys(('products', 'convolutions', 'the rest'), 0.0)
+    for event in profile.key_averages():
+        kind = 'the rest'
+        if any(word in event.key for word in ('mm', 'linear')):
+            kind = 'products'
+        elif 'conv' in event.key:
+            kind = 'convolutions'
+        times[kind] += event.self_cpu_time_total
+    total = sum(times.values())
+    return ', '.join(f'{kind} {time / total:.0%}' for kind, time in times.items())
 
 
 def table(task: Task, rows: dict[str, dict]) -> str:
@@ -173,14 +209,17 @@ def table(task: Task, rows: dict[str, dict]) -> str:
     shape = 'x'.join(map(str, task.shape))
     memory = [key for key in ('kept_bytes', 'peak_bytes') if key in base]
     titles = [f'{key.partition("_")[0]} MB' for key in memory]
-    header = ['', 'seconds', 'spread', 'speed', *(part for t in titles for part in (t, 'of it'))]
+    host = ['host'] if 'host' in base else []
+    titles = [part for title in titles for part in (title, 'of it')]
+    header = ['', 'seconds', *host, 'spread', 'speed', *titles]
     lines = [f'\n**{task.name}, {shape}**\n', f'| {" | ".join(header)} |']
     lines.append('|---|' + '--:|' * (len(header) - 1))
     for name, found in rows.items():
-        cells = [name, f'{found["seconds"]:.4f}', f'{found["spread"]:.0%}']
-        cells.append(f'{base["seconds"] / found["seconds"]:.2f}x')
+        cells = [name, *(f'{found[key]:.4f}' for key in ('seconds', *host))]
+        cells += [f'{found["spread"]:.0%}', f'{base["seconds"] / found["seconds"]:.2f}x']
         for key in memory:
-            cells += [f'{found[key] / 1e6:.0f}', f'{found[key] / base[key]:.2f}x']
+            size = found.get(key)
+            cells += [f'{size / 1e6:.0f}', f'{size / base[key]:.2f}x'] if size else ['', '']
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
 

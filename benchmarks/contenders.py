@@ -22,21 +22,40 @@ from convnext_mm.ops import LEAN_LEVELS
 DROP_PATH = 0.4
 
 
-def contenders(arch: str) -> tuple[dict[str, Callable[[], nn.Module]], dict[str, str]]:
-    """Builders by name, the authors' first; and why others are missing."""
+def contenders(
+    arch: str, compiled: bool = False
+) -> tuple[dict[str, Callable[[], nn.Module]], dict[str, str]]:
+    """Builders by name, the authors' first; and why others are missing.
+
+    Args:
+        arch: A V1 variant.
+        compiled: Also timm's and ours under torch.compile.
+    """
     makers = {
         'official': lambda: Official(arch),
         'MMPretrain': _mmpretrain(arch),
         'timm': _timm(arch),
         'torchvision': _torchvision(arch),
-        **{f'ours, {lean}': _ours(arch, lean) for lean in LEAN_LEVELS},
+        **{f'ours, {lean}': _ours(arch, lean=lean) for lean in LEAN_LEVELS},
     }
+    if compiled:
+        makers['timm, compiled'] = _compiled(makers['timm'])
+        makers['ours, compiled'] = _ours(arch, compile=True)
     missing = {name: maker for name, maker in makers.items() if isinstance(maker, str)}
     return {name: m for name, m in makers.items() if name not in missing}, missing
 
 
-def _ours(arch: str, lean: str) -> Callable[[], nn.Module]:
-    return lambda: ConvNeXt(arch, drop_path_rate=DROP_PATH, layer_scale_init_value=1.0, lean=lean)
+def _ours(arch: str, **settings: object) -> Callable[[], nn.Module]:
+    return lambda: ConvNeXt(arch, drop_path_rate=DROP_PATH, layer_scale_init_value=1.0, **settings)
+
+
+def _compiled(maker: Callable[[], nn.Module] | str) -> Callable[[], nn.Module] | str:
+    def build() -> nn.Module:
+        model = maker()
+        model.compile()
+        return model
+
+    return maker if isinstance(maker, str) else build
 
 
 # --- the authors' ---------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class ConvNeXtBlock(nn.Module):
         dwconv, norm = layers['dwconv'], layers['norm']
         pwconv1, grn, pwconv2 = layers['pwconv1'], self.grn, layers['pwconv2']
         if not (
-            _is_untouched(dwconv, Conv2d)
+            _is_untouched(dwconv, Conv2d, nn.Conv2d)
             and _is_untouched(norm, nn.LayerNorm)
             and _is_untouched(pwconv1, nn.Linear)
             and _is_untouched(pwconv2, nn.Linear)
@@ -121,9 +121,9 @@ class ConvNeXtBlock(nn.Module):
         )
 
 
-def _is_untouched(layer: nn.Module, kind: type[nn.Module]) -> bool:
+def _is_untouched(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
     return (
-        type(layer) is kind
+        type(layer) in kinds
         and 'forward' not in vars(layer)
         and getattr(layer, 'bias', layer) is not None
         and not any(getattr(layer, hooks) for hooks in _HOOKS)
@@ -179,9 +179,11 @@ class ConvNeXt(BaseModule):
             with hooks, or others in their place, make a block plain by themselves. Bytes for each:
             :mod:`convnext_mm.ops.block`.
         compile: Whether ``torch.compile`` is to make one graph of the backbone, for images of any
-            size, the first time it is called; a dict has further arguments for it, such as
+            size, and one for batches of one, when they first come; a dict has further arguments
+            for it, such as
             ``dict(mode='max-autotune-no-cudagraphs')``. Detectors around it do not compile.
-            Compiled blocks are plain: `lean` then only matters as ``'block'``, which recomputes.
+            Compiled blocks are plain: `lean` then only matters as ``'block'``, which recomputes,
+            and samples that stochastic depth drops are computed.
         init_cfg: MMEngine initialisation config, such as
             ``dict(type='ConvNeXtPretrained', checkpoint='convnext_tiny_in1k')``. MMEngine's
             ``Pretrained``, which logs what does not fit and goes on, is taken for that; its

@@ -13,12 +13,14 @@ class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of an (N, C, H, W) map.
 
     ``F.layer_norm`` accumulates mean and variance in fp32 whatever the input's type; written out
-    by hand in the channels-first layout, as in the authors' code, fp16 squares overflow.
+    by hand in the channels-first layout, as in the authors' code, fp16 squares overflow. In mixed
+    precision it computes in fp32, which autocast sees to on a GPU alone: on a CPU the parameters'
+    gradients are added up in the map's type, and a sum of ones ends at 512 in bf16.
     On a channels-last map the two permutes are views, not copies.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1)
+        x = x.permute(0, 2, 3, 1).to(self.weight.dtype)
         x = F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
         return x.permute(0, 3, 1, 2)
 

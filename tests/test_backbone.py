@@ -308,6 +308,16 @@ def test_large_activations_do_not_overflow_in_norm_and_grn(dtype):
         torch.testing.assert_close(narrow_x.grad.float(), wide_x.grad, rtol=0.02, atol=0.02 * scale)
 
 
+def test_in_mixed_precision_a_norms_gradients_are_sums_in_fp32():
+    """PyTorch's on a CPU are sums in the map's type, and a sum of ones ends at 512 in bf16."""
+    from convnext_mm.layers import LayerNorm2d
+
+    norm = LayerNorm2d(8)
+    with torch.autocast('cpu', torch.bfloat16):
+        norm(torch.randn(1, 8, 50, 40).bfloat16()).sum().backward()
+    assert torch.equal(norm.bias.grad, torch.full((8,), 2000.0))
+
+
 @pytest.mark.parametrize('arch', [SMALL, SMALL_V2], ids=['v1', 'v2'])
 def test_autocast_is_finite_and_close_to_fp32(arch):
     model, image = small(arch).eval(), torch.randn(1, 3, 64, 64)

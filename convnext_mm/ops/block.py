@@ -200,7 +200,9 @@ def _branch_backward(grad, inner, hiddens, p, wanted, ctx):
 def _like(grad: Tensor, parameter: Tensor) -> Tensor:
     if grad.dtype != parameter.dtype:
         grad = grad.to(parameter.dtype)
-    return grad if grad.shape == parameter.shape else grad.view_as(parameter)
+    # Strides of what has size one matter to DDP's buckets, and `view_as` makes them alike.
+    alike = grad.shape == parameter.shape and grad.stride() == parameter.stride()
+    return grad if alike else grad.view_as(parameter)
 
 
 # --- layer scale ----------------------------------------------------------------------------------

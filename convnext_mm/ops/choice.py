@@ -20,9 +20,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+# Subclasses other than these (fake tensors, DTensor) have no memory that a kernel could read.
+KINDS = (Tensor, nn.Parameter)
 REPEATS = 5
 ROUNDS = 3
 # Of the difference's norm to the result's: far above rounding (TF32, bf16), far below a mistake.
@@ -38,13 +40,15 @@ def run(plain: Callable, *args: Any) -> Any:
 
     Args:
         plain: PyTorch's way; the kernels are those named as this function is.
-        args: Tensors and others. The first is a map (N, C, H, W), channels-last, or rows (M, C).
+        args: Tensors and others. The first tells the size: a map (N, C, H, W), channels-last, rows
+            (M, C), or a weight.
     """
     first = args[0]
-    # Subclasses (fake tensors, DTensor) have no memory that a kernel could read.
-    is_ours = first.is_cuda and type(first) is Tensor and first.dtype in DTYPES
+    is_ours = first.is_cuda and type(first) in KINDS and first.dtype in DTYPES
     if not is_ours or not first.numel():
         return plain(*args)
+    if first.device.index == torch.cuda.current_device():
+        return _choice(plain, args)(*args)
     with torch.cuda.device(first.device):
         return _choice(plain, args)(*args)
 

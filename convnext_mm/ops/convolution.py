@@ -21,18 +21,32 @@ _ANY_LAYOUT = (torch.Tag.flexible_layout,)  # of the arguments: they are made ch
 
 
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d`` with zero padding and a bias; an operator of its own in a compiled graph.
+    """``nn.Conv2d``, which is an operator of its own in a compiled graph.
 
     Exported graphs have PyTorch's, as other programs know these only.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', H', W')"""
-        if not torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
+        is_compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+        if not is_compiled or x.dim() != 4 or not self._is_square():
             return super().forward(x)
-        if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+        device = x.device.type
+        if device != 'meta' and torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+            x = x.to(torch.get_autocast_dtype(device))
         return _conv2d(x, self.weight, self.bias, self.stride[0], self.padding[0], self.groups)
+
+    def _is_square(self) -> bool:
+        """Whether the settings are those that the operator has arguments for."""
+        return (
+            self.bias is not None
+            and self.padding_mode == 'zeros'
+            and self.dilation == (1, 1)
+            and isinstance(self.padding, tuple)
+            and self.kernel_size[0] == self.kernel_size[1]
+            and self.stride[0] == self.stride[1]
+            and self.padding[0] == self.padding[1]
+        )
 
 
 @torch.library.custom_op('convnext_mm::conv2d', mutates_args=(), tags=_ANY_LAYOUT)
@@ -41,9 +55,10 @@ def _conv2d(
 ) -> Tensor:
     x = x.contiguous(memory_format=_LAYOUT)
     if _is_depthwise(weight, stride, padding, groups):
-        return depthwise_conv(x, weight, bias)
-    out = F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), stride, padding, groups=groups)
-    return out.contiguous(memory_format=_LAYOUT)
+        out = depthwise_conv(x, weight, bias)
+    else:
+        out = F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), stride, padding, groups=groups)
+    return out.contiguous(memory_format=_LAYOUT)  # one sample's may come otherwise
 
 
 @torch.library.custom_op('convnext_mm::conv2d_backward', mutates_args=(), tags=_ANY_LAYOUT)
@@ -60,18 +75,21 @@ def _conv2d_backward(
             grad, x, weight.to(x.dtype), *sizes, False, [0, 0], groups, [with_x, True, True]
         )
     grad_x = grad_x.contiguous(memory_format=_LAYOUT) if with_x else x.new_empty(0)
-    grad_weight = grad_weight.to(weight.dtype, memory_format=torch.contiguous_format)
-    return grad_x, grad_weight, grad_bias.to(weight.dtype)
+    # The strides that the fake has, and memory of its own for each.
+    grad_weight = grad_weight.to(weight.dtype).contiguous().view(weight.shape)
+    return grad_x, grad_weight, grad_bias.to(weight.dtype, copy=True)
 
 
 def _is_depthwise(weight: Tensor, stride: int, padding: int, groups: int) -> bool:
-    return groups == weight.shape[0] and stride == 1 and 2 * padding == weight.shape[-1] - 1
+    is_same = stride == 1 and 2 * padding == weight.shape[-1] - 1
+    return is_same and groups == weight.shape[0] and weight.shape[1] == 1
 
 
 @_conv2d.register_fake
 def _(x, weight, bias, stride, padding, groups):
     sides = [(side + 2 * padding - weight.shape[-1]) // stride + 1 for side in x.shape[2:]]
-    return x.new_empty(x.shape[0], weight.shape[0], *sides).to(memory_format=_LAYOUT)
+    shape = x.shape[0], weight.shape[0], *sides
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_LAYOUT)
 
 
 @_conv2d_backward.register_fake

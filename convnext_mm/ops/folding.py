@@ -31,9 +31,10 @@ def fold(
         scale: Drop path's factor.
         dtype: What the layers compute in.
     """
-    if gamma is None and scale == 1.0 and weight1.dtype == dtype:
-        return weight1, bias1, weight2, bias2
-    return choice.run(_fold, weight1, bias1, weight2, bias2, gamma, scale, dtype)
+    layers = weight1, bias1, weight2, bias2
+    if gamma is None and scale == 1.0 and all(p.dtype == dtype for p in layers):
+        return layers
+    return choice.run(_fold, *layers, gamma, scale, dtype)
 
 
 def unfold(

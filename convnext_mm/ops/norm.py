@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from convnext_mm.ops import choice
+from convnext_mm.ops.pointwise import wide
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
@@ -22,17 +23,19 @@ def layer_norm_backward(
 
 
 def _layer_norm(x, weight, bias, eps):
-    if x.device.type == 'cpu':  # takes a narrow map with wide parameters
-        return torch.native_layer_norm(x, x.shape[-1:], weight, bias, eps)
-    wide = x.to(weight.dtype)
-    out, mean, rstd = torch.native_layer_norm(wide, x.shape[-1:], weight, bias, eps)
-    return out.to(x.dtype), mean, rstd
+    dtype = x.dtype
+    weight, bias = (p.to(wide(dtype)) for p in (weight, bias))
+    if x.device.type != 'cpu':  # whose kernel takes a narrow map with wide parameters
+        x = x.to(weight.dtype)
+    out, mean, rstd = torch.native_layer_norm(x, x.shape[-1:], weight, bias, eps)
+    return out.to(dtype), mean, rstd
 
 
 def _layer_norm_backward(grad, x, mean, rstd, weight, bias):
     dtype = x.dtype
-    if x.device.type != 'cpu':
-        grad, x = grad.to(weight.dtype), x.to(weight.dtype)
+    # On a CPU, too: for a narrow map its kernel adds up the parameters' gradients in the narrow
+    # type, and a sum of ones ends at 512 in bf16.
+    grad, x, weight, bias = (t.to(wide(dtype)) for t in (grad, x, weight, bias))
     grad_x, *others = torch.ops.aten.native_layer_norm_backward(
         grad, x, list(x.shape[-1:]), mean, rstd, weight, bias, [True, True, True]
     )

@@ -180,6 +180,15 @@ def test_the_linear_layers_are_folded_and_unfolded(dtype, scale, with_gamma, cha
     check(KERNELS['unfold'][0], folding._unfold, *grads, *second, gamma, scale)
 
 
+def test_parameters_may_lie_anyhow_and_be_of_several_types():
+    weight1, bias1 = vector(20, 5).half(), vector(20)
+    second = vector(20, 5).t(), vector(5, 2)[:, 0]
+    gamma, grads = vector(5, 3)[:, 1], (vector(20, 5).t(), vector(5, 2)[:, 1])
+    args = (weight1, bias1, *second, gamma, 2.0, torch.float16)
+    check(KERNELS['fold'][0], folding._fold, *args)
+    check(KERNELS['unfold'][0], folding._unfold, *grads, *second, gamma, 2.0)
+
+
 # --- the block
 
 

@@ -373,6 +373,7 @@ def test_a_block_launches_few_kernels(monkeypatch):
     """On a GPU that waits for the host, as it does for small batches, these are the time."""
 
     def run(plain, *args):
+        assert type(args[0]) in choice.KINDS
         with no_dispatch():
             result = plain(*args)
         launches.count += 1
@@ -388,7 +389,7 @@ def test_a_block_launches_few_kernels(monkeypatch):
         out = operation._Block.apply(x, *arguments, *block._params())
         forward, launches.count = launches.count, 0
         out.backward(torch.empty_like(out))
-    # Two of each are the meta device's alone, whose convolution gives maps that are not channels-last.
+    # Two of each are the meta device's alone, whose convolution does not keep channels-last.
     assert forward <= 10 and launches.count <= 20
 
 
@@ -403,6 +404,38 @@ def test_a_processor_without_bf16_is_no_obstacle():
     """
     env = dict(os.environ, ONEDNN_MAX_CPU_ISA='AVX2', OMP_NUM_THREADS='1')
     subprocess.run([sys.executable, '-c', script], env=env, check=True)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('lean', LEAN)
+def test_layers_of_other_types_are_cast_and_gradients_have_their_parameters_strides(kind, lean):
+    block = blocks(kind, 136)[lean]
+    expected, expected_grads = run(block, image(2, 136))
+    for layer in (block.pwconv1, block.pwconv2, block.norm):
+        layer.double()
+    out, grads = run(block, image(2, 136))
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
+    for name, parameter in block.named_parameters():
+        assert (grads[name].dtype, grads[name].stride()) == (parameter.dtype, parameter.stride())
+        error = (grads[name] - expected_grads[name]).norm() / expected_grads[name].norm()
+        assert error < 1e-4, name
+
+
+@pytest.mark.parametrize('lean', LEAN)
+@pytest.mark.parametrize('autocast', [True, False])
+def test_sums_over_a_large_map_are_exact_in_narrow_types(lean, autocast):
+    """PyTorch's LayerNorm adds these up in bf16 on a CPU, where a sum of ones ends at 512."""
+    narrow = blocks('bare', 8)[lean]
+    exact = copy.deepcopy(narrow).double()
+    narrow = narrow if autocast else narrow.bfloat16()
+    for block in (narrow, exact):
+        x = image(2, 8, 200, 160, block.norm.bias.dtype)
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast and block is narrow):
+            out = block(x)
+        out.sum().backward()
+    for name in ('norm.weight', 'norm.bias', 'pwconv2.bias', 'dwconv.bias'):
+        grad, expected = (block.get_parameter(name).grad for block in (narrow, exact))
+        assert (grad - expected).norm() < 0.03 * expected.norm(), name
 
 
 @pytest.mark.parametrize('lean', LEAN)

@@ -28,6 +28,8 @@ def test_the_operator_keeps_what_it_promises_compilers(conv, dtype, layout):
     operator = torch.ops.convnext_mm.conv2d
     torch.library.opcheck(operator, (x, *settings(CONVOLUTIONS[conv])))
     torch.library.opcheck(operator, (x.detach(), *settings(CONVOLUTIONS[conv])))
+    one = torch.randn(4 * 8 * 9).to(dtype).as_strided((1, 4, 8, 9), (1, 1, 36, 4))
+    torch.library.opcheck(operator, (one, *settings(CONVOLUTIONS[conv])))
 
 
 @pytest.mark.parametrize('conv', CONVOLUTIONS)
@@ -49,8 +51,12 @@ def test_a_compiled_backbone_trains_on_every_size_and_calls_the_operator():
     model = ConvNeXt(SMALL, layer_scale_init_value=1.0, compile=True).train()
     plain = ConvNeXt(SMALL, layer_scale_init_value=1.0).train()
     plain.load_state_dict(model.state_dict())
-    for turn, size in enumerate(((64, 96), (70, 101), (128, 64))):
-        x = torch.randn(2, 3, *size)
+    one = torch.randn(1, 3, 64, 96)  # a batch of one has a graph of its own
+    with torch.no_grad():
+        for mine, expected in zip(model(one), plain(one)):
+            torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-5)
+    for turn, size in enumerate(((2, 64, 96), (2, 70, 101), (3, 128, 64))):
+        x = torch.randn(size[0], 3, *size[1:])
         for backbone in (model, plain):
             with (
                 torch.compiler.set_stance('fail_on_recompile' if turn else 'default'),
@@ -67,17 +73,44 @@ def test_a_compiled_backbone_trains_on_every_size_and_calls_the_operator():
         plain.zero_grad()
 
 
-def test_layers_of_other_kinds_are_compiled_as_they_are():
-    torch._dynamo.reset()
-    block = ConvNeXtBlock(8)
-    block.dwconv = torch.nn.Conv2d(8, 8, 7, padding=3, groups=4)
+def compiled(layer, x):
+    """What a layer gives that is compiled, and whether the operator was in its graph."""
     targets = []
 
     def look(graph, inputs):
         targets.extend(str(node.target) for node in graph.graph.nodes)
         return graph.forward
 
+    torch._dynamo.reset()
+    out = torch.compile(layer, backend=look, fullgraph=True)(x)
+    return out, any('convnext_mm' in target for target in targets)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(kernel_size=7, padding=3, padding_mode='reflect'),
+        dict(kernel_size=7, padding=6, dilation=2),
+        dict(kernel_size=(7, 5), padding=(3, 2)),
+        dict(kernel_size=2, stride=(2, 1)),
+        dict(kernel_size=7, padding='same'),
+        dict(kernel_size=7, padding=3, bias=False),
+    ],
+    ids=str,
+)
+def test_other_settings_are_compiled_as_pytorchs(settings):
+    conv = Conv2d(8, 8, groups=8, **settings)
+    x = torch.randn(2, 8, 12, 12)
+    out, has_operator = compiled(conv, x)
+    torch.testing.assert_close(out, conv(x))
+    assert not has_operator
+
+
+def test_layers_of_other_kinds_are_compiled_as_they_are():
+    block = ConvNeXtBlock(8)
     x = torch.randn(1, 8, 9, 9)
-    out = torch.compile(block, backend=look, fullgraph=True)(x)
+    assert compiled(block, x)[1]
+    block.dwconv = torch.nn.Conv2d(8, 8, 7, padding=3, groups=4)
+    out, has_operator = compiled(block, x)
     torch.testing.assert_close(out, block(x))
-    assert not any('convnext_mm' in target for target in targets)
+    assert not has_operator

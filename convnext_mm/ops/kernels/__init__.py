@@ -1,9 +1,9 @@
 """The block's GPU kernels, in Triton. Of the package only :mod:`..choice` imports it, on a GPU.
 
-All read maps of (N, C, H, W) that are channels-last in memory, or rows (M, C); compute in fp32
-whatever the type; and add up in a fixed order, without atomics, so that a run can be repeated bit
-by bit. `KERNELS` has for each operation the functions that can stand in for PyTorch's, with the
-same arguments and results.
+All read maps of (N, C, H, W) that are channels-last in memory, rows (M, C) or weights; compute in
+fp32 whatever the type; and add up in a fixed order, without atomics, so that a run can be repeated
+bit by bit. `KERNELS` has for each operation the functions that can stand in for PyTorch's,
+with the same arguments and results.
 """
 
 from convnext_mm.ops.kernels.depthwise import CONVOLUTIONS, DATA_GRADS, PARAM_GRADS

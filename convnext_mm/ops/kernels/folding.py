@@ -90,13 +90,13 @@ def fold(
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     columns, channels = weight1.shape
-    first = (weight1, bias1)
-    casts = weight1.dtype != dtype
-    if casts:
-        first = tuple(torch.empty_like(p, dtype=dtype) for p in first)
-    second = tuple(torch.empty_like(p, dtype=dtype) for p in (weight2, bias2))
+    layers = [p.contiguous() for p in (weight1, bias1, weight2, bias2)]
+    casts = not weight1.dtype == bias1.dtype == dtype
+    first = [torch.empty_like(p, dtype=dtype) if casts else p for p in layers[:2]]
+    second = [torch.empty_like(p, dtype=dtype) for p in layers[2:]]
+    gamma = None if gamma is None else gamma.contiguous()
     fold_kernel[(triton.cdiv(channels * columns, BLOCK),)](
-        *(weight1, bias1, weight2, bias2, gamma, *first, *second, scale, channels, columns),
+        *(*layers, gamma, *first, *second, scale, channels, columns),
         GAMMA=gamma is not None,
         FIRST=casts,
         BLOCK=BLOCK,
@@ -113,10 +113,12 @@ def unfold(
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     channels, columns = weight.shape
-    outs = torch.empty_like(grad_weight), torch.empty_like(grad_bias)
-    grad_gamma = None if gamma is None else torch.empty_like(grad_bias)
+    grads = grad_weight.contiguous(), grad_bias.contiguous()
+    outs = [torch.empty_like(grad) for grad in grads]
+    grad_gamma = None if gamma is None else torch.empty_like(grads[1])
+    folded = (None if p is None else p.contiguous() for p in (weight, bias, gamma))
     unfold_kernel[(channels,)](
-        *(grad_weight, grad_bias, weight, bias, gamma, *outs, grad_gamma, scale, columns),
+        *(*grads, *folded, *outs, grad_gamma, scale, columns),
         GAMMA=gamma is not None,
         BLOCK=BLOCK,
     )
