@@ -2,7 +2,7 @@
 
 - It keeps the depthwise convolution's input and the tensor before the GELU, or the input alone, and
   computes the rest again (``lean``).
-- Layer scale is folded into the second linear layer, see :mod:`.folding`. (Not in fp16, whose
+- Layer scale is folded into the second linear layer, see ``ops/folding.py``. (Not in fp16, whose
   range small ones would leave.)
 - Samples whose path is dropped are not computed.
 - It has first derivatives only, and no rules for ``torch.func``: ``lean='off'`` has.
