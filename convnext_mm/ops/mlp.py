@@ -35,7 +35,7 @@ if _ONEDNN is not None and _ONEDNN not in flop_registry:
 
 
 # cuBLAS's product of narrow matrices, as wide as it adds up.
-_MM_WIDE = getattr(torch.ops.aten.mm, 'dtype', None)
+_MM_WIDE = None if torch.version.hip else getattr(torch.ops.aten.mm, 'dtype', None)
 
 
 class MlpParams(NamedTuple):
