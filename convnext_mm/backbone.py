@@ -180,8 +180,8 @@ class ConvNeXt(BaseModule):
             :mod:`convnext_mm.ops.block`.
         compile: Whether ``torch.compile`` is to make one graph of the backbone, for images of any
             size, and one for batches of one, when they first come; a dict has further arguments
-            for it, such as
-            ``dict(mode='max-autotune-no-cudagraphs')``. Detectors around it do not compile.
+            for it, such as ``dict(mode='max-autotune-no-cudagraphs')``. Detectors around it do not
+            compile.
             Compiled blocks are plain: `lean` then only matters as ``'block'``, which recomputes,
             and samples that stochastic depth drops are computed.
         init_cfg: MMEngine initialisation config, such as

@@ -34,7 +34,7 @@ from torch.autograd.function import once_differentiable
 from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depthwise_param_grads
 from convnext_mm.ops.folding import fold, unfold
 from convnext_mm.ops.mlp import MlpParams, mlp, mlp_backward
-from convnext_mm.ops.pointwise import add_branch, add_slices, take, wide
+from convnext_mm.ops.pointwise import add_branch, add_slices, autocast_dtype, take, wide
 
 LEAN_LEVELS = ('off', 'elementwise', 'block')
 # Up to as many channels computing what goes into the GELU once more takes about as long as keeping
@@ -74,7 +74,6 @@ def convnext_block(
             is scaled by 1 / (1 - rate). The draw is the CPU generator's, whatever the device.
         lean: ``'elementwise'`` or ``'block'``, see above.
     """
-    device = x.device.type
     if not torch.is_grad_enabled():
         lean = 'block'  # a Function is told what requires a gradient, and not that none is wanted
     kept, scale = None, 1.0
@@ -84,10 +83,8 @@ def convnext_block(
         draws = torch.rand(x.shape[0], device='cpu') >= drop_path_rate
         if not draws.all():
             kept = draws.nonzero().flatten().to(x.device, non_blocking=x.is_cuda)
-    # Autocast leaves float64 alone.
-    if device != 'meta' and x.dtype != torch.float64 and torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        with torch.autocast(device, enabled=False):
+    if dtype := autocast_dtype(x):
+        with torch.autocast(x.device.type, enabled=False):
             x = x.to(wide(x.dtype))
             return _Block.apply(x, kept, scale, norm_eps, dtype, lean, *params)
     return _Block.apply(x, kept, scale, norm_eps, x.dtype, lean, *params)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depthwise_param_grads
+from convnext_mm.ops.pointwise import autocast_dtype
 
 _LAYOUT = torch.channels_last
 _ANY_LAYOUT = (torch.Tag.flexible_layout,)  # of the arguments: they are made channels-last here
@@ -31,9 +32,7 @@ class Conv2d(nn.Conv2d):
         is_compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
         if not is_compiled or x.dim() != 4 or not self._is_square():
             return super().forward(x)
-        device = x.device.type
-        if device != 'meta' and torch.is_autocast_enabled(device) and x.dtype != torch.float64:
-            x = x.to(torch.get_autocast_dtype(device))
+        x = x.to(autocast_dtype(x) or x.dtype)
         return _conv2d(x, self.weight, self.bias, self.stride[0], self.padding[0], self.groups)
 
     def _is_square(self) -> bool:

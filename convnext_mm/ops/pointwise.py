@@ -16,6 +16,14 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype == torch.float64 else torch.float32
 
 
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """What autocast has a convolution or product of `x` computed in; None where it has no say."""
+    device = x.device.type
+    if device == 'meta' or x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
+
+
 def gelu_backward(
     grad: Tensor, hidden: Tensor, with_active: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
