@@ -30,9 +30,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from convnext_mm.config import load_config
-from convnext_mm.data import shapes
-from convnext_mm.data.adopt import adopt
+from convnext_mm.config.reading import load_config
+from convnext_mm.datasets.own.adapt import adopt
+from convnext_mm.datasets.shapes import write as shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'mask_rcnn' / 'convnext_t_coco.py'

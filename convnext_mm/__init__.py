@@ -9,8 +9,30 @@
                                      tuple of (N, C_i, H/s_i, W/s_i) -> FPN (Mask R-CNN, Cascade)
                                                                      -> UPerHead
 
-Importing the package registers its classes in MMEngine's root registries, so a config may write
-``type='convnext_mm.ConvNeXt'`` with nothing imported, or ``type='ConvNeXt'`` once it is.
+Where things are. A room imports only from the rooms above it::
+
+    errors.py compat.py   errors of a user; repairs of other packages
+    messages/             findings, wording and log lines: what a person reads
+
+    archs.py              the table of variants
+    layer_decay.py        parameter name -> layer id -> learning-rate scale
+    layers.py             LayerNorm2d, GRN, stochastic depth
+    ops/                  the block as one operation; its kernels
+    weights/              published files: names, formats, safe reading, loading, download
+    backbone.py optim.py  ConvNeXt; layer-wise learning-rate decay
+    ------------------    above: the core, which needs torch and MMEngine only
+    config/               read a config, walk through it, build its model, rescale its schedule
+    visualization/        draw objects and label maps
+    datasets/             own/ data of a user, published/ COCO and ADE20K, shapes/ built in
+    evaluation/           COCO metric, test-time augmentation, the report
+    inference/            predict on images and videos
+    diagnose/             doctor, learning rates, parameters and FLOPs, browse, weights files
+    export/               ONNX
+    engine/               train and test: from a config to a running MMEngine Runner, all hooks
+
+Importing the package registers its classes in MMEngine's root registries and does nothing else. A
+config may write ``type='convnext_mm.ConvNeXt'`` with nothing imported, or ``type='ConvNeXt'`` once
+the package is imported.
 """
 
 try:

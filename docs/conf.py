@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / 'generators'))
 
-from from_code import stale
+from pages import stale
 from sphinx.application import Sphinx
 from sphinx.util import logging
 

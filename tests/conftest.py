@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from convnext_mm.data import shapes
+from convnext_mm.datasets.shapes import write as shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 

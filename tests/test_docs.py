@@ -13,7 +13,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import HOOKS, DefaultScope
 
-from convnext_mm.lr_table import lr_table
+from convnext_mm.diagnose.lr_table import lr_table
 from tests.conftest import ROOT
 
 PAGES = [ROOT / f'{name}.md' for name in ('README', 'CONTRIBUTING', 'CHANGELOG')]
@@ -44,8 +44,9 @@ def anchors(page):
 
 
 @pytest.fixture(scope='module')
-def from_code():
-    spec = importlib.util.spec_from_file_location('from_code', ROOT / 'docs' / 'from_code.py')
+def generators():
+    path = ROOT / 'docs' / 'generators' / 'pages.py'
+    spec = importlib.util.spec_from_file_location('pages', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -71,12 +72,12 @@ def test_files_that_a_page_names_are_there(page):
 
 
 @pytest.mark.parametrize('commands', blocks('', 'bash'))
-def test_options_in_commands_are_those_of_the_tools(commands, from_code):
+def test_options_in_commands_are_those_of_the_tools(commands, generators):
     for line in commands.replace('\\\n', ' ').splitlines():
         match = re.search(r'tools/(\w+\.py) (.*)', line.partition('#')[0])
         if not match:
             continue
-        known = {name for a in from_code.parser_of(match[1])._actions for name in a.option_strings}
+        known = {name for a in generators.parser_of(match[1])._actions for name in a.option_strings}
         used = [word for word in shlex.split(match[2]) if word.startswith('--')]
         assert set(used) <= known, line
 

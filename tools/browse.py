@@ -5,9 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from convnext_mm import launch
-from convnext_mm.browse import browse
-from convnext_mm.config import load_config, work_dir_of
+from convnext_mm.config.reading import load_config, work_dir_of
+from convnext_mm.diagnose.browse import browse
+from convnext_mm.engine import launch
 
 
 def main() -> int:

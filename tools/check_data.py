@@ -3,7 +3,7 @@
 
 import sys
 
-from convnext_mm.data.inspection import main
+from convnext_mm.datasets.own.inspection import main
 
 if __name__ == '__main__':
     sys.exit(main())

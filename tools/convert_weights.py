@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from convnext_mm.launch import exit_code
+from convnext_mm.engine.launch import exit_code
 from convnext_mm.weights.convert import TARGETS, convert_file
 
 

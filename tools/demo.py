@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from convnext_mm.data import shapes
+from convnext_mm.datasets.shapes import write as shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/cascade/convnext_atto_shapes.py'

@@ -11,8 +11,8 @@ warnings.filterwarnings('ignore')
 try:
     from rich.console import Console
 
-    from convnext_mm import launch
-    from convnext_mm.doctor.run import examine
+    from convnext_mm.diagnose.doctor.run import examine
+    from convnext_mm.engine import launch
 except (ImportError, OSError) as error:  # OSError: a library of CUDA that is not there
     print(f'error: {error}\nWithout that nothing else can be checked: make setup', file=sys.stderr)
     sys.exit(1)

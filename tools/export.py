@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from convnext_mm import launch
+from convnext_mm.engine import launch
 from convnext_mm.export.run import export_file
 
 RESULT = """

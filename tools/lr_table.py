@@ -6,9 +6,9 @@ import sys
 
 from mmengine.logging import MMLogger
 
-from convnext_mm import launch
-from convnext_mm.config import load_config
-from convnext_mm.lr_table import as_json, as_markdown, as_text, lr_table
+from convnext_mm.config.reading import load_config
+from convnext_mm.diagnose.lr_table import as_json, as_markdown, as_text, lr_table
+from convnext_mm.engine import launch
 
 FORMATS = {'text': as_text, 'markdown': as_markdown, 'json': as_json}
 

@@ -9,9 +9,9 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from convnext_mm import launch
-from convnext_mm.config import load_config
-from convnext_mm.stats import RULE, model_stats, stats_table
+from convnext_mm.config.reading import load_config
+from convnext_mm.diagnose.stats import RULE, model_stats, stats_table
+from convnext_mm.engine import launch
 
 
 def main() -> int:

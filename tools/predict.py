@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from convnext_mm import launch
+from convnext_mm.engine import launch
 from convnext_mm.inference.run import predict_files
 
 RESULTS = """

@@ -3,8 +3,8 @@
 
 import sys
 
-from convnext_mm.data import prepare
-from convnext_mm.data.published import ADE20K
+from convnext_mm.datasets.published import prepare
+from convnext_mm.datasets.published.catalogue import ADE20K
 
 if __name__ == '__main__':
     sys.exit(prepare.main(ADE20K))

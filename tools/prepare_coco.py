@@ -3,8 +3,8 @@
 
 import sys
 
-from convnext_mm.data import prepare
-from convnext_mm.data.published import COCO
+from convnext_mm.datasets.published import prepare
+from convnext_mm.datasets.published.catalogue import COCO
 
 if __name__ == '__main__':
     sys.exit(prepare.main(COCO))

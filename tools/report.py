@@ -8,11 +8,11 @@ the work dir, whose training curves it shows. A pickle can run code: open only y
 import argparse
 import sys
 
-from convnext_mm import launch
-from convnext_mm.config import load_config, work_dir_of
+from convnext_mm.config.reading import load_config, work_dir_of
+from convnext_mm.engine import launch
 from convnext_mm.evaluation.report.page import NAME, write_report
 from convnext_mm.evaluation.report.results import read_results
-from convnext_mm.tta.config import augment_test
+from convnext_mm.evaluation.tta.config import augment_test
 
 
 def main() -> int:

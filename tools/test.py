@@ -7,7 +7,7 @@ import sys
 
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as in train.py
 
-from convnext_mm import launch
+from convnext_mm.engine import launch
 
 
 def main() -> int:

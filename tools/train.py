@@ -9,7 +9,7 @@ import sys
 # runs; on a busy CPU that makes training several times slower. It is read when torch is loaded.
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')
 
-from convnext_mm import launch
+from convnext_mm.engine import launch
 
 
 def main() -> int:

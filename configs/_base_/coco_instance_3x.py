@@ -61,11 +61,11 @@ val_evaluator = dict(type='convnext_mm.evaluation.coco.FastCocoMetric')
 test_evaluator = val_evaluator
 
 # A table of the last AP, curves and pictures at the end.
-custom_hooks = [dict(type='convnext_mm.evaluation.hooks.SummaryHook')]
+custom_hooks = [dict(type='convnext_mm.engine.hooks.summary.SummaryHook')]
 
 # --tta: each image at three scales, as it is and flipped.
 tta_model = dict(
-    type='convnext_mm.tta.instance.InstanceTTAModel',
+    type='convnext_mm.evaluation.tta.instance.InstanceTTAModel',
     tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
 )
 tta_pipeline = [

@@ -39,7 +39,7 @@ default_hooks = dict(
     visualization=dict(type='SegVisualizationHook'),
 )
 # A table of the last mIoU, curves and pictures at the end.
-custom_hooks = [dict(type='convnext_mm.evaluation.hooks.SummaryHook')]
+custom_hooks = [dict(type='convnext_mm.engine.hooks.summary.SummaryHook')]
 
 # --tta: the whole image at several scales, as it is and flipped.
-tta_model = dict(type='convnext_mm.tta.semantic.WholeImageTTAModel')
+tta_model = dict(type='convnext_mm.evaluation.tta.semantic.WholeImageTTAModel')

@@ -155,6 +155,6 @@ param_scheduler = [
 randomness = dict(seed=0)
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1), logger=dict(interval=10))
 custom_hooks = [
-    dict(type='convnext_mm.evaluation.hooks.ProgressBarHook'),
+    dict(type='convnext_mm.engine.hooks.progress.ProgressBarHook'),
     *_base_.custom_hooks,
 ]

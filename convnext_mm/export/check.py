@@ -15,7 +15,7 @@ from mmengine.structures import BaseDataElement
 from rich.table import Table
 from torch import Tensor, nn
 
-from convnext_mm.data.scenes import render_scene
+from convnext_mm.datasets.shapes.scenes import render_scene
 from convnext_mm.errors import UserError
 
 # Images, height, width: other sizes than the traced one, also no multiples of any stride.

@@ -11,9 +11,9 @@ from mmengine.config import Config, ConfigDict
 from torch import nn
 
 import convnext_mm
-from convnext_mm.config import log_once
-from convnext_mm.data.layouts import leaf_datasets
+from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.errors import UserError
+from convnext_mm.messages.log import log_once
 
 
 def facts_of(

@@ -19,7 +19,7 @@ from rich.console import Console
 from torch import nn
 
 from convnext_mm import ConvNeXt
-from convnext_mm.config import load_config, work_dir_of
+from convnext_mm.config.reading import load_config, work_dir_of
 from convnext_mm.errors import UserError
 from convnext_mm.inference import Predictor, sources
 

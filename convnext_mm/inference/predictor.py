@@ -18,14 +18,14 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from convnext_mm import classes
-from convnext_mm.data.heads import head_sizes, resize_heads
-from convnext_mm.data.layouts import leaf_datasets
+from convnext_mm.config import classes
+from convnext_mm.config.heads import head_sizes, resize_heads
+from convnext_mm.config.model_file import check_model_file
+from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.errors import UserError
 from convnext_mm.inference.sources import Frame
+from convnext_mm.messages.wording import such_as
 from convnext_mm.weights.files import local_file, read_checkpoint
-from convnext_mm.weights.fitting import such_as
-from convnext_mm.weights.loading import check_model_file
 
 # MMDetection's mask head, with every picture; a user can do nothing about it.
 warnings.filterwarnings('ignore', message='To copy construct from a tensor')

@@ -11,9 +11,9 @@ import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 from pycocotools import mask as rle
 
-from convnext_mm.drawing import colours, draw_instances, draw_labels
 from convnext_mm.inference.pictures import Pictures, save
 from convnext_mm.inference.sources import Frame
+from convnext_mm.visualization.drawing import colours, draw_instances, draw_labels
 
 # COCO's 80 classes have ids up to 90, with these left out.
 _COCO_CLASSES = ('person', 'toothbrush', 80)  # first, last, number

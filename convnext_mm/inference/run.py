@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from convnext_mm.config import load_config, work_dir_of
+from convnext_mm.config.reading import load_config, work_dir_of
 from convnext_mm.errors import UserError
 from convnext_mm.inference import sources
 from convnext_mm.inference.predictor import Predictor

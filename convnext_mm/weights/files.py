@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 import torch
 from mmengine.logging import print_log
 
-from convnext_mm.download import DownloadError, download
+from convnext_mm.weights.download import DownloadError, download
 from convnext_mm.weights.reading import read_tensors
 from convnext_mm.weights.zoo import ZOO, nearest
 

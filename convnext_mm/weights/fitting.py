@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from convnext_mm.messages.wording import such_as
 from convnext_mm.weights.formats import BackboneState, arch_name, infer_arch
 
 _STEM = 'downsample_layers.0.0.weight'
@@ -126,9 +127,3 @@ def _layers(names: Iterable[str]) -> dict[str, bool]:
         'GRN': any('.grn.' in name for name in names),
         'layer scale': any(re.fullmatch(r'stages\.\d+\.\d+\.gamma', name) for name in names),
     }
-
-
-def such_as(names: list[str]) -> str:
-    more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-    plural = 's' if len(names) > 1 else ''
-    return f'{len(names)} tensor{plural} ({", ".join(names[:3])}{more})'

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 from mmengine.config import Config
 
-from convnext_mm.config import build_on_meta
+from convnext_mm.config.model import build_on_meta
 from convnext_mm.weights.zoo import ZOO
 from tests.conftest import ROOT
 
@@ -118,7 +118,7 @@ def test_both_tests_are_the_authors(recipe):
     assert [view.scale for view in views] == multiple
     assert all(view.type == 'Resize' and view.keep_ratio for view in views)
     assert [flip.prob for flip in flips] == [0.0, 1.0]
-    assert cfg.tta_model.type == 'convnext_mm.tta.semantic.WholeImageTTAModel'
+    assert cfg.tta_model.type == 'convnext_mm.evaluation.tta.semantic.WholeImageTTAModel'
 
 
 def test_the_model_builds_with_the_published_number_of_parameters(recipe):

@@ -8,8 +8,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
-from convnext_mm.config import build_on_meta
-from convnext_mm.data.scenes import CLASSES
+from convnext_mm.config.model import build_on_meta
+from convnext_mm.datasets.shapes.scenes import CLASSES
 from convnext_mm.weights.zoo import ZOO
 from tests.conftest import ROOT
 

@@ -7,10 +7,10 @@ from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmseg.datasets import ADE20KDataset
 
-from convnext_mm.config import load_config
+from convnext_mm.config.reading import load_config
 from convnext_mm.evaluation.report import about
 from convnext_mm.evaluation.report.differences import differences, stated_by
-from convnext_mm.tta.config import augment_test
+from convnext_mm.evaluation.tta.config import augment_test
 from tests.conftest import ROOT
 
 MASK_RCNN = ROOT / 'configs/mask_rcnn/convnext_t_coco.py'

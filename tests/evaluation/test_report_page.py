@@ -12,7 +12,7 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
-from convnext_mm.config import load_config
+from convnext_mm.config.reading import load_config
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report.page import write_report
 from convnext_mm.evaluation.report.results import read_results

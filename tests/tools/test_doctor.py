@@ -13,8 +13,8 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from convnext_mm.doctor import installation, models, recipe, run
-from convnext_mm.doctor.findings import Level, guarded, ok
+from convnext_mm.diagnose.doctor import installation, models, recipe, run
+from convnext_mm.diagnose.doctor.findings import Level, guarded, ok
 from tests.conftest import ROOT, run_tool
 from tests.small_models import segmentor, write_model
 

@@ -16,8 +16,8 @@ import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from convnext_mm.config import build_on_meta
-from convnext_mm.data.scenes import render_scene
+from convnext_mm.config.model import build_on_meta
+from convnext_mm.datasets.shapes.scenes import render_scene
 from convnext_mm.errors import UserError
 from convnext_mm.export import facts as facts_module
 from convnext_mm.export import run as export_run

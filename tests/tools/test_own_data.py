@@ -6,7 +6,7 @@ import shutil
 import pytest
 from mmengine.config import Config
 
-from convnext_mm.data.layouts import leaf_datasets
+from convnext_mm.config.nodes import leaf_datasets
 from tests.conftest import run_tool
 
 NAMES = ('washer', 'plate', 'wedge', 'burr', 'bracket', 'seal')

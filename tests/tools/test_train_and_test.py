@@ -9,7 +9,7 @@ import cv2
 import pytest
 import torch
 
-from convnext_mm import launch
+from convnext_mm.engine import launch
 from tests.conftest import ROOT, run_tool
 from tests.small_models import segmentor
 
@@ -180,8 +180,8 @@ default_hooks = dict(
     visualization=dict(type='SegVisualizationHook'),
 )
 custom_hooks = [
-    dict(type='convnext_mm.evaluation.hooks.ProgressBarHook'),
-    dict(type='convnext_mm.evaluation.hooks.SummaryHook'),
+    dict(type='convnext_mm.engine.hooks.progress.ProgressBarHook'),
+    dict(type='convnext_mm.engine.hooks.summary.SummaryHook'),
 ]
 """
 

@@ -116,7 +116,7 @@ def test_what_torch_hub_has_is_used_without_network(tmp_path, source, name):
 
 
 def test_a_cut_download_goes_on_where_it_stopped(server, monkeypatch, weights):
-    monkeypatch.setattr('convnext_mm.download.time.sleep', lambda seconds: None)
+    monkeypatch.setattr('convnext_mm.weights.download.time.sleep', lambda seconds: None)
     server.files['/tiny.pth'], server.cut_after = weights, [500]
     assert local_file(f'{server.url}/tiny.pth').read_bytes() == weights
     assert [r.range for r in server.requests] == [None, 'bytes=500-']

@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from convnext_mm import ConvNeXt, ConvNeXtPretrained
-from convnext_mm.config import build_on_meta
+from convnext_mm.config.model import build_on_meta
+from convnext_mm.config.model_file import check_model_file
 from convnext_mm.weights.formats import to_backbone
-from convnext_mm.weights.loading import check_model_file, load_backbone
+from convnext_mm.weights.loading import load_backbone
 from tests.conftest import ROOT, run_tool
 from tests.test_detectors import swapped
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from convnext_mm import ARCHS
-from convnext_mm.config import build_on_meta, load_config
+from convnext_mm.config.model import build_on_meta
+from convnext_mm.config.reading import load_config
 from convnext_mm.weights.formats import arch_name, infer_arch, to_backbone
 from convnext_mm.weights.zoo import ZOO
 from tests.conftest import ROOT

@@ -14,12 +14,11 @@ from mmdet.datasets import CocoDataset
 from mmengine.config import Config, ConfigDict
 from mmseg.datasets import ADE20KDataset
 
-from convnext_mm.batch_size import images_a_step, lr_factor
-from convnext_mm.config import dicts_below
-from convnext_mm.data import published
-from convnext_mm.data.layouts import leaf_datasets
+from convnext_mm.config.batch_size import images_a_step, lr_factor
+from convnext_mm.config.nodes import dicts_below, leaf_datasets
+from convnext_mm.datasets.published import catalogue as published
 from convnext_mm.evaluation.report.differences import differences, stated_by
-from convnext_mm.tta.config import is_augmented
+from convnext_mm.evaluation.tta.config import is_augmented
 
 _PACKAGES = ('convnext_mm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'torch', 'numpy', 'hotcoco')
 # Figures of a config's `published`: what they are called, the metric here, and what they are of.

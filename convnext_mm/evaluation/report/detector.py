@@ -11,7 +11,7 @@ from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import about, figures, pictures, results
 from convnext_mm.evaluation.report.detection import IOU, TIDE_ERRORS, Inputs, Scores, Sweep, f1
 from convnext_mm.evaluation.report.segmentation import top_confusions
-from convnext_mm.evaluation.report.wording import counted, percent
+from convnext_mm.messages.wording import counted, percent
 
 _PICTURES = 6  # of the worst and of the best
 

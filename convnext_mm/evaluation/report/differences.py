@@ -9,9 +9,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 import convnext_mm
-from convnext_mm.batch_size import images_a_step
-from convnext_mm.config import load_config
-from convnext_mm.tta.config import augment_test, is_augmented
+from convnext_mm.config.batch_size import images_a_step
+from convnext_mm.config.reading import load_config
+from convnext_mm.evaluation.tta.config import augment_test, is_augmented
 
 # A clone has them beside the package; an installed package is alone.
 _CONFIGS = Path(convnext_mm.__file__).parents[1] / 'configs'

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from convnext_mm.evaluation.curves import read_trainings
 from convnext_mm.evaluation.report import about, detector, figures, segmentor
-from convnext_mm.evaluation.report.wording import percent
+from convnext_mm.messages.wording import percent
 
 NAME = 'report.html'
 

@@ -18,7 +18,7 @@ from mmengine.registry import DATASETS, METRICS, init_default_scope
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from convnext_mm.data.layouts import leaf_datasets
+from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.coco import category_ids
 from convnext_mm.evaluation.report.detection import Inputs

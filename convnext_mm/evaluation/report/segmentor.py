@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from mmengine.config import Config
 
-from convnext_mm.drawing import colours
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import about, figures, pictures, results
 from convnext_mm.evaluation.report.segmentation import SegmentationScores, top_confusions
-from convnext_mm.evaluation.report.wording import counted, percent
+from convnext_mm.messages.wording import counted, percent
+from convnext_mm.visualization.drawing import colours
 
 _PICTURES = 4  # of the worst and of the best
 

@@ -1,0 +1,1 @@
+"""Read a config, walk through it, build its model, rescale its schedule."""

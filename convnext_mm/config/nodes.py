@@ -1,0 +1,43 @@
+"""Walk through a config: its data sets, its schedulers, every dict below a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mmengine.config import Config, ConfigDict
+
+
+def dicts_below(node: object) -> Iterator[ConfigDict]:
+    """Every dict below a node of a config, the node included."""
+    if isinstance(node, dict):
+        yield node
+        node = node.values()
+    elif not isinstance(node, (list, tuple)):
+        return
+    for child in node:
+        yield from dicts_below(child)
+
+
+def leaf_datasets(node: object) -> Iterator[ConfigDict]:
+    """The data sets of a loader, inside of RepeatDataset, ConcatDataset and the like."""
+    if isinstance(node, dict):
+        if 'dataset' in node or 'datasets' in node:
+            yield from leaf_datasets(node.get('dataset'))
+            yield from leaf_datasets(node.get('datasets'))
+        elif 'type' in node:
+            yield node
+    elif isinstance(node, (list, tuple)):
+        for child in node:
+            yield from leaf_datasets(child)
+
+
+def schedulers(cfg: Config) -> list[ConfigDict]:
+    """The configs of the parameter schedulers; there may be one, several or none."""
+    found = cfg.get('param_scheduler') or []
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def scheduler_name(cfg: Config, index: int) -> str:
+    """How ``--cfg-options`` calls a scheduler."""
+    listed = isinstance(cfg.param_scheduler, (list, tuple))
+    return f'param_scheduler.{index}' if listed else 'param_scheduler'

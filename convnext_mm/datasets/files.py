@@ -1,0 +1,61 @@
+"""Where a config expects its data set, whether it is there, and how to get it if not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.datasets.published import catalogue as published
+from convnext_mm.errors import UserError
+
+_DEMO_HINT = 'To see the whole job run without any download:  make demo'
+
+
+def check_data(cfg: Config, loaders: Sequence[str]) -> None:
+    """Stop before anything is built if data that these loaders read is not there.
+
+    Args:
+        cfg: A detection or segmentation config.
+        loaders: Keys of `cfg`, such as ``train_dataloader``.
+
+    Raises:
+        UserError: Lists what is missing and says how to get it.
+    """
+    missing: list[str] = []
+    roots: list[str] = []
+    for loader in loaders:
+        for dataset in leaf_datasets(cfg.get(loader)):
+            absent = [str(p) for p in _paths(dataset) if not p.exists()]
+            if absent:
+                missing += [path for path in absent if path not in missing]
+                roots.append(dataset.get('data_root') or '')
+        annotations = _annotations(cfg.get(loader.replace('dataloader', 'evaluator')))
+        missing += [path for path in annotations if path not in missing]
+    if not missing:
+        return
+    lines = ['the data set is not there. Missing:', *(f'  {path}' for path in missing)]
+    dataset = published.behind(missing)
+    if dataset:
+        lines.append(dataset.hint(next(iter(roots), dataset.root).rstrip('/') or '.'))
+    raise UserError('\n'.join([*lines, _DEMO_HINT]))
+
+
+def _paths(dataset: ConfigDict) -> list[Path]:
+    """The annotation file and the folders a data set reads, or else its root; only local ones."""
+    root = dataset.get('data_root') or ''
+    if '://' in root:
+        return []
+    parts = [dataset.get('ann_file') or '', *(dataset.get('data_prefix') or {}).values()]
+    paths = [Path(root, part) for part in parts if part and '://' not in part]
+    return paths or ([Path(root)] if root else [])
+
+
+def _annotations(evaluators: object) -> Iterator[str]:
+    """Annotation files that evaluators read and that are not there."""
+    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+        path = (evaluator or {}).get('ann_file')
+        if path and '://' not in path and not Path(path).exists():
+            yield path

@@ -1,0 +1,5 @@
+"""The built-in data set: rendered scenes of six shapes, in the layout of COCO or ADE20K."""
+
+from convnext_mm.datasets.shapes.write import write_ade, write_coco
+
+__all__ = ['write_ade', 'write_coco']

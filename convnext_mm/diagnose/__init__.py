@@ -1,0 +1,1 @@
+"""Look at an installation, a config or a weights file before a training."""

@@ -1,0 +1,1 @@
+"""Draw objects and label maps on pictures."""

@@ -1,0 +1,444 @@
+#!/usr/bin/env python
+"""Write what the code knows into the pages: docs/generators/pages.py
+
+A page marks the place with ``<!-- from code: NAME ARGUMENTS -->`` and ``<!-- end -->``; what is
+between them is made by the function NAME below. The build of the documentation fails where a page
+has something else there, so that a table can be read on GitHub and cannot grow old.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import inspect
+import os
+import re
+import runpy
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+DOCS = Path(__file__).resolve().parents[1]
+ROOT = DOCS.parent
+_BLOCK = re.compile(r'(<!-- from code: ([^\n]+?) -->\n).*?(<!-- end -->)', re.DOTALL)
+
+
+def pages() -> list[Path]:
+    return sorted(DOCS.glob('*.md'))
+
+
+def renewed(text: str) -> str:
+    """A page's text with all its blocks made anew."""
+
+    def block(match: re.Match) -> str:
+        name, *arguments = match[2].split()
+        return f'{match[1]}\n{MAKERS[name](*arguments).strip()}\n\n{match[3]}'
+
+    return _BLOCK.sub(block, text)
+
+
+def stale() -> Iterator[str]:
+    """What is not as the code has it, a line for each page."""
+    for page in pages():
+        text = page.read_text()
+        if renewed(text) != text:
+            yield f'{page.relative_to(ROOT)} is out of date: run docs/generators/pages.py'
+
+
+def table(header: tuple[str, ...], rows: list[tuple], right: str = '') -> str:
+    """A Markdown table; `right` names the columns to align there."""
+    rule = ['--:' if title in right.split(',') else '---' for title in header]
+    lines = [header, rule, *rows]
+    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
+
+
+def code(text: object) -> str:
+    return f'`{text}`'
+
+
+# --- the architecture
+
+
+def drawing() -> str:
+    import convnext_mm
+
+    return _fenced(_literal(convnext_mm, 0))
+
+
+def variants() -> str:
+    import torch
+
+    from convnext_mm import ARCHS, ConvNeXt
+    from convnext_mm.layer_decay import num_layers
+
+    rows = []
+    for name, arch in ARCHS.items():
+        with torch.device('meta'):
+            model = ConvNeXt(arch)
+        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        rows.append(
+            (
+                *(code(name), ', '.join(map(str, arch.depths)), ', '.join(map(str, arch.channels))),
+                *('yes' if arch.grn else 'no', f'{millions:.1f}M', num_layers(arch.depths)),
+            )
+        )
+    header = ('arch', 'blocks', 'channels', 'GRN', 'parameters', 'N')
+    return table(header, rows, 'parameters,N')
+
+
+def parameters() -> str:
+    """The names of one of each kind of layer, with shapes by the channels of its stage."""
+    import torch
+
+    from convnext_mm import ConvNeXt
+
+    with torch.device('meta'):
+        v1, v2 = ConvNeXt('tiny'), ConvNeXt('v2_tiny')
+    named = dict(v2.named_parameters()) | dict(v1.named_parameters())
+    c = v1.arch.channels[0]
+    sizes = {c: 'C', 2 * c: '2C', 4 * c: '4C'}
+    kinds = {
+        'downsample_layers.0.': ('downsample_layers.0.', 'stem'),
+        'downsample_layers.1.': ('downsample_layers.i.', 'before stage i = 1, 2, 3, from C to 2C'),
+        'stages.0.0.': ('stages.i.b.', 'block b of stage i'),
+        'norm0.': ('norm', 'output of stage i'),
+    }
+    only = {'gamma': ', V1 only', 'grn': ', V2 only'}
+    rows = []
+    for start, (shown, where) in kinds.items():
+        for name in (n for n in named if n.startswith(start)):
+            rest = name.removeprefix(start)
+            shape = ' x '.join(sizes.get(size, str(size)) for size in named[name].shape)
+            label = f'norm{{i}}.{rest}' if start == 'norm0.' else shown + rest
+            rows.append((code(label), shape, where + only.get(rest.partition('.')[0], '')))
+    return table(('parameter', 'shape', 'of'), rows)
+
+
+def layer_ids() -> str:
+    """The table in the docstring of ``layer_decay``."""
+    from convnext_mm import layer_decay
+
+    lines = inspect.getdoc(layer_decay).splitlines()
+    rules = [i for i, line in enumerate(lines) if line.startswith('===')]
+    starts = [match.start() for match in re.finditer('=+', lines[rules[0]])]
+    cells = [
+        tuple(line[a:b].strip() for a, b in zip(starts, [*starts[1:], None]))
+        for line in lines[rules[0] + 1 : rules[-1]]
+        if not line.startswith('===')
+    ]
+    rows = [(code(name.replace(' .. ', '` .. `')), *ids) for name, *ids in cells[1:]]
+    return table((cells[0][0], *map(code, cells[0][1:])), rows)
+
+
+def rooms() -> str:
+    """The modules and folders of the package, each by the first line of its docstring."""
+    package = ROOT / 'convnext_mm'
+    rows = []
+    for path in sorted(package.iterdir()):
+        file = path / '__init__.py' if path.is_dir() else path
+        if file.is_file() and path.name != '__init__.py':
+            first = ast.get_docstring(ast.parse(file.read_text())).partition('\n')[0]
+            shown = path.name + ('/' if path.is_dir() else '')
+            rows.append((code(shown), _markdown(first)))
+    return table(('in `convnext_mm/`', 'holds'), rows)
+
+
+# --- weights
+
+
+def formats() -> str:
+    from convnext_mm.weights.convert import TARGETS
+    from convnext_mm.weights.names import FIRST_KERNEL, FORMATS, to_theirs
+
+    rows = []
+    for form in FORMATS:
+        written = 'yes' if TARGETS.get(form.name) is form else ''
+        kernel = to_theirs(form)[FIRST_KERNEL]
+        norm = 'loaded' if form.final_norm_on_maps else 'dropped'
+        rows.append((code(form.name), form.project, code(kernel), norm, written))
+    header = ('format', 'whose', 'first depthwise kernel', 'final norm', 'written')
+    return table(header, rows)
+
+
+def short_names(kind: str) -> str:
+    from convnext_mm.weights.zoo import ZOO
+
+    def kind_of(name: str) -> str:
+        whole = name.startswith(('mask_rcnn', 'cascade', 'upernet'))
+        return 'models' if whole else name.split('_')[0]
+
+    rows = [
+        (code(name), code(one.arch), one.trained_on, one.licence)
+        for name, one in ZOO.items()
+        if kind_of(name) == kind
+    ]
+    return table(('short name', 'arch', 'trained on', 'licence'), rows)
+
+
+def how_many_short_names() -> str:
+    from convnext_mm.weights.zoo import ZOO
+
+    return f'There are {len(ZOO)} of them.'
+
+
+# --- recipes
+
+
+def recipes(family: str) -> str:
+    from convnext_mm.config.nodes import schedulers
+    from convnext_mm.config.reading import load_config
+    from convnext_mm.weights.zoo import ZOO
+
+    rows = []
+    for path in sorted((ROOT / 'configs' / family).glob('*.py')):
+        cfg = load_config(path)
+        wrapper, backbone, length = cfg.optim_wrapper, cfg.model.backbone, cfg.train_cfg
+        init = backbone.get('init_cfg') or {}
+        weights = init.get('checkpoint', '') if isinstance(init, dict) else ''
+        warm_up = next(s.end for s in schedulers(cfg) if s.type == 'LinearLR')
+        long = f'{length.max_iters:,}' if 'max_iters' in length else length.max_epochs
+        amp = 'AMP' if wrapper.type == 'AmpOptimWrapper' else 'fp32'
+        paramwise = wrapper.get('paramwise_cfg') or {}
+        rows.append(
+            (
+                f'[{path.stem}](../configs/{family}/{path.name})',
+                code(weights) if weights in ZOO else 'none',
+                f'{wrapper.optimizer.lr:g}',
+                f'{paramwise["decay_rate"]:g}' if 'decay_rate' in paramwise else 'none',
+                f'{backbone.drop_path_rate:g}' if 'drop_path_rate' in backbone else '0',
+                *(long, f'{warm_up:,}', cfg.auto_scale_lr.base_batch_size, amp),
+            )
+        )
+    long = 'iterations' if 'max_iters' in length else 'epochs'
+    columns = ('lr', 'decay rate', 'drop path', long, 'warm-up', 'batch', 'precision')
+    order = [code(name) for name in ZOO]
+    rows.sort(key=lambda row: order.index(row[1]) if row[1] in order else len(order))
+    right = 'lr,decay rate,drop path,epochs,iterations,warm-up,batch'
+    return table(('config', 'starts from', *columns), rows, right)
+
+
+def learning_rates(config: str) -> str:
+    """What tools/lr_table.py prints."""
+    from mmengine.logging import MMLogger
+
+    from convnext_mm.config.reading import load_config
+    from convnext_mm.diagnose.lr_table import as_markdown, lr_table
+
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        return as_markdown(lr_table(load_config(ROOT / config)))
+    finally:
+        logger.setLevel(level)
+
+
+# --- own data
+
+
+def layouts() -> str:
+    """What ``--data`` recognises, from the docstring of ``datasets/own/recognise.py``."""
+    from convnext_mm.datasets.own import recognise as own
+
+    return (
+        f'Objects in COCO format:\n\n{_fenced(_literal(own, 0))}\n\n'
+        f'Label maps:\n\n{_fenced(_literal(own, 1))}'
+    )
+
+
+def schedule_rule() -> str:
+    """The rule in the docstring of ``config/schedule.py``, with the numbers it goes by."""
+    from convnext_mm.config import schedule
+
+    text = inspect.getdoc(schedule).partition('The rule: ')[2]
+    text = text.replace('``MIN_STEPS``', f'{schedule.MIN_STEPS:,}')
+    assert schedule.WARM_UP == 0.1 and 'a tenth of the run' in text
+    return _markdown(text[0].upper() + text[1:])
+
+
+def checks(kind: str) -> str:
+    """All problems that the checks of a kind of data know, as they tell them."""
+    files = dict(coco=('check_coco', 'objects', 'inspection'), maps=('check_maps', 'inspection'))
+    folder = ROOT / 'convnext_mm' / 'datasets' / 'own'
+    found = [row for name in files[kind] for row in _problems(folder / f'{name}.py')]
+    levels = ('ERROR', 'REPAIRED', 'NOTE')
+    found.sort(key=lambda row: levels.index(row[0]))
+    rows = [(level.lower(), what, remedy) for level, what, remedy in dict.fromkeys(found)]
+    return table(('level', 'what is told', 'what is done, or to do'), rows)
+
+
+def _problems(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Level, name and remedy of every problem that a module can add, read from its source."""
+    tree = ast.parse(path.read_text())
+    for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+        for node in sorted(ast.walk(function), key=_line):
+            told = isinstance(node, ast.Call) and getattr(
+                node.func, 'attr', getattr(node.func, 'id', '')
+            )
+            if told == 'add':
+                arguments = _flat(node.args)
+            elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
+                arguments = node.value.elts  # to be added by the caller
+            else:
+                continue
+            if not _is_level(arguments):
+                continue
+            above = [n for n in (*tree.body, *ast.walk(function)) if _line(n) < node.lineno]
+            texts = _texts(sorted(above, key=_line))
+            words = [_text(argument, texts) for argument in arguments[1:]]
+            # The split, if it is a text here, comes first, and a remedy last.
+            what, *rest = [word for word in words if word and word not in ('train', 'test')]
+            yield arguments[0].id, what, rest[-1] if rest else ''
+
+
+def _is_level(arguments: list[ast.expr]) -> bool:
+    levels = ('ERROR', 'REPAIRED', 'NOTE')
+    return bool(arguments) and isinstance(arguments[0], ast.Name) and arguments[0].id in levels
+
+
+def _flat(arguments: list[ast.expr]) -> list[ast.expr]:
+    flat = []
+    for argument in arguments:
+        starred = isinstance(argument, ast.Starred) and isinstance(argument.value, ast.Tuple)
+        flat += argument.value.elts if starred else [argument]
+    return flat
+
+
+def _line(node: ast.AST) -> int:
+    return getattr(node, 'lineno', 0)
+
+
+def _texts(nodes: list[ast.AST]) -> dict[str, str]:
+    """Variables that are set to a text; the last one counts."""
+    return {
+        node.targets[0].id: text
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if (text := _text(node.value, {}))
+    }
+
+
+def _text(node: ast.expr, variables: dict[str, str]) -> str:
+    """A text of the source, with ... for what only a run knows; '' for other expressions."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ''
+    if isinstance(node, ast.Name):
+        return variables.get(node.id, '')
+    if isinstance(node, ast.BinOp):
+        return _text(node.left, variables) + _text(node.right, variables)
+    if isinstance(node, ast.IfExp):
+        return _text(node.body, variables)
+    if isinstance(node, ast.JoinedStr):
+        parts = (
+            _text(part.value, variables) or '...'
+            if isinstance(part, ast.FormattedValue)
+            else part.value
+            for part in node.values
+        )
+        return ''.join(parts)
+    return ''
+
+
+# --- the tools
+
+
+class _Found(Exception):
+    pass
+
+
+def options(script: str) -> str:
+    """A tool's arguments, as its parser has them."""
+    parser = parser_of(script)
+    rows = []
+    for action in parser._actions:
+        if action.help == argparse.SUPPRESS or '-h' in action.option_strings:
+            continue
+        value = action.metavar or (action.dest.upper() if action.nargs != 0 else '')
+        if isinstance(value, tuple):
+            value = ' '.join(value)
+        if action.choices and not action.metavar:
+            value = '{' + ','.join(action.choices) + '}'
+        names = '`, `'.join(action.option_strings)
+        if names:
+            value = f'[{value}]' if action.nargs == '?' else value
+            name = code(f'{names} {value}'.strip())
+        else:
+            name = code(action.metavar or action.dest)
+        text = (action.help or '') % dict(vars(action), prog=parser.prog)
+        rows.append((name.replace('|', r'\|'), text.replace('|', r'\|').replace('<', r'\<')))
+    end = f'\n\n{parser.epilog.strip()}' if parser.epilog else ''
+    return table(('argument', 'meaning'), rows) + end
+
+
+def parser_of(script: str) -> argparse.ArgumentParser:
+    """The parser that a script of tools/ makes."""
+    found = []
+
+    def stop(parser, *_):
+        found.append(parser)
+        raise _Found
+
+    path = ROOT / 'tools' / script
+    with (
+        mock.patch.object(argparse.ArgumentParser, 'parse_args', stop),
+        mock.patch.object(sys, 'argv', [str(path)]),
+        mock.patch.dict(os.environ),
+        warnings.catch_warnings(),
+    ):
+        try:
+            runpy.run_path(str(path), run_name='__main__')
+        except _Found:
+            return found[0]
+    raise RuntimeError(f'{path} parses no arguments')
+
+
+# --- words
+
+
+def _literal(module: object, number: int) -> str:
+    """The n-th indented block of a module's docstring, as it stands."""
+    text = inspect.getdoc(module)
+    found = re.findall(r'::\n\n((?:(?:    .*)?\n)+)', text + '\n')
+    return textwrap.dedent(found[number]).strip('\n')
+
+
+def _fenced(text: str) -> str:
+    return f'```text\n{text}\n```'
+
+
+def _markdown(text: str) -> str:
+    """A docstring's words: its markup is Markdown's but for the doubled marks of code."""
+    text = re.sub(r':\w+:`~?([^`]+)`', r'`\1`', text)
+    return text.replace('``', '`')
+
+
+MAKERS: dict[str, Callable[..., str]] = {
+    function.__name__: function
+    for function in (
+        *(drawing, variants, parameters, layer_ids, rooms),
+        *(formats, short_names, how_many_short_names),
+        *(recipes, learning_rates),
+        *(layouts, schedule_rule, checks),
+        options,
+    )
+}
+
+
+def main() -> int:
+    for page in pages():
+        text = page.read_text()
+        new = renewed(text)
+        if new != text:
+            page.write_text(new)
+            print(f'written: {page.relative_to(ROOT)}')
+    return 0
+
+
+if __name__ == '__main__':
+    argparse.ArgumentParser(description=__doc__.partition('\n')[0]).parse_args()
+    importlib.import_module('convnext_mm')
+    sys.exit(main())

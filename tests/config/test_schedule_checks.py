@@ -1,0 +1,119 @@
+"""Schedules that are probably not meant, and what a training says of them before it starts."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import OptimWrapper
+
+from convnext_mm.config.schedule_checks import cut_off
+from convnext_mm.diagnose.lr_table import lr_table
+from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
+from tests.conftest import ROOT, run_tool
+
+COCO = 'configs/mask_rcnn/convnext_t_coco.py'
+ADE = 'configs/upernet/convnext_t_ade20k.py'
+
+
+def config(path, **options):
+    cfg = Config.fromfile(ROOT / path)
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+@pytest.mark.parametrize(
+    'path, length, late, remedy',
+    [
+        (
+            *(COCO, {'train_cfg.max_epochs': 12}, 'milestones 27 and 33 of MultiStepLR'),
+            {'param_scheduler.1.end': 12, 'param_scheduler.1.milestones': [9, 11]},
+        ),
+        (
+            *(COCO, {'train_cfg.max_epochs': 33}, 'milestone 33 of MultiStepLR'),
+            {'param_scheduler.1.end': 33, 'param_scheduler.1.milestones': [24, 30]},
+        ),
+        (
+            *(ADE, {'train_cfg.max_iters': 40_000}, 'end 160,000 of PolyLR'),
+            {'param_scheduler.1.end': 40_000},
+        ),
+        (
+            'configs/cascade/convnext_atto_shapes.py',
+            *({'train_cfg.max_epochs': 2}, 'T_max 5 of CosineAnnealingLR'),
+            {'param_scheduler.1.end': 2, 'param_scheduler.1.T_max': 2},
+        ),
+    ],
+)
+def test_what_a_shorter_training_cuts_off_is_said_with_what_to_write(path, length, late, remedy):
+    (warning,) = cut_off(config(path, **length))
+    assert f'too early for {late}: to fit it, --cfg-options ' in warning
+    for key, value in remedy.items():
+        text = str(value).replace(' ', '')
+        assert f'{key}="{text}"' in warning or f'{key}={value}' in warning.split()
+    assert not list(cut_off(config(path, **length, **remedy)))
+
+
+@pytest.mark.parametrize('path', [COCO, ADE])
+def test_a_recipe_as_it_is_and_a_longer_training_are_not_warned_of(path):
+    key = 'train_cfg.max_epochs' if path == COCO else 'train_cfg.max_iters'
+    assert not list(cut_off(config(path)))
+    assert not list(cut_off(config(path, **{key: 200_000})))
+
+
+def test_milestones_of_a_training_of_unknown_length_are_said_without_others():
+    cfg = config(COCO, **{'train_cfg.max_epochs': 12})
+    cfg.param_scheduler = ConfigDict(type='MultiStepLR', milestones=[8, 16])
+    (warning,) = cut_off(cfg)
+    assert warning.endswith('too early for milestone 16 of MultiStepLR: choose lower ones')
+
+
+def test_mmsegs_schedule_for_another_learning_rate_is_told_to_end_at_0(tmp_path):
+    path = tmp_path / 'config.py'
+    schedule = "_base_ = 'mmseg::_base_/schedules/schedule_160k.py'\n"
+    path.write_text(schedule + f'model = {config(ADE).model.to_dict()!r}')
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(
+        {
+            'default_scope': 'mmseg',
+            'optim_wrapper': {**config(ADE).optim_wrapper, '_delete_': True},
+            'train_cfg.max_iters': 200,
+            'param_scheduler.0.end': 200,
+        }
+    )
+    (warning,) = lr_table(cfg).warnings
+    assert 'the heads end at 100% of 0.0001, 10 groups end higher, up to 209%' in warning
+    assert warning.endswith('Set param_scheduler.0.eta_min=0')
+    cfg.merge_from_dict({'param_scheduler.0.eta_min': 0})
+    assert lr_table(cfg).warnings == ()
+
+
+def test_training_warns_before_it_starts(small_detector, tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(small_detector)
+    options = ('train_cfg.max_epochs=1', 'model.backbone.arch=none')  # stops once it is built
+    done = run_tool('train.py', path, '--work-dir', tmp_path, '--cfg-options', *options)
+    assert done.code == 2
+    line = (
+        'the training ends after 1 epoch, too early for T_max 2 of CosineAnnealingLR: to fit it, '
+        '--cfg-options param_scheduler.1.end=1 param_scheduler.1.T_max=1'
+    )
+    assert done.output.count(line) == 1
+
+
+@pytest.mark.parametrize('kind', ['PolyLR', 'CosineAnnealingMomentum', None])
+def test_an_eta_min_that_flattens_the_decay_is_said_before_training(kind, caplog):
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = [dict(params=[p], lr=lr) for p, lr in zip(parameters, (1e-4, 5e-5))]
+    schedule = dict(type=kind, eta_min=1e-4, by_epoch=False) if kind else None
+    runner = SimpleNamespace(
+        cfg=Config(dict(param_scheduler=schedule)),
+        optim_wrapper=OptimWrapper(torch.optim.AdamW(groups)),
+        logger=logging.getLogger('runner'),
+    )
+    FlattenedDecayHook().before_train(runner)
+    assert len(caplog.messages) == (kind == 'PolyLR')
+    assert not caplog.messages or caplog.messages[0].endswith(
+        'where the heads end at 100% of 0.0001, 1 group ends higher, up to 200% of 5e-05. '
+        'Set param_scheduler.eta_min=0'
+    )

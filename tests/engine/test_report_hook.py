@@ -1,0 +1,101 @@
+"""What a training's report is made of, and that a report that fails harms no training."""
+
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from mmdet.evaluation import CocoMetric
+from mmengine.config import Config
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from convnext_mm.engine.hooks import report as hook_module
+from convnext_mm.engine.hooks.report import ReportHook
+from convnext_mm.evaluation.report.results import label_maps, packed_label_maps
+
+
+class Loader(list):
+    dataset = [None]
+
+
+def evaluated(cfg, folder):
+    """A hook after the evaluation of a detector on one image, and its runner."""
+    metric = CocoMetric()
+    runner = SimpleNamespace(
+        val_loop=SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric])),
+        val_dataloader=Loader([None]),
+        **dict(cfg=Config(cfg), epoch=3, work_dir=str(folder), logger=Mock()),
+    )
+    hook = ReportHook('model.py')
+    hook.before_train(runner)
+    hook.before_val_epoch(runner)
+    empty = dict(bboxes=np.zeros((0, 4)), scores=np.zeros(0), labels=np.zeros(0, int), masks=[])
+    metric.results.append(({}, dict(img_id=7, **empty)))
+    sample = SimpleNamespace(img_id=7, get=dict(img_path='7.jpg').get)
+    hook.after_val_iter(runner, 0, None, [sample])
+    metric.results.clear()  # as MMEngine does after each evaluation
+    hook.after_val_epoch(runner)
+    return hook, runner
+
+
+@pytest.mark.parametrize(
+    'evaluator, reason',
+    [
+        (dict(), 'no report: the report needs the ground truth: val_evaluator has no ann_file'),
+        (dict(ann_file=7), 'no report, for TypeError: '),
+    ],
+)
+def test_a_report_that_fails_is_a_warning_with_the_reason(evaluator, reason, tmp_path):
+    cfg = dict(train_cfg=dict(max_epochs=3), val_evaluator=evaluator)
+    hook, runner = evaluated(cfg, tmp_path)
+    hook.after_train(runner)
+    ((message,), _) = runner.logger.warning.call_args
+    assert message.startswith(reason)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_kept_is_a_warning_and_the_evaluation_goes_on(tmp_path):
+    hook, runner = evaluated(dict(train_cfg=dict(max_epochs=3)), tmp_path)
+    hook.after_val_iter(runner, 0, None, [object()])
+    hook.after_val_iter(runner, 0, None, [object()])
+    hook.after_train(runner)
+    ((message,), _) = runner.logger.warning.call_args_list[-1]
+    assert runner.logger.warning.call_count == 1 and 'AttributeError' in message
+
+
+def test_what_another_process_could_not_keep_is_not_waited_for(tmp_path, monkeypatch):
+    def collect(*_):
+        pytest.fail('the other process never comes')
+
+    monkeypatch.setattr(hook_module, 'collect_results', collect)
+    monkeypatch.setattr(hook_module, 'all_gather_object', lambda kept: [kept, False])
+    hook, runner = evaluated(dict(train_cfg=dict(max_epochs=3)), tmp_path)
+    hook.after_train(runner)
+    runner.logger.warning.assert_called_once_with(
+        'no report: another process has no predictions for it'
+    )
+
+
+def test_without_an_evaluation_there_is_no_report(tmp_path):
+    runner = SimpleNamespace(val_loop=None, work_dir=str(tmp_path), logger=Mock())
+    hook = ReportHook('model.py')
+    hook.before_train(runner)
+    hook.after_train(runner)
+    assert runner.logger.mock_calls == [] and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('classes', [150, 300])
+def test_label_maps_are_kept_small_and_come_back_the_same(classes):
+    truth = torch.zeros(1, 200, 300, dtype=torch.long)
+    truth[:, 50:] = classes - 1
+    truth[:, :5] = 255
+    sample = SegDataSample(metainfo=dict(img_path='a.jpg'))
+    sample.gt_sem_seg = PixelData(data=truth)
+    sample.pred_sem_seg = PixelData(data=truth.flip(1))
+    packed = packed_label_maps(sample)
+    assert packed['img_path'] == 'a.jpg'
+    assert len(packed['gt_sem_seg']['data']) < 3000
+    again, found = label_maps(packed)
+    assert np.array_equal(again, truth[0]) and np.array_equal(found, truth[0].flip(0))
