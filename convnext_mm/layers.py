@@ -1,4 +1,4 @@
-"""The layers a ConvNeXt block needs beyond plain torch: LayerNorm2d, GRN, stochastic depth."""
+"""The layers of ConvNeXt that torch does not have: LayerNorm2d, GRN, stochastic depth."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ GRN_EPS = 1e-6  # added to the mean norm
 class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of an (N, C, H, W) map.
 
-    ``F.layer_norm`` accumulates mean and variance in fp32 whatever the input's type; written out
-    by hand in the channels-first layout, as in the authors' code, fp16 squares overflow. In mixed
-    precision it computes in fp32, which autocast sees to on a GPU alone: on a CPU the parameters'
-    gradients are added up in the map's type, and a sum of ones ends at 512 in bf16.
     On a channels-last map the two permutes are views, not copies.
+
+    ``F.layer_norm`` accumulates mean and variance in fp32 for every dtype. The authors' code
+    computes them in the dtype of the map, where squares overflow in fp16. The map is cast to the
+    dtype of the parameters, because autocast does so on a GPU only. On a CPU, PyTorch would sum the
+    parameter gradients in the dtype of the map, and a sum of ones in bf16 stops growing after a few
+    hundred.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,12 +30,12 @@ class LayerNorm2d(nn.LayerNorm):
 class GRN(nn.Module):
     """Global Response Normalization of an (N, H, W, C) tensor (ConvNeXt V2, section 3.2).
 
-    Each channel is scaled by its spatial L2 norm over the mean norm of all channels. A sum of
-    squares over a whole map leaves fp16's range and a strong channel's ratio can reach C, so
-    everything here is done in fp32 and the result cast back to the input's type.
+    Each channel is multiplied by the ratio of its spatial L2 norm to the mean norm of all channels.
+    The sum of squares over a map exceeds the range of fp16, and the ratio of a strong channel can
+    reach C. All is therefore computed in fp32 and cast back to the dtype of the input.
 
     Args:
-        dim: Number of channels C. The parameters are 1x1x1xC, as in the authors' files.
+        dim: Number of channels C. The parameters have the shape (1, 1, 1, C) of the authors' files.
     """
 
     def __init__(self, dim: int) -> None:
@@ -42,22 +44,22 @@ class GRN(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Autocast narrows none of these operations. float64 stays float64, so that gradients can be
-        # checked numerically.
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        norm = torch.linalg.vector_norm(wide, dim=(1, 2), keepdim=True)
+        # Autocast casts none of these operations. float64 stays float64 for gradcheck.
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
+        norm = torch.linalg.vector_norm(values, dim=(1, 2), keepdim=True)
         ratio = norm / (norm.mean(dim=-1, keepdim=True) + GRN_EPS)
-        return (wide * (1 + self.gamma * ratio) + self.beta).to(x.dtype)
+        return (values * (1 + self.gamma * ratio) + self.beta).to(x.dtype)
 
 
 def drop_path(residual: Tensor, rate: float) -> Tensor:
-    """Stochastic depth: zero whole samples with probability `rate`, scale the rest by 1/(1-rate).
+    """Stochastic depth: zero samples with probability `rate`, scale the others by 1 / (1 - rate).
 
     Args:
         residual: Output of a residual branch, (N, ...).
-        rate: Drop probability in [0, 1). Nothing happens at 0.
+        rate: Drop probability in [0, 1). At 0 the input is returned.
 
-    Source: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016; per sample as in timm.
+    Source: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016. Each sample has its own
+    draw, as in timm.
     """
     if rate == 0.0:
         return residual

@@ -388,7 +388,10 @@ def test_a_bad_argument_is_named_with_what_is_allowed(kwargs, message):
     [
         ((1, 4, 64, 64), r'shape \(1, 4, 64, 64\), expected \(N, 3, H, W\) because in_channels=3'),
         ((3, 64, 64), r'expected \(N, 3, H, W\)'),
-        ((1, 3, 31, 64), "31x64 pixels is smaller than the last map's stride, 32"),
+        (
+            (1, 3, 31, 64),
+            '31x64 pixels, expected at least 32 on each side, the stride of the last map',
+        ),
     ],
 )
 def test_a_bad_image_is_named_with_what_is_expected(shape, message):

@@ -1,15 +1,29 @@
-"""The ConvNeXt block as one differentiable operation, and how it is computed.
+"""The ConvNeXt block as one differentiable operation, and the steps that it consists of.
 
-:mod:`~convnext_mm.ops.block` has the operation, with a backward pass of its own that keeps less;
-:mod:`~convnext_mm.ops.depthwise` and :mod:`~convnext_mm.ops.mlp` its two halves,
-:mod:`~convnext_mm.ops.norm`, :mod:`~convnext_mm.ops.pointwise` and
-:mod:`~convnext_mm.ops.folding` their steps, in PyTorch's functions. On a GPU
-:mod:`~convnext_mm.ops.choice` puts Triton's (:mod:`~convnext_mm.ops.kernels`) in their place where
-they are faster. A compiled backbone is of plain operations, with the convolutions of
-:mod:`~convnext_mm.ops.convolution`. What all are tested against is the block in plain operations,
-:class:`convnext_mm.ConvNeXtBlock` with ``lean='off'``.
+=====================  ====================================================================
+:mod:`.block`          the operation, with a backward pass that recomputes activations
+:mod:`.eligibility`    which blocks may use it
+:mod:`.residual`       gather the samples that take the branch; add the branch
+:mod:`.merge`          merge layer scale and casts into the linear layers; split the gradients
+:mod:`.depthwise`      the depthwise convolution and its gradients
+:mod:`.norm_mlp`       LayerNorm and the MLP, of the steps in :mod:`.norm`, :mod:`.linear`,
+                       :mod:`.gelu` and :mod:`.grn`
+:mod:`.dtypes`         autocast and accumulation dtypes
+:mod:`.autotune`       on a GPU: choose PyTorch or a Triton kernel of :mod:`.kernels`
+:mod:`.convolution`    the convolutions of a compiled backbone
+=====================  ====================================================================
+
+The tests compare the operation with the plain layers of :class:`convnext_mm.ConvNeXtBlock`
+(``recompute='none'``).
 """
 
-from convnext_mm.ops.block import LEAN_LEVELS, BlockParams, convnext_block
+from convnext_mm.ops.block import RECOMPUTE_LEVELS, BlockParams, convnext_block
+from convnext_mm.ops.eligibility import fusible_params, resolve_recompute
 
-__all__ = ['LEAN_LEVELS', 'BlockParams', 'convnext_block']
+__all__ = [
+    'RECOMPUTE_LEVELS',
+    'BlockParams',
+    'convnext_block',
+    'fusible_params',
+    'resolve_recompute',
+]

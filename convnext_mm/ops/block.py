@@ -1,26 +1,45 @@
-"""The block as one operation whose backward pass keeps less and computes less.
+"""The ConvNeXt block as one autograd function that recomputes activations in its backward pass.
 
-- It keeps the depthwise convolution's input and the tensor before the GELU, or the input alone, and
-  computes the rest again (``lean``).
-- Layer scale is folded into the second linear layer, see ``ops/folding.py``. (Not in fp16, whose
-  range small ones would leave.)
-- Samples whose path is dropped are not computed.
-- It has first derivatives only, and no rules for ``torch.func``: ``lean='off'`` has.
-- In mixed precision the residual stream stays in fp32 and everything in the branch is kept in the
-  narrow type.
+:func:`convnext_block` computes the same as the layers of :class:`convnext_mm.ConvNeXtBlock`::
 
-Bytes kept for each element of the block's (N, C, H, W) map, in mixed precision and in fp32:
+    x (N, C, H, W) --+-- dwconv -- LayerNorm -- linear -- GELU -- (GRN) -- linear -- gamma --+-- out
+                     +-----------------------------------------------------------------------+
 
-==================  =======  =====  ==================================
-``lean``            mixed    fp32   computed again
-==================  =======  =====  ==================================
-``'off'``, V1       26       48     nothing
-``'off'``, V2       40       60     nothing
-``'elementwise'``   10       20     all but the linear layers
-``'block'``         2        4      the whole branch
-==================  =======  =====  ==================================
+A plain block keeps the input of every operation for the backward pass. This function keeps one or
+two tensors and computes the others again. `recompute` says which:
 
-With up to ``NARROW`` channels ``'elementwise'`` is ``'block'``.
+==================  =====  ====  =======================================  ======================
+``recompute``       mixed  fp32  kept in the forward pass                 computed again
+==================  =====  ====  =======================================  ======================
+``'none'``, V1      26     48    the input of every operation             nothing
+``'none'``, V2      40     60    the input of every operation             nothing
+``'pointwise'``     10     20    the inputs of the convolution and GELU   all but one linear layer
+``'block'``         2      4     the input of the convolution             the whole branch
+==================  =====  ====  =======================================  ======================
+
+The numbers are bytes for each element of the (N, C, H, W) map, under autocast (mixed) and in fp32.
+``'none'`` stands for the plain block, which does not call this function. With up to
+``MIN_KEPT_CHANNELS`` channels, ``'pointwise'`` keeps what ``'block'`` keeps: to compute the GELU
+input again takes about as long as to write and read it, and these are the largest maps.
+
+Forward pass:
+
+1. Stochastic depth draws the samples that skip the branch. The others are gathered into a smaller
+   batch, so that dropped samples cost no time (:mod:`~convnext_mm.ops.residual`).
+2. gamma, the stochastic depth factor and the cast to the autocast dtype are merged into the
+   parameters of the linear layers (:mod:`~convnext_mm.ops.merge`). In fp16 gamma is not merged,
+   because the product of a small gamma and a weight would underflow.
+3. The depthwise convolution runs (:mod:`~convnext_mm.ops.depthwise`). Its channels-last output is
+   read as rows (N * H * W, C).
+4. LayerNorm and the MLP process the rows, on a CPU in slices that stay in cache
+   (:mod:`~convnext_mm.ops.norm_mlp`). Each slice is added to the residual stream at once.
+
+The backward pass computes the convolution, LayerNorm and (if it was not kept) the GELU input again,
+then applies the formulas of each step in reverse order. No step uses autograd.
+
+Under autocast the residual stream stays in fp32, and all of the branch is in the autocast dtype.
+Sums over the map accumulate in fp32 or wider. The function has first derivatives only, and no rules
+for ``torch.func``; :mod:`~convnext_mm.ops.eligibility` says when a block may use it.
 """
 
 from __future__ import annotations
@@ -32,21 +51,18 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depthwise_param_grads
-from convnext_mm.ops.folding import fold, unfold
-from convnext_mm.ops.mlp import MlpParams, mlp, mlp_backward
-from convnext_mm.ops.pointwise import add_branch, add_slices, autocast_dtype, take, wide
+from convnext_mm.ops.dtypes import accumulation_dtype, autocast_dtype
+from convnext_mm.ops.merge import merge_params, split_param_grads
+from convnext_mm.ops.norm_mlp import NormMlpParams, norm_mlp, norm_mlp_backward
+from convnext_mm.ops.residual import add_residual, add_residual_slices, gather_samples
 
-LEAN_LEVELS = ('off', 'elementwise', 'block')
-# Up to as many channels computing what goes into the GELU once more takes about as long as keeping
-# it: to write and read it is most of the work. These are a ConvNeXt's largest maps.
-NARROW = 128
+RECOMPUTE_LEVELS = ('none', 'pointwise', 'block')
+# 'pointwise' keeps the GELU input of blocks with more channels than this.
+MIN_KEPT_CHANNELS = 128
 
 
 class BlockParams(NamedTuple):
-    """The parameters of a block with C channels, in the order they are used.
-
-    Those of GRN are None in V1, `gamma` (layer scale) is None in V2 and where it is off.
-    """
+    """The parameters of a block with C channels, in the order of their use."""
 
     dwconv_weight: Tensor  # (C, 1, 7, 7)
     dwconv_bias: Tensor  # (C,)
@@ -54,73 +70,76 @@ class BlockParams(NamedTuple):
     norm_bias: Tensor  # (C,)
     pwconv1_weight: Tensor  # (4C, C)
     pwconv1_bias: Tensor  # (4C,)
-    grn_gamma: Tensor | None  # (1, 1, 1, 4C)
-    grn_beta: Tensor | None  # (1, 1, 1, 4C)
+    grn_gamma: Tensor | None  # (1, 1, 1, 4C), None in V1
+    grn_beta: Tensor | None  # (1, 1, 1, 4C), None in V1
     pwconv2_weight: Tensor  # (C, 4C)
     pwconv2_bias: Tensor  # (C,)
-    gamma: Tensor | None  # (C,)
+    gamma: Tensor | None  # (C,), layer scale; None in V2 and where it is off
 
 
 def convnext_block(
-    x: Tensor, params: BlockParams, norm_eps: float, drop_path_rate: float, lean: str
+    x: Tensor, params: BlockParams, norm_eps: float, drop_path_rate: float, recompute: str
 ) -> Tensor:
-    """A block with its residual connection: (N, C, H, W) -> (N, C, H, W), both channels-last.
+    """Compute a block with its residual connection: (N, C, H, W) -> (N, C, H, W), channels-last.
 
     Args:
-        x: The map.
-        params: The block's parameters.
-        norm_eps: Added to LayerNorm's variance.
-        drop_path_rate: Probability with which a sample skips the branch; the branch of the others
-            is scaled by 1 / (1 - rate). The draw is the CPU generator's, whatever the device.
-        lean: ``'elementwise'`` or ``'block'``, see above.
+        x: The map, in any memory format. A channels-last map is not copied.
+        params: The parameters of the block.
+        norm_eps: The epsilon of LayerNorm.
+        drop_path_rate: The probability that a sample skips the branch. The branch of the other
+            samples is multiplied by 1 / (1 - rate). The CPU generator draws, for every device.
+        recompute: ``'pointwise'`` or ``'block'``, see the table of this module.
     """
     if not torch.is_grad_enabled():
-        lean = 'block'  # a Function is told what requires a gradient, and not that none is wanted
+        recompute = 'block'  # `needs_input_grad` does not depend on the grad mode
     kept, scale = None, 1.0
     if drop_path_rate:
         scale = 1 / (1 - drop_path_rate)
-        # On the host: the kept samples' number decides what is launched.
+        # On the host, because the number of kept samples decides the shapes.
         draws = torch.rand(x.shape[0], device='cpu') >= drop_path_rate
         if not draws.all():
             kept = draws.nonzero().flatten().to(x.device, non_blocking=x.is_cuda)
     if dtype := autocast_dtype(x):
         with torch.autocast(x.device.type, enabled=False):
-            x = x.to(wide(x.dtype))
-            return _Block.apply(x, kept, scale, norm_eps, dtype, lean, *params)
-    return _Block.apply(x, kept, scale, norm_eps, x.dtype, lean, *params)
+            x = x.to(accumulation_dtype(x.dtype))
+            return _Block.apply(x, kept, scale, norm_eps, dtype, recompute, *params)
+    return _Block.apply(x, kept, scale, norm_eps, x.dtype, recompute, *params)
 
 
 class _Block(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, kept, scale, norm_eps, dtype, lean, *params):
+    def forward(ctx, x, kept, scale, norm_eps, dtype, recompute, *params):
         ctx.kept, ctx.scale, ctx.norm_eps, ctx.dtype = kept, scale, norm_eps, dtype
         params = BlockParams(*params)
         if kept is not None and not len(kept):
             ctx.save_for_backward(*params)
             return x.clone()
-        inner = take(x, kept, dtype)
+        inner = gather_samples(x, kept, dtype)
         channels, height, width = inner.shape[1:]
-        keep = lean == 'elementwise' and channels > NARROW and any(ctx.needs_input_grad)
-        hiddens = [] if keep else None
+        keep_hidden = (
+            recompute == 'pointwise' and channels > MIN_KEPT_CHANNELS and any(ctx.needs_input_grad)
+        )
+        hidden_slices = [] if keep_hidden else None
         rows = _rows(_conv(inner, params))
-        branch = mlp(rows, _mlp_params(params, norm_eps, scale, dtype), height * width, hiddens)
-        factor = None if _folds(params, dtype) else params.gamma * scale
-        out = add_slices(x, branch, kept, factor)
-        ctx.save_for_backward(*params, inner, *(hiddens or ()))
+        mlp_params = _norm_mlp_params(params, norm_eps, scale, dtype)
+        branch = norm_mlp(rows, mlp_params, height * width, hidden_slices)
+        factor = None if _merges_gamma(params, dtype) else params.gamma * scale
+        out = add_residual_slices(x, branch, kept, factor)
+        ctx.save_for_backward(*params, inner, *(hidden_slices or ()))
         return out
 
     @staticmethod
     def backward(ctx, grad):
         if torch.is_grad_enabled() and not grad.requires_grad:
-            # A second derivative is to be an error: `once_differentiable` takes a constant gradient
-            # for one that nobody differentiates.
+            # `once_differentiable` raises on a second derivative only if `grad` requires one.
+            # A constant `grad` would give zeros instead of an error.
             grad = grad.detach().requires_grad_()
         return _Block._first_derivatives(ctx, grad)
 
     @staticmethod
     @once_differentiable
     def _first_derivatives(ctx, grad):
-        # The types are those of the forward pass, whatever region backward is called in.
+        # Keep the dtypes of the forward pass if backward() is called under autocast.
         if grad.device.type == 'meta':
             return _Block._backward(ctx, grad)
         with torch.autocast(grad.device.type, enabled=False):
@@ -128,21 +147,27 @@ class _Block(torch.autograd.Function):
 
     @staticmethod
     def _backward(ctx, grad):
-        wanted = BlockParams(*ctx.needs_input_grad[6:])
-        tensors = ctx.saved_tensors  # once: hooks unpack them with every access
-        params = BlockParams(*tensors[: len(wanted)])
-        saved = tensors[len(wanted) :]
+        needs_grad = BlockParams(*ctx.needs_input_grad[6:])
+        tensors = ctx.saved_tensors  # read once: each access calls the unpack hooks
+        params = BlockParams(*tensors[: len(needs_grad)])
+        saved = tensors[len(needs_grad) :]
         if not saved:
-            # Every sample skipped the branch. Zeros and not None: None would keep the optimizer
-            # from decaying the weights, and DDP waiting.
-            zeros = (torch.zeros_like(p) if want else None for p, want in zip(params, wanted))
+            # Every sample skipped the branch. With None instead of zeros the optimizer would skip
+            # weight decay, and DDP would wait for the gradients.
+            zeros = (
+                torch.zeros_like(p) if needed else None for p, needed in zip(params, needs_grad)
+            )
             return grad, None, None, None, None, None, *zeros
-        # In its own type where layer scale is yet to be applied.
-        part = take(grad, ctx.kept, ctx.dtype if _folds(params, ctx.dtype) else grad.dtype)
-        grad_inner, grads = _branch_backward(part, *saved[:1], list(saved[1:]), params, wanted, ctx)
+        # If gamma is not merged, it still multiplies the gradient: do not cast before that.
+        branch_dtype = ctx.dtype if _merges_gamma(params, ctx.dtype) else grad.dtype
+        grad_branch = gather_samples(grad, ctx.kept, branch_dtype)
+        inner, *hidden_slices = saved
+        grad_inner, grads = _branch_backward(
+            grad_branch, inner, hidden_slices, params, needs_grad, ctx
+        )
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = add_branch(grad, grad_inner, ctx.kept)
+            grad_x = add_residual(grad, grad_inner, ctx.kept)
         return grad_x, None, None, None, None, None, *grads
 
 
@@ -155,31 +180,34 @@ def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def _branch_backward(grad, inner, hiddens, p, wanted, ctx):
-    """Gradients of the branch's input and of the parameters, in the order of BlockParams."""
+def _branch_backward(grad, inner, hidden_slices, p, needs_grad, ctx):
+    """Return the gradient of the branch input and the gradients of the parameters."""
     dtype = ctx.dtype
     n, channels, height, width = inner.shape
     rows, grad = _rows(_conv(inner, p)), _rows(grad)
-    mlp_params = _mlp_params(p, ctx.norm_eps, ctx.scale, dtype)
+    mlp_params = _norm_mlp_params(p, ctx.norm_eps, ctx.scale, dtype)
     pixels = height * width
-    if _folds(p, dtype):
-        m = mlp_backward(grad, rows, hiddens, mlp_params, pixels)
-        second = unfold(m.weight2, m.bias2, p.pwconv2_weight, p.pwconv2_bias, p.gamma, ctx.scale)
-        m = m._replace(**dict(zip(('weight2', 'bias2', 'scale'), second)))
+    if _merges_gamma(p, dtype):
+        m = norm_mlp_backward(grad, rows, hidden_slices, mlp_params, pixels)
+        weight2, bias2, gamma = split_param_grads(
+            m.weight2, m.bias2, p.pwconv2_weight, p.pwconv2_bias, p.gamma, ctx.scale
+        )
+        m = m._replace(weight2=weight2, bias2=bias2, gamma=gamma)
     else:
-        scaled = (grad * (p.gamma * ctx.scale)).to(dtype)
-        m = mlp_backward(scaled, rows, hiddens, mlp_params, pixels, grad)
-        m = m._replace(scale=m.scale * ctx.scale)
+        grad_out = (grad * (p.gamma * ctx.scale)).to(dtype)
+        m = norm_mlp_backward(grad_out, rows, hidden_slices, mlp_params, pixels, grad)
+        m = m._replace(gamma=m.gamma * ctx.scale)
 
     grad_conv = m.rows.view(n, height, width, channels).permute(0, 3, 1, 2)
-    kernel = p.dwconv_weight
-    grad_inner = grad_dwconv = grad_dwconv_bias = None
+    grad_inner = grad_dwconv_weight = grad_dwconv_bias = None
     if ctx.needs_input_grad[0]:
-        grad_inner = depthwise_data_grad(grad_conv, inner, kernel)
-    if wanted.dwconv_weight or wanted.dwconv_bias:
-        grad_dwconv, grad_dwconv_bias = depthwise_param_grads(grad_conv, inner, kernel)
+        grad_inner = depthwise_data_grad(grad_conv, inner, p.dwconv_weight)
+    if needs_grad.dwconv_weight or needs_grad.dwconv_bias:
+        grad_dwconv_weight, grad_dwconv_bias = depthwise_param_grads(
+            grad_conv, inner, p.dwconv_weight
+        )
     grads = BlockParams(
-        dwconv_weight=grad_dwconv,
+        dwconv_weight=grad_dwconv_weight,
         dwconv_bias=grad_dwconv_bias,
         norm_weight=m.norm_weight,
         norm_bias=m.norm_bias,
@@ -189,32 +217,36 @@ def _branch_backward(grad, inner, hiddens, p, wanted, ctx):
         grn_beta=m.grn_beta,
         pwconv2_weight=m.weight2,
         pwconv2_bias=m.bias2,
-        gamma=m.scale,
+        gamma=m.gamma,
     )
-    return grad_inner, [_like(g, q) if want else None for g, q, want in zip(grads, p, wanted)]
+    return grad_inner, [
+        _as_grad_of(parameter, grad) if needed else None
+        for parameter, grad, needed in zip(p, grads, needs_grad)
+    ]
 
 
-def _like(grad: Tensor, parameter: Tensor) -> Tensor:
+def _as_grad_of(parameter: Tensor, grad: Tensor) -> Tensor:
+    """Return the gradient with the dtype, shape and strides of its parameter."""
     if grad.dtype != parameter.dtype:
         grad = grad.to(parameter.dtype)
-    # Strides of what has size one matter to DDP's buckets, and `view_as` makes them alike.
-    alike = grad.shape == parameter.shape and grad.stride() == parameter.stride()
-    return grad if alike else grad.view_as(parameter)
+    # DDP compares strides with its buckets, also in dimensions of size one.
+    same = grad.shape == parameter.shape and grad.stride() == parameter.stride()
+    return grad if same else grad.view_as(parameter)
 
 
-# --- layer scale ----------------------------------------------------------------------------------
-
-
-def _folds(p: BlockParams, dtype: torch.dtype) -> bool:
-    """Whether layer scale goes into the weights: in fp16 a small one would leave its range."""
+def _merges_gamma(p: BlockParams, dtype: torch.dtype) -> bool:
+    """Whether gamma is merged into the second linear layer. In fp16 the product could underflow."""
     return p.gamma is None or dtype != torch.float16
 
 
-def _mlp_params(p: BlockParams, norm_eps: float, scale: float, dtype: torch.dtype) -> MlpParams:
-    gamma, scale = (p.gamma, scale) if _folds(p, dtype) else (None, 1.0)
-    linears = p.pwconv1_weight, p.pwconv1_bias, p.pwconv2_weight, p.pwconv2_bias
-    weight1, bias1, weight2, bias2 = fold(*linears, gamma, scale, dtype)
-    return MlpParams(
+def _norm_mlp_params(
+    p: BlockParams, norm_eps: float, scale: float, dtype: torch.dtype
+) -> NormMlpParams:
+    gamma, scale = (p.gamma, scale) if _merges_gamma(p, dtype) else (None, 1.0)
+    weight1, bias1, weight2, bias2 = merge_params(
+        *(p.pwconv1_weight, p.pwconv1_bias, p.pwconv2_weight, p.pwconv2_bias), gamma, scale, dtype
+    )
+    return NormMlpParams(
         p.norm_weight,
         p.norm_bias,
         norm_eps,

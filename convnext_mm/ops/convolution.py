@@ -1,9 +1,9 @@
-"""The backbone's convolutions as an operator, which torch.compile calls and does not look into.
+"""The convolutions of the backbone as an operator that torch.compile does not look into.
 
-Of its own convolutions Inductor can differentiate none for images of any size, at least in torch
-2.13: it compiles anew for each (``guard(layout_dx.stride)`` in ``_inductor/kernel/conv.py``), or
-fails (pytorch issue 185510). Besides, the depthwise one has gradients of its own here, which are
-faster (:mod:`.depthwise`).
+Inductor cannot differentiate its own convolutions for images of any size, at least in torch 2.13:
+it compiles again for each size (``guard(layout_dx.stride)`` in ``_inductor/kernel/conv.py``), or
+fails (pytorch issue 185510). The operator also has the faster depthwise gradients of
+:mod:`~convnext_mm.ops.depthwise`.
 
 Importing this module registers ``convnext_mm::conv2d`` and ``convnext_mm::conv2d_backward``.
 """
@@ -15,17 +15,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depthwise_param_grads
-from convnext_mm.ops.pointwise import autocast_dtype
+from convnext_mm.ops.dtypes import autocast_dtype
 
 _LAYOUT = torch.channels_last
-_ANY_LAYOUT = (torch.Tag.flexible_layout,)  # of the arguments: they are made channels-last here
+_ANY_LAYOUT = (torch.Tag.flexible_layout,)  # the operators accept every memory format
 
 
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d``, which is an operator of its own in a compiled graph.
+    """``nn.Conv2d`` that calls the operator of this module in a compiled graph.
 
-    Exported graphs have PyTorch's, as other programs know these only.
+    Exported graphs contain PyTorch's convolution, because other programs do not know the operator.
+
+    Attributes:
+        use_kernels: Whether a depthwise operator may use our Triton kernels on a GPU.
     """
+
+    use_kernels = False
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', H', W')"""
@@ -33,10 +38,13 @@ class Conv2d(nn.Conv2d):
         if not is_compiled or x.dim() != 4 or not self._is_square():
             return super().forward(x)
         x = x.to(autocast_dtype(x) or x.dtype)
-        return _conv2d(x, self.weight, self.bias, self.stride[0], self.padding[0], self.groups)
+        return _conv2d(
+            *(x, self.weight, self.bias),
+            *(self.stride[0], self.padding[0], self.groups, self.use_kernels),
+        )
 
     def _is_square(self) -> bool:
-        """Whether the settings are those that the operator has arguments for."""
+        """Whether the operator has arguments for these settings."""
         return (
             self.bias is not None
             and self.padding_mode == 'zeros'
@@ -50,31 +58,44 @@ class Conv2d(nn.Conv2d):
 
 @torch.library.custom_op('convnext_mm::conv2d', mutates_args=(), tags=_ANY_LAYOUT)
 def _conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: int,
+    padding: int,
+    groups: int,
+    use_kernels: bool,
 ) -> Tensor:
     x = x.contiguous(memory_format=_LAYOUT)
     if _is_depthwise(weight, stride, padding, groups):
-        out = depthwise_conv(x, weight, bias)
+        out = depthwise_conv(x, weight, bias, use_kernels)
     else:
         out = F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), stride, padding, groups=groups)
-    return out.contiguous(memory_format=_LAYOUT)  # one sample's may come otherwise
+    return out.contiguous(memory_format=_LAYOUT)  # with one sample it may not be
 
 
 @torch.library.custom_op('convnext_mm::conv2d_backward', mutates_args=(), tags=_ANY_LAYOUT)
 def _conv2d_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, groups: int, with_x: bool
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: int,
+    padding: int,
+    groups: int,
+    use_kernels: bool,
+    needs_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad, x = grad.contiguous(memory_format=_LAYOUT), x.contiguous(memory_format=_LAYOUT)
     if _is_depthwise(weight, stride, padding, groups):
-        grad_weight, grad_bias = depthwise_param_grads(grad, x, weight)
-        grad_x = depthwise_data_grad(grad, x, weight) if with_x else None
+        grad_weight, grad_bias = depthwise_param_grads(grad, x, weight, use_kernels)
+        grad_x = depthwise_data_grad(grad, x, weight, use_kernels) if needs_x else None
     else:
         sizes = [weight.shape[0]], [stride, stride], [padding, padding], [1, 1]
         grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            grad, x, weight.to(x.dtype), *sizes, False, [0, 0], groups, [with_x, True, True]
+            grad, x, weight.to(x.dtype), *sizes, False, [0, 0], groups, [needs_x, True, True]
         )
-    grad_x = grad_x.contiguous(memory_format=_LAYOUT) if with_x else x.new_empty(0)
-    # The strides that the fake has, and memory of its own for each.
+    grad_x = grad_x.contiguous(memory_format=_LAYOUT) if needs_x else x.new_empty(0)
+    # The results need the strides of the fake ones, and may not share memory with the arguments.
     grad_weight = grad_weight.to(weight.dtype).contiguous().view(weight.shape)
     return grad_x, grad_weight, grad_bias.to(weight.dtype, copy=True)
 
@@ -85,28 +106,28 @@ def _is_depthwise(weight: Tensor, stride: int, padding: int, groups: int) -> boo
 
 
 @_conv2d.register_fake
-def _(x, weight, bias, stride, padding, groups):
+def _(x, weight, bias, stride, padding, groups, use_kernels):
     sides = [(side + 2 * padding - weight.shape[-1]) // stride + 1 for side in x.shape[2:]]
     shape = x.shape[0], weight.shape[0], *sides
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_LAYOUT)
 
 
 @_conv2d_backward.register_fake
-def _(grad, x, weight, stride, padding, groups, with_x):
-    grad_x = torch.empty_like(x, memory_format=_LAYOUT) if with_x else x.new_empty(0)
+def _(grad, x, weight, stride, padding, groups, use_kernels, needs_x):
+    grad_x = torch.empty_like(x, memory_format=_LAYOUT) if needs_x else x.new_empty(0)
     grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
     return grad_x, grad_weight, weight.new_empty(weight.shape[0])
 
 
-def _keep(ctx, inputs, output):
+def _save_for_backward(ctx, inputs, output):
     x, weight, _, *ctx.settings = inputs
     ctx.save_for_backward(x, weight)
 
 
 def _differentiate(ctx, grad):
-    with_x = ctx.needs_input_grad[0]
-    grads = _conv2d_backward(grad, *ctx.saved_tensors, *ctx.settings, with_x)
-    return grads[0] if with_x else None, *grads[1:], None, None, None
+    needs_x = ctx.needs_input_grad[0]
+    grads = _conv2d_backward(grad, *ctx.saved_tensors, *ctx.settings, needs_x)
+    return grads[0] if needs_x else None, *grads[1:], None, None, None, None
 
 
-_conv2d.register_autograd(_differentiate, setup_context=_keep)
+_conv2d.register_autograd(_differentiate, setup_context=_save_for_backward)

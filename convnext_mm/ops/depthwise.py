@@ -1,25 +1,45 @@
-"""A depthwise convolution of stride 1 that keeps the map's size, and its gradients."""
+"""A depthwise convolution with stride 1 that keeps the size of the map, and its gradients.
+
+The results have the dtype of the map; sums over the map accumulate in fp32 or wider. With
+``use_kernels=False`` the Triton kernels are not tried on a GPU.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convnext_mm.ops import choice
-from convnext_mm.ops.pointwise import wide
+from convnext_mm.ops import autotune
+from convnext_mm.ops.dtypes import accumulation_dtype
 
-# oneDNN's weight gradient of a depthwise convolution has a fast path for kernels up to 3 wide; the
-# 7x7 one is 2 to 40 times slower than three of these, which give the same sums.
+# oneDNN computes the weight gradient of a depthwise convolution quickly for kernels up to 3 wide.
+# Three narrow kernels give the same sums as one of 7x7, 2 to 40 times faster.
 _CPU_WIDTHS = (3, 3, 1)
 
 
-def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(N, C, H, W) with a (C, 1, 7, 7) kernel -> (N, C, H, W).
+def depthwise_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, use_kernels: bool = True
+) -> Tensor:
+    """(N, C, H, W) with a (C, 1, k, k) kernel -> (N, C, H, W)."""
+    return _run(use_kernels, _conv, (x,), weight, bias)
 
-    Here and below the result has the map's type, whatever the kernel's and the bias's.
-    """
-    return _choose(_conv, (x,), weight, bias)
+
+def depthwise_data_grad(
+    grad: Tensor, x: Tensor, weight: Tensor, use_kernels: bool = True
+) -> Tensor:
+    """Return the gradient of the map: (N, C, H, W) -> (N, C, H, W)."""
+    return _run(use_kernels, _data_grad, (grad, x), weight)
+
+
+def depthwise_param_grads(
+    grad: Tensor, x: Tensor, weight: Tensor, use_kernels: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the kernel (C, 1, k, k) and the bias (C,)."""
+    return _run(use_kernels, _param_grads, (grad, x), weight)
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -27,32 +47,22 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
 
 
-def depthwise_data_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Gradient with respect to the map: (N, C, H, W) -> (N, C, H, W)."""
-    return _choose(_data_grad, (grad, x), weight)
-
-
 def _data_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    # The convolution with the kernel turned by 180 degrees, which is faster on a CPU than
-    # oneDNN's own data gradient.
+    # A convolution with the kernel rotated by 180 degrees. On a CPU it is faster than oneDNN's
+    # own data gradient.
     if grad.device.type == 'cpu':
         return _conv(grad, weight.flip(-2, -1), None)
     pad = weight.shape[-1] // 2
     return _conv_grad(grad, x, weight.to(grad.dtype), pad, (True, False, False))[0]
 
 
-def depthwise_param_grads(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients with respect to the kernel and the bias; the latter is summed in fp32 at least."""
-    return _choose(_param_grads, (grad, x), weight)
-
-
 def _param_grads(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    grad_bias = grad.sum((0, 2, 3), dtype=wide(grad.dtype))
+    grad_bias = grad.sum((0, 2, 3), dtype=accumulation_dtype(grad.dtype))
     return depthwise_weight_grad(grad, x, weight.to(x.dtype)), grad_bias
 
 
 def depthwise_weight_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Gradient with respect to the kernel: two (N, C, H, W) maps -> (C, 1, 7, 7)."""
+    """Return the gradient of the kernel: two (N, C, H, W) maps -> (C, 1, k, k)."""
     size = weight.shape[-1]
     if grad.device.type != 'cpu' or size != sum(_CPU_WIDTHS):
         return _conv_grad(grad, x, weight, size // 2, (False, True, False))[1]
@@ -60,7 +70,7 @@ def depthwise_weight_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     padded = F.pad(x, (pad, pad))
     columns, start = [], 0
     for width in _CPU_WIDTHS:
-        # The columns of the map that these columns of the kernel ever touch.
+        # The columns of the map that these columns of the kernel multiply.
         part = padded[..., start : start + x.shape[-1] + width - 1]
         part = part.contiguous(memory_format=torch.channels_last)
         kernel = weight[..., start : start + width]
@@ -76,9 +86,14 @@ def _conv_grad(grad, x, weight, padding, mask):
     )
 
 
-def _choose(plain, maps, weight, *others):
-    """PyTorch's function, or a kernel for maps that are channels-last."""
-    layout = torch.channels_last
-    if weight.shape[-1] == 7 and all(m.is_contiguous(memory_format=layout) for m in maps):
-        return choice.run(plain, *maps, weight, *others)
-    return plain(*maps, weight, *others)
+def _run(
+    use_kernels: bool, function: Callable, maps: tuple[Tensor, ...], weight: Tensor, *others: Any
+) -> Any:
+    # The kernels are written for 7x7 and channels-last maps.
+    if (
+        use_kernels
+        and weight.shape[-1] == 7
+        and all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
+    ):
+        return autotune.run_fastest(function, *maps, weight, *others)
+    return function(*maps, weight, *others)

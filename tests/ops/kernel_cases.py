@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from convnext_mm import ConvNeXtBlock
-from convnext_mm.ops import choice, depthwise, folding, norm, pointwise
+from convnext_mm.ops import autotune, depthwise, gelu, merge, norm, residual
 from convnext_mm.ops.kernels import KERNELS
 from convnext_mm.ops.kernels import depthwise as depthwise_kernels
 
@@ -142,7 +142,7 @@ def test_layer_norms_gradients_where_a_program_walks_rows(monkeypatch):
 def test_gelus_gradient(dtype, with_active, rows, channels):
     hidden = 3 * vector(rows, channels, dtype=dtype)
     grad = vector(rows, channels, dtype=dtype)
-    check(KERNELS['gelu_backward'][0], pointwise._gelu_backward, grad, hidden, with_active)
+    check(KERNELS['gelu_backward'][0], gelu._gelu_backward, grad, hidden, with_active)
 
 
 @pytest.mark.parametrize('kept', [None, [1], [0, 2], [3, 0, 1]], ids=str)
@@ -156,10 +156,10 @@ def test_the_branch_is_taken_from_and_added_to_the_kept_samples(kept, with_facto
     x = image(4, 40, 9, 7, dtype=wide)
     if kept is not None:
         kept = torch.tensor(kept, device=DEVICE)
-        check(KERNELS['take'][0], pointwise._take, x, kept, narrow)
+        check(KERNELS['gather_samples'][0], residual._gather_samples, x, kept, narrow)
     branch = image(4 if kept is None else len(kept), 40, 9, 7, dtype=narrow)
     factor = vector(40, dtype=wide) if with_factor else None
-    check(KERNELS['add_branch'][0], pointwise._add_branch, x, branch, kept, factor)
+    check(KERNELS['add_residual'][0], residual._add_residual, x, branch, kept, factor)
 
 
 # --- folding
@@ -175,9 +175,9 @@ def test_the_linear_layers_are_folded_and_unfolded(dtype, scale, with_gamma, cha
     second = vector(channels, hidden), vector(channels)
     gamma = vector(channels) if with_gamma else None
     args = (weight1, bias1, *second, gamma, scale)
-    check(KERNELS['fold'][0], folding._fold, *args, dtype)
+    check(KERNELS['merge_params'][0], merge._merge_params, *args, dtype)
     grads = vector(channels, hidden), vector(channels)
-    check(KERNELS['unfold'][0], folding._unfold, *grads, *second, gamma, scale)
+    check(KERNELS['split_param_grads'][0], merge._split_param_grads, *grads, *second, gamma, scale)
 
 
 def test_parameters_may_lie_anyhow_and_be_of_several_types():
@@ -185,8 +185,8 @@ def test_parameters_may_lie_anyhow_and_be_of_several_types():
     second = vector(20, 5).t(), vector(5, 2)[:, 0]
     gamma, grads = vector(5, 3)[:, 1], (vector(20, 5).t(), vector(5, 2)[:, 1])
     args = (weight1, bias1, *second, gamma, 2.0, torch.float16)
-    check(KERNELS['fold'][0], folding._fold, *args)
-    check(KERNELS['unfold'][0], folding._unfold, *grads, *second, gamma, 2.0)
+    check(KERNELS['merge_params'][0], merge._merge_params, *args)
+    check(KERNELS['split_param_grads'][0], merge._split_param_grads, *grads, *second, gamma, 2.0)
 
 
 # --- the block
@@ -209,7 +209,7 @@ def test_a_block_of_kernels_alone_is_pytorchs(kind, dtype, monkeypatch):
     x = image(3, 4, 2, 3)
     results = []
     for run in (kernels, pytorch):
-        monkeypatch.setattr(choice, 'run', run)
+        monkeypatch.setattr(autotune, 'run_fastest', run)
         torch.manual_seed(2)  # draws that keep two of three samples
         x = x.detach().requires_grad_()
         with torch.autocast(DEVICE, dtype or torch.bfloat16, enabled=dtype is not None):
@@ -222,4 +222,4 @@ def test_a_block_of_kernels_alone_is_pytorchs(kind, dtype, monkeypatch):
         assert (mine - expected).norm() <= tolerance * expected.norm()
     # In fp16 layer scale is not folded, see convnext_mm.ops.block.
     folded = dtype is None or 'grn' in kind
-    assert used == KERNELS.keys() - (set() if folded else {'unfold'})
+    assert used == KERNELS.keys() - (set() if folded else {'split_param_grads'})

@@ -1,4 +1,4 @@
-"""The block as one operation, against the same block in plain operations (``lean='off'``)."""
+"""The block as one operation, against the same block in plain operations (``recompute='none'``)."""
 
 import copy
 import os
@@ -16,24 +16,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnext_mm import ConvNeXt, ConvNeXtBlock
+from convnext_mm.ops import autotune, fusible_params, norm_mlp
 from convnext_mm.ops import block as operation
-from convnext_mm.ops import choice, mlp
 
-LEAN = ['elementwise', 'block']
+LEVELS = ['pointwise', 'block']
 KINDS = {'v1': dict(layer_scale_init_value=1.0), 'v2': dict(layer_scale_init_value=0, grn=True)}
 KINDS['bare'] = dict(layer_scale_init_value=0)
 
 
-def blocks(kind, channels=8, rate=0.0, lean=('off', *LEAN)):
-    """The same block at several levels, with values under which every parameter matters."""
+def blocks(kind, channels=8, rate=0.0, levels=('none', *LEVELS)):
+    """Copies of a block with a recomputation level each. All parameters affect the output."""
     torch.manual_seed(0)
-    first = ConvNeXtBlock(channels, rate, lean=lean[0], **KINDS[kind])
+    first = ConvNeXtBlock(channels, rate, recompute=levels[0], **KINDS[kind])
     for parameter in first.parameters():
         nn.init.normal_(parameter, 0.2, 0.5)
-    others = [copy.deepcopy(first) for _ in lean[1:]]
-    for block, level in zip(others, lean[1:]):
-        block.lean = level
-    return dict(zip(lean, (first, *others)))
+    others = [copy.deepcopy(first) for _ in levels[1:]]
+    for block, level in zip(others, levels[1:]):
+        block.recompute = level
+    return dict(zip(levels, (first, *others)))
 
 
 def image(n=3, channels=8, height=9, width=6, dtype=torch.float32):
@@ -56,12 +56,14 @@ def run(block, x, seed=0, autocast=False, module=None):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('lean', LEAN)
+@pytest.mark.parametrize('level', LEVELS)
 @pytest.mark.parametrize('rate', [0.0, 0.5])
-def test_gradients_are_the_derivatives(kind, lean, rate, monkeypatch):
-    monkeypatch.setattr(operation, 'NARROW', 0)  # as a wide block, which is too much for gradcheck
-    monkeypatch.setattr(mlp, 'ROWS_A_THREAD', 20)  # several slices, the last one shorter
-    block = blocks(kind, 4, rate, lean=(lean,))[lean].double().train()
+def test_gradients_are_the_derivatives(kind, level, rate, monkeypatch):
+    monkeypatch.setattr(
+        operation, 'MIN_KEPT_CHANNELS', 0
+    )  # as a wide block, which is too much for gradcheck
+    monkeypatch.setattr(norm_mlp, 'ROWS_PER_THREAD', 20)  # several slices, the last one shorter
+    block = blocks(kind, 4, rate, levels=(level,))[level].double().train()
     names = [name for name, _ in block.named_parameters()]
     x = image(3, 4, 8, 7, torch.float64).requires_grad_()
 
@@ -75,15 +77,15 @@ def test_gradients_are_the_derivatives(kind, lean, rate, monkeypatch):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('lean', LEAN)
+@pytest.mark.parametrize('level', LEVELS)
 @pytest.mark.parametrize(
     'size', [(1, 8, 9, 6), (2, 8, 50, 50), (3, 8, 1, 33), (2, 136, 8, 9)], ids=str
 )
-def test_output_and_gradients_are_the_plain_blocks(kind, lean, size):
+def test_output_and_gradients_are_the_plain_blocks(kind, level, size):
     levels = blocks(kind, size[1])
     x = image(*size)
-    expected, expected_grads = run(levels['off'], x)
-    out, grads = run(levels[lean], x)
+    expected, expected_grads = run(levels['none'], x)
+    out, grads = run(levels[level], x)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
     assert grads.keys() == expected_grads.keys()
     for name, grad in grads.items():
@@ -94,14 +96,14 @@ def test_output_and_gradients_are_the_plain_blocks(kind, lean, size):
 
 
 @pytest.mark.parametrize('arch', ['tiny', 'v2_atto'])
-@pytest.mark.parametrize('lean', LEAN)
-def test_a_whole_backbone_gives_the_plain_ones_maps_and_gradients(arch, lean):
+@pytest.mark.parametrize('level', LEVELS)
+def test_a_whole_backbone_gives_the_plain_ones_maps_and_gradients(arch, level):
     torch.manual_seed(0)
-    plain = ConvNeXt(arch, lean='off')
+    plain = ConvNeXt(arch, recompute='none')
     for name, parameter in plain.named_parameters():
         if parameter.ndim > 1 or 'gamma' in name:
             nn.init.normal_(parameter, std=0.05)
-    other = ConvNeXt(arch, lean=lean)
+    other = ConvNeXt(arch, recompute=level)
     other.load_state_dict(plain.state_dict())
     x = torch.randn(2, 3, 64, 98)
     results = []
@@ -119,13 +121,13 @@ def test_a_whole_backbone_gives_the_plain_ones_maps_and_gradients(arch, lean):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('lean', LEAN)
-def test_in_mixed_precision_it_is_no_less_exact_than_autocast(kind, lean):
+@pytest.mark.parametrize('level', LEVELS)
+def test_in_mixed_precision_it_is_no_less_exact_than_autocast(kind, level):
     levels = blocks(kind, channels=32)
     x = image(2, 32, 24, 24)
-    exact, exact_grads = run(levels['off'], x)
-    plain, plain_grads = run(levels['off'], x, autocast=True)
-    out, grads = run(levels[lean], x, autocast=True)
+    exact, exact_grads = run(levels['none'], x)
+    plain, plain_grads = run(levels['none'], x, autocast=True)
+    out, grads = run(levels[level], x, autocast=True)
     assert out.dtype == torch.float32
     assert (out - exact).norm() <= 1.2 * (plain - exact).norm()
     for name, grad in grads.items():
@@ -134,9 +136,9 @@ def test_in_mixed_precision_it_is_no_less_exact_than_autocast(kind, lean):
         assert (grad - exact_grads[name]).norm() <= bound, name
 
 
-@pytest.mark.parametrize('lean', LEAN)
-def test_dropped_samples_pass_unchanged_and_the_others_are_scaled(lean):
-    block = blocks('v1', rate=0.4)[lean].train()
+@pytest.mark.parametrize('level', LEVELS)
+def test_dropped_samples_pass_unchanged_and_the_others_are_scaled(level):
+    block = blocks('v1', rate=0.4)[level].train()
     x = image(16)
     torch.manual_seed(5)
     out = block(x)
@@ -150,7 +152,7 @@ def test_dropped_samples_pass_unchanged_and_the_others_are_scaled(lean):
 
 
 def test_samples_are_dropped_at_the_rate():
-    block = blocks('v1', channels=2, rate=0.3)['elementwise'].train()
+    block = blocks('v1', channels=2, rate=0.3)['pointwise'].train()
     x = image(4000, 2, 1, 1)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -158,9 +160,9 @@ def test_samples_are_dropped_at_the_rate():
     assert dropped.item() == pytest.approx(0.3, abs=0.03)  # four deviations
 
 
-@pytest.mark.parametrize('lean', LEAN)
-def test_dropped_samples_are_not_computed(lean):
-    block = blocks('v1', rate=0.5)[lean].train()
+@pytest.mark.parametrize('level', LEVELS)
+def test_dropped_samples_are_not_computed(level):
+    block = blocks('v1', rate=0.5)[level].train()
     x = image(8)
 
     def flops(seed):
@@ -176,9 +178,9 @@ def test_dropped_samples_are_not_computed(lean):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('lean', LEAN)
-def test_a_block_that_every_sample_skips_has_zero_gradients_and_not_none(kind, lean):
-    block = blocks(kind, rate=0.9)[lean].train()
+@pytest.mark.parametrize('level', LEVELS)
+def test_a_block_that_every_sample_skips_has_zero_gradients_and_not_none(kind, level):
+    block = blocks(kind, rate=0.9)[level].train()
     x = image(2).requires_grad_()
     torch.manual_seed(0)
     assert (torch.rand(2) < 0.9).all()
@@ -190,22 +192,22 @@ def test_a_block_that_every_sample_skips_has_zero_gradients_and_not_none(kind, l
         assert parameter.grad is not None and not parameter.grad.any(), name
 
 
-@pytest.mark.parametrize('lean', LEAN)
-def test_frozen_parameters_get_no_gradient_and_the_others_theirs(lean):
+@pytest.mark.parametrize('level', LEVELS)
+def test_frozen_parameters_get_no_gradient_and_the_others_theirs(level):
     levels = blocks('v1')
     for block in levels.values():
         for name, parameter in block.named_parameters():
             parameter.requires_grad_(name.startswith(('norm', 'pwconv2')))
-    _, expected = run(levels['off'], image())
-    _, grads = run(levels[lean], image())
+    _, expected = run(levels['none'], image())
+    _, grads = run(levels[level], image())
     assert grads.keys() == expected.keys() and 'dwconv.weight' not in grads
     for name, grad in grads.items():
         torch.testing.assert_close(grad, expected[name], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('lean', LEAN)
-def test_backward_can_be_called_twice(lean):
-    block = blocks('v1')[lean]
+@pytest.mark.parametrize('level', LEVELS)
+def test_backward_can_be_called_twice(level):
+    block = blocks('v1')[level]
     loss = block(image()).square().sum()
     loss.backward(retain_graph=True)
     once = block.dwconv.weight.grad.clone()
@@ -213,9 +215,9 @@ def test_backward_can_be_called_twice(lean):
     torch.testing.assert_close(block.dwconv.weight.grad, 2 * once)
 
 
-@pytest.mark.parametrize('lean', LEAN)
-def test_it_works_without_gradients_copied_and_pickled(lean):
-    block = blocks('v2')[lean].eval()
+@pytest.mark.parametrize('level', LEVELS)
+def test_it_works_without_gradients_copied_and_pickled(level):
+    block = blocks('v2')[level].eval()
     x = image()
     expected = block(x).detach()
     with torch.no_grad():
@@ -226,9 +228,9 @@ def test_it_works_without_gradients_copied_and_pickled(lean):
         torch.testing.assert_close(other(x).detach(), expected)
 
 
-@pytest.mark.parametrize('lean', LEAN)
-def test_the_layout_of_the_input_does_not_matter(lean):
-    block = blocks('v1')[lean]
+@pytest.mark.parametrize('level', LEVELS)
+def test_the_layout_of_the_input_does_not_matter(level):
+    block = blocks('v1')[level]
     x = image(2, 8, 10, 10)
     expected, grads = run(block, x.contiguous(memory_format=torch.channels_last))
     strided = torch.zeros(2, 16, 10, 20)[:, ::2, :, ::2].copy_(x)
@@ -239,20 +241,20 @@ def test_the_layout_of_the_input_does_not_matter(lean):
 
 
 @pytest.mark.parametrize(
-    'lean, channels, autocast, bytes_an_element',
+    'level, channels, autocast, bytes_an_element',
     [
-        ('elementwise', 136, True, 10),
-        ('elementwise', 136, False, 16),  # and the input, 4 more, which the caller holds here
-        ('elementwise', 128, True, 2),
-        ('elementwise', 128, False, 0),
+        ('pointwise', 136, True, 10),
+        ('pointwise', 136, False, 16),  # and the input, 4 more, which the caller holds here
+        ('pointwise', 128, True, 2),
+        ('pointwise', 128, False, 0),
         ('block', 136, True, 2),
         ('block', 136, False, 0),
     ],
 )
 def test_what_is_kept_for_the_backward_pass_is_what_is_documented(
-    lean, channels, autocast, bytes_an_element
+    level, channels, autocast, bytes_an_element
 ):
-    block = blocks('v1', channels)[lean]
+    block = blocks('v1', channels)[level]
     x = image(2, channels, 16, 16).contiguous(memory_format=torch.channels_last)
     own = {t.untyped_storage().data_ptr() for t in (x, *block.parameters())}
     kept = {}
@@ -273,8 +275,8 @@ def test_what_is_kept_for_the_backward_pass_is_what_is_documented(
 
 
 @pytest.mark.parametrize('gamma', [1e-6, 1.0])
-@pytest.mark.parametrize('lean', LEAN)
-def test_in_fp16_a_small_layer_scale_does_not_underflow(lean, gamma):
+@pytest.mark.parametrize('level', LEVELS)
+def test_in_fp16_a_small_layer_scale_does_not_underflow(level, gamma):
     levels = blocks('v1', channels=32)
     for block in levels.values():
         nn.init.constant_(block.gamma, gamma)
@@ -291,16 +293,16 @@ def test_in_fp16_a_small_layer_scale_does_not_underflow(lean, gamma):
         block.zero_grad()
         return found
 
-    exact, plain = grads(levels['off'], False), grads(levels['off'], True)
-    for name, grad in grads(levels[lean], True).items():
+    exact, plain = grads(levels['none'], False), grads(levels['none'], True)
+    for name, grad in grads(levels[level], True).items():
         allowed = 1.5 * (plain[name] - exact[name]).norm() + 5e-3 * exact[name].norm()
         assert (grad - exact[name]).norm() <= allowed, name
 
 
-@pytest.mark.parametrize('lean', LEAN)
+@pytest.mark.parametrize('level', LEVELS)
 @pytest.mark.parametrize('use_reentrant', [False, True])
-def test_it_can_be_checkpointed(lean, use_reentrant):
-    block = blocks('v2')[lean]
+def test_it_can_be_checkpointed(level, use_reentrant):
+    block = blocks('v2')[level]
     _, expected = run(block, image())
     _, grads = run(
         lambda x: torch.utils.checkpoint.checkpoint(block, x, use_reentrant=use_reentrant),
@@ -312,7 +314,7 @@ def test_it_can_be_checkpointed(lean, use_reentrant):
 
 
 def test_it_can_be_traced_saved_and_differentiated_by_torch_func(tmp_path):
-    block = blocks('v2')['elementwise'].eval()
+    block = blocks('v2')['pointwise'].eval()
     x = image()
     torch.jit.save(torch.jit.trace(block, x), tmp_path / 'block.pt')
     torch.testing.assert_close(torch.jit.load(tmp_path / 'block.pt')(x), block(x))
@@ -327,13 +329,13 @@ def test_a_changed_layer_is_used_as_it_is():
     for block in levels.values():
         block.dwconv.dilation, block.dwconv.padding = (2, 2), (6, 6)
         block.grn = nn.Identity()
-    for lean in LEAN:
-        torch.testing.assert_close(levels[lean](x), levels['off'](x))
+    for level in LEVELS:
+        torch.testing.assert_close(levels[level](x), levels['none'](x))
 
 
-@pytest.mark.parametrize('lean', LEAN)
-def test_a_second_derivative_is_an_error_and_not_zero(lean):
-    block = blocks('v1')[lean]
+@pytest.mark.parametrize('level', LEVELS)
+def test_a_second_derivative_is_an_error_and_not_zero(level):
+    block = blocks('v1')[level]
     x = image().requires_grad_()
     (grad,) = torch.autograd.grad(block(x).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match='differentiate twice'):
@@ -341,19 +343,19 @@ def test_a_second_derivative_is_an_error_and_not_zero(lean):
 
 
 def test_without_gradients_nothing_is_kept(monkeypatch):
-    asked = []
+    kept = []
 
-    def spy(rows, p, pixels, hiddens):
-        asked.append(hiddens is not None)
-        return mlp.mlp(rows, p, pixels, hiddens)
+    def spy(rows, p, pixels, hidden_slices):
+        kept.append(hidden_slices is not None)
+        return norm_mlp.norm_mlp(rows, p, pixels, hidden_slices)
 
-    monkeypatch.setattr(operation, 'mlp', spy)
-    block = blocks('v1', 136)['elementwise']
+    monkeypatch.setattr(operation, 'norm_mlp', spy)
+    block = blocks('v1', 136)['pointwise']
     x = image(1, 136)
     for grad_mode in (torch.no_grad(), torch.inference_mode(), torch.enable_grad()):
         with grad_mode:
             block(x)
-    assert asked == [False, False, True]
+    assert kept == [False, False, True]
 
 
 class Launches(TorchDispatchMode):
@@ -373,20 +375,20 @@ def test_a_block_launches_few_kernels(monkeypatch):
     """On a GPU that waits for the host, as it does for small batches, these are the time."""
 
     def run(plain, *args):
-        assert type(args[0]) in choice.KINDS
+        assert type(args[0]) in autotune.TENSOR_TYPES
         with no_dispatch():
             result = plain(*args)
         launches.count += 1
         return result
 
     # No GPU is needed to count; autocast, which the meta device has not, is left out.
-    monkeypatch.setattr(choice, 'run', run)
-    block = blocks('v1', 136)['elementwise'].to('meta')
+    monkeypatch.setattr(autotune, 'run_fastest', run)
+    block = blocks('v1', 136)['pointwise'].to('meta')
     x = torch.empty(2, 136, 9, 6, device='meta').contiguous(memory_format=torch.channels_last)
     x.requires_grad_()
-    arguments = (None, 1.0, 1e-6, torch.bfloat16, 'elementwise')
+    arguments = (None, 1.0, 1e-6, torch.bfloat16, 'pointwise')
     with Launches() as launches:
-        out = operation._Block.apply(x, *arguments, *block._params())
+        out = operation._Block.apply(x, *arguments, *fusible_params(block, x, 0.0))
         forward, launches.count = launches.count, 0
         out.backward(torch.empty_like(out))
     # Two of each are the meta device's alone, whose convolution does not keep channels-last.
@@ -407,9 +409,9 @@ def test_a_processor_without_bf16_is_no_obstacle():
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('lean', LEAN)
-def test_layers_of_other_types_are_cast_and_gradients_have_their_parameters_strides(kind, lean):
-    block = blocks(kind, 136)[lean]
+@pytest.mark.parametrize('level', LEVELS)
+def test_layers_of_other_types_are_cast_and_gradients_have_their_parameters_strides(kind, level):
+    block = blocks(kind, 136)[level]
     expected, expected_grads = run(block, image(2, 136))
     for layer in (block.pwconv1, block.pwconv2, block.norm):
         layer.double()
@@ -421,11 +423,11 @@ def test_layers_of_other_types_are_cast_and_gradients_have_their_parameters_stri
         assert error < 1e-4, name
 
 
-@pytest.mark.parametrize('lean', LEAN)
+@pytest.mark.parametrize('level', LEVELS)
 @pytest.mark.parametrize('autocast', [True, False])
-def test_sums_over_a_large_map_are_exact_in_narrow_types(lean, autocast):
+def test_sums_over_a_large_map_are_exact_in_narrow_types(level, autocast):
     """PyTorch's LayerNorm adds these up in bf16 on a CPU, where a sum of ones ends at 512."""
-    narrow = blocks('bare', 8)[lean]
+    narrow = blocks('bare', 8)[level]
     exact = copy.deepcopy(narrow).double()
     narrow = narrow if autocast else narrow.bfloat16()
     for block in (narrow, exact):
@@ -438,12 +440,12 @@ def test_sums_over_a_large_map_are_exact_in_narrow_types(lean, autocast):
         assert (grad - expected).norm() < 0.03 * expected.norm(), name
 
 
-@pytest.mark.parametrize('lean', LEAN)
-def test_float64_is_left_alone_by_autocast(lean):
+@pytest.mark.parametrize('level', LEVELS)
+def test_float64_is_left_alone_by_autocast(level):
     levels = blocks('v1')
     x = image(dtype=torch.float64)
     with torch.autocast('cpu', torch.bfloat16):
-        out, expected = levels[lean].double()(x), levels['off'].double()(x)
+        out, expected = levels[level].double()(x), levels['none'].double()(x)
     torch.testing.assert_close(out, expected)
 
 
@@ -452,7 +454,7 @@ def test_a_block_is_plain_around_tensors_and_convolutions_of_other_kinds():
     x, tangent = image(), torch.ones(3, 8, 9, 6)
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(x, tangent)
-        expected = torch.autograd.forward_ad.unpack_dual(levels['off'](dual)).tangent
+        expected = torch.autograd.forward_ad.unpack_dual(levels['none'](dual)).tangent
         derivative = torch.autograd.forward_ad.unpack_dual(levels['block'](dual)).tangent
     torch.testing.assert_close(derivative, expected)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
@@ -462,7 +464,7 @@ def test_a_block_is_plain_around_tensors_and_convolutions_of_other_kinds():
         torch.manual_seed(0)
         block.dwconv = nn.Conv2d(8, 8, 7, padding=3, groups=4)
     levels['block'].eval()
-    torch.testing.assert_close(levels['block'](x), levels['off'](x))
+    torch.testing.assert_close(levels['block'](x), levels['none'](x))
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -473,7 +475,7 @@ def test_an_empty_batch_passes_both_ways(kind):
 
 
 def test_hooks_on_a_layer_are_called_and_adapters_in_its_place_are_used():
-    block = blocks('v1')['elementwise']
+    block = blocks('v1')['pointwise']
     x = image()
     expected = block(x).detach()
     seen = []
@@ -530,5 +532,7 @@ def test_a_config_can_compile_the_backbone_alone():
 
 
 def test_an_unknown_level_is_named_with_the_allowed_ones():
-    with pytest.raises(ValueError, match="lean='most' is unknown; allowed: off, elementwise, bl"):
-        ConvNeXt('tiny', lean='most')
+    with pytest.raises(
+        ValueError, match="recompute='most' is unknown; allowed: none, pointwise, b"
+    ):
+        ConvNeXt('tiny', recompute='most')

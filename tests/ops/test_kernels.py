@@ -19,10 +19,21 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from convnext_mm.ops.kernels import depthwise, folding, norm, pointwise
+from convnext_mm.ops.kernels import depthwise, gelu, merge, norm, residual
 
 # Parameters that point to something, by type; the others are integers.
-NARROW = ('x', 'weight', 'bias', 'out', 'grad', 'hidden', 'active', 'branch')
+NARROW = (
+    'x',
+    'weight',
+    'bias',
+    'out',
+    'grad',
+    'hidden',
+    'output',
+    'branch',
+    'grad_x',
+    'grad_hidden',
+)
 NARROW += ('out_weight1', 'out_bias1', 'out_weight2', 'out_bias2')
 WIDE = ('means', 'rstds', 'sums', 'factor', 'weight1', 'bias1', 'weight2', 'bias2', 'gamma')
 WIDE += ('grad_weight', 'grad_bias', 'out_weight', 'out_bias', 'out_gamma')
@@ -31,7 +42,7 @@ FEW = dict(LANES=32, num_warps=1)
 # multiply-adds, a few; of one that waits for the memory, more.
 LAUNCHED = [
     *[
-        (depthwise.conv_kernel, dict(TURNED=False, BIAS=True, STRIP=strip, **FEW), warps)
+        (depthwise.conv_kernel, dict(ROTATED=False, BIAS=True, STRIP=strip, **FEW), warps)
         for strip, warps in depthwise.STRIPS.items()
     ],
     *[
@@ -44,14 +55,14 @@ LAUNCHED = [
         for channels in (96, 768, 1536)
     ],
     (
-        pointwise.gelu_backward_kernel,
-        dict(ACTIVE=True, CHANNELS=384, STEPS=pointwise.STEPS, ROWS=pointwise.ROWS, LANES=128),
+        gelu.gelu_backward_kernel,
+        dict(OUTPUT=True, CHANNELS=384, STEPS=gelu.STEPS, ROWS=gelu.ROWS, LANES=128),
         16,
     ),
-    (pointwise.add_branch_kernel, dict(KEPT=2, FACTOR=False, BLOCK=pointwise.BLOCK), 32),
-    (pointwise.take_kernel, dict(BLOCK=pointwise.BLOCK), 32),
-    (folding.fold_kernel, dict(GAMMA=True, FIRST=True, BLOCK=folding.BLOCK), 16),
-    (folding.unfold_kernel, dict(GAMMA=True, BLOCK=folding.BLOCK), 16),
+    (residual.add_residual_kernel, dict(KEPT=2, FACTOR=False, BLOCK=residual.BLOCK), 32),
+    (residual.gather_samples_kernel, dict(BLOCK=residual.BLOCK), 32),
+    (merge.merge_params_kernel, dict(GAMMA=True, CAST_FIRST=True, BLOCK=merge.BLOCK), 16),
+    (merge.split_param_grads_kernel, dict(GAMMA=True, BLOCK=merge.BLOCK), 16),
 ]
 REGISTERS = 65536  # of an SM
 
@@ -97,7 +108,7 @@ def compile_for(capability, kernel, constants):
     constants = {name: value for name, value in constants.items() if name != 'num_warps'}
     types = dict.fromkeys(NARROW, '*bf16') | dict.fromkeys(WIDE, '*fp32')
     types |= dict.fromkeys(constants, 'constexpr') | dict(kept='*i64', eps='fp32', scale='fp32')
-    if kernel in (pointwise.add_branch_kernel, pointwise.take_kernel):
+    if kernel in (residual.add_residual_kernel, residual.gather_samples_kernel):
         types['x'] = '*fp32'
     signature = {name: types.get(name, 'i32') for name in kernel.arg_names}
     multiples = [

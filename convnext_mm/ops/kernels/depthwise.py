@@ -1,12 +1,16 @@
-"""The 7x7 depthwise convolution and its gradients, channels-last.
+"""The 7x7 depthwise convolution and its gradients on channels-last maps.
 
-A convolution needs 49 multiply-adds an element, more time than the memory does: 632 M of them are
-21 us on an H200 in the first stage (2x96x200x336), its 52 MB in bf16 12 us. So what counts is what
-else is issued beside them. A program is one warp, a thread has one channel, and the warp walks down
-a strip a few columns wide. The 49 weights stay in registers, a line of the strip with its halo is
-loaded once, and goes into the seven rows of outputs it touches, which are open at a time: 14 loads
-for 392 multiply-adds in a strip of 8. The weight gradient has the 49 sums in registers instead, and
-the seven rows of gradients that a line meets. The next line is loaded while one is computed with.
+The convolution is limited by arithmetic: 49 multiply-adds for each element take longer than reading
+and writing it. In the first stage of a training step (2x96x200x336) the 632 M multiply-adds take
+21 us on an H200, and its 52 MB in bf16 take 12 us. So the kernel keeps all other instructions few:
+
+- A program is one warp. Each thread has one channel, and the warp walks down a strip of columns.
+- The 49 weights stay in registers.
+- Each line of the strip, with its halo, is loaded once and added to the seven output rows that it
+  touches. A strip of 8 columns needs 14 loads for 392 multiply-adds.
+- The next line is loaded while the current one is computed.
+
+The weight gradient keeps its 49 sums in registers, and the seven rows of `grad` that a line meets.
 """
 
 from __future__ import annotations
@@ -21,17 +25,19 @@ from torch import Tensor
 SIZE = tl.constexpr(7)
 PAD = tl.constexpr(3)
 LANES = 32
-SMS = 132  # of an H100 or H200; the more programs, the more often a halo of rows is computed
-FEWEST_ROWS = 7
-# Columns of a strip -> warps that an SM has room for, by its registers. A wide strip loads less; a
-# narrow one leaves less idle at the edge.
+# Of an H100 or H200. The wrappers launch as many programs as fit on the SMs at once, because a map
+# that is split among more programs has more halo rows.
+SMS = 132
+MIN_ROWS = 7  # of a program
+# Columns of a strip -> warps that fit on an SM with the registers they need. A wide strip loads
+# less in total; a narrow strip wastes less at the right edge.
 STRIPS = {8: 8, 4: 16}
 GRAD_STRIPS = {6: 8, 4: 10}
 
 
 @triton.jit
 def _line(image, y, left, c, height, width, channels, COUNT: tl.constexpr):
-    """Pixels `left` ... `left + COUNT - 1` of row y, each a vector over channels; 0 outside."""
+    """Load pixels `left` ... `left + COUNT - 1` of row y as vectors over channels; 0 outside."""
     inside = (y >= 0) & (y < height)
     line = ()
     for k in tl.static_range(COUNT):
@@ -43,11 +49,11 @@ def _line(image, y, left, c, height, width, channels, COUNT: tl.constexpr):
 
 
 @triton.jit
-def _wide(line):
-    wide = ()
+def _to_fp32(line):
+    values = ()
     for k in tl.static_range(len(line)):
-        wide += (line[k].to(tl.float32),)
-    return wide
+        values += (line[k].to(tl.float32),)
+    return values
 
 
 @triton.jit(do_not_specialize=['height', 'width', 'channels', 'rows'])
@@ -59,8 +65,8 @@ def conv_kernel(
     height,
     width,
     channels,
-    rows,  # of outputs, for one program
-    TURNED: tl.constexpr,  # the kernel, by 180 degrees
+    rows,  # output rows of a program
+    ROTATED: tl.constexpr,  # whether to rotate the kernel by 180 degrees
     BIAS: tl.constexpr,
     STRIP: tl.constexpr,
     LANES: tl.constexpr,
@@ -74,19 +80,19 @@ def conv_kernel(
 
     taps = ()
     for k in tl.static_range(SIZE * SIZE):
-        tap = SIZE * SIZE - 1 - k if TURNED else k
+        tap = SIZE * SIZE - 1 - k if ROTATED else k
         taps += (tl.load(weight + tap * channels + c, mask=c < channels, other=0).to(tl.float32),)
     start = tl.zeros((LANES,), tl.float32)
     if BIAS:
         start = tl.load(bias + c, mask=c < channels, other=0).to(tl.float32)
-    # The rows of outputs that wait for 6, ..., 1 more lines.
+    # The output rows that need 6, ..., 1 more lines.
     partial = ()
     for _ in tl.static_range((SIZE - 1) * STRIP):
         partial += (start,)
     x += image
     next_line = _line(x, top - PAD, left - PAD, c, height, width, channels, STRIP + SIZE - 1)
     for y in range(top - PAD, bottom + PAD):
-        line = _wide(next_line)
+        line = _to_fp32(next_line)
         next_line = _line(x, y + 1, left - PAD, c, height, width, channels, STRIP + SIZE - 1)
         sums = ()
         for i in tl.static_range(SIZE):
@@ -109,13 +115,13 @@ def conv_kernel(
 def param_grads_kernel(
     grad,  # (N, H, W, C)
     x,  # (N, H, W, C)
-    sums,  # (parts, 50, C): of each tap, and of the gradient itself
+    sums,  # (parts, 50, C): one sum for each tap, and the sum of grad
     batch,
     height,
     width,
     channels,
-    rows,  # of gradients, for one program
-    groups,  # every groups-th image is the same program's
+    rows,  # rows of grad for a program
+    groups,  # a program takes every groups-th image
     STRIP: tl.constexpr,
     LANES: tl.constexpr,
 ):
@@ -132,14 +138,14 @@ def param_grads_kernel(
     for n in range(tl.program_id(2), batch, groups):
         image = n * (height * width * channels).to(tl.int64)
         g, m = grad + image, x + image
-        # The gradients 3 rows above a line to 2 below it. Each line brings the next row.
+        # The rows of grad from 3 above a line to 2 below it. Each line adds the next row.
         window = ()
         for _ in tl.static_range((SIZE - 1) * STRIP):
             window += (zero,)
         next_new = _line(g, top, left, c, bottom, width, channels, STRIP)
         next_line = _line(m, top - PAD, left - PAD, c, height, width, channels, STRIP + SIZE - 1)
         for y in range(top - PAD, bottom + PAD):
-            new, line = _wide(next_new), _wide(next_line)
+            new, line = _to_fp32(next_new), _to_fp32(next_line)
             next_new = _line(g, y + PAD + 1, left, c, bottom, width, channels, STRIP)
             next_line = _line(m, y + 1, left - PAD, c, height, width, channels, STRIP + SIZE - 1)
             window += new
@@ -161,7 +167,7 @@ def param_grads_kernel(
         tl.store(to, totals[k], mask=c < channels)
 
 
-def _conv(strip: int, x: Tensor, weight: Tensor, bias: Tensor | None, turned=False) -> Tensor:
+def _conv(strip: int, x: Tensor, weight: Tensor, bias: Tensor | None, rotated=False) -> Tensor:
     n, channels, height, width = x.shape
     strips, blocks = triton.cdiv(width, strip), triton.cdiv(channels, LANES)
     rows = _rows(height, strips * blocks * n, SMS * STRIPS[strip])
@@ -169,7 +175,7 @@ def _conv(strip: int, x: Tensor, weight: Tensor, bias: Tensor | None, turned=Fal
     conv_kernel[strips * triton.cdiv(height, rows), blocks, n](
         *(x, weight.reshape(channels, -1).t().contiguous(), bias, out),
         *(height, width, channels, rows),
-        TURNED=turned,
+        ROTATED=rotated,
         BIAS=bias is not None,
         STRIP=strip,
         LANES=LANES,
@@ -179,7 +185,7 @@ def _conv(strip: int, x: Tensor, weight: Tensor, bias: Tensor | None, turned=Fal
 
 
 def _data_grad(strip: int, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    return _conv(strip, grad, weight, None, turned=True)
+    return _conv(strip, grad, weight, None, rotated=True)
 
 
 def _param_grads(strip: int, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,8 +207,8 @@ def _param_grads(strip: int, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[T
 
 
 def _rows(height: int, strips: int, programs: int) -> int:
-    """Of one program, for so many programs in all, unless the rows are then too few."""
-    parts = min(triton.cdiv(programs, strips), triton.cdiv(height, FEWEST_ROWS))
+    """Return the rows of a program so that there are about `programs` of them."""
+    parts = min(triton.cdiv(programs, strips), triton.cdiv(height, MIN_ROWS))
     return triton.cdiv(height, parts)
 
 

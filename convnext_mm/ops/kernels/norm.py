@@ -1,4 +1,4 @@
-"""LayerNorm of rows (M, C) and its gradients: read and written once, in the rows' own type."""
+"""LayerNorm over (M, C) rows and its gradients, each in one pass over memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-TILE = 2048  # elements at a time, 16 a thread
-# Walking the rows in the backward pass, each with sums of its own: 132 SMs with 4.
+TILE = 2048  # elements of a tile, 16 for each thread
+# Programs of the backward pass, 4 for each of 132 SMs. Each walks over rows and keeps its own sums.
 PROGRAMS = 528
 
 
@@ -49,8 +49,8 @@ def layer_norm_backward_kernel(
     means,  # (M,)
     rstds,  # (M,)
     weight,  # (C,)
-    out,  # (M, C)
-    sums,  # (programs, 2, C), of the gradients of weight and bias
+    grad_x,  # (M, C)
+    sums,  # (programs, 2, C), gradients of weight and bias
     rows,
     CHANNELS: tl.constexpr,
     ROWS: tl.constexpr,
@@ -74,7 +74,7 @@ def layer_norm_backward_kernel(
         dy *= scale[None, :]
         along = tl.sum(dy * value, 1) / CHANNELS
         dx = (dy - tl.sum(dy, 1)[:, None] / CHANNELS - value * along[:, None]) * rstd[:, None]
-        tl.store(out + at, dx.to(out.dtype.element_ty), mask=mask)
+        tl.store(grad_x + at, dx.to(grad_x.dtype.element_ty), mask=mask)
     to = sums + tl.program_id(0) * 2 * CHANNELS + c
     tl.store(to, tl.sum(grad_weight, 0), mask=c < CHANNELS)
     tl.store(to + CHANNELS, tl.sum(grad_bias, 0), mask=c < CHANNELS)
@@ -97,15 +97,16 @@ def layer_norm_backward(
     rows, channels = x.shape
     tile = tile_of(channels)
     programs = min(PROGRAMS, triton.cdiv(rows, tile['ROWS']))
-    out = torch.empty_like(x)
+    grad_x = torch.empty_like(x)
     sums = x.new_empty(programs, 2, channels, dtype=torch.float32)
     layer_norm_backward_kernel[(programs,)](
-        grad, x, mean, rstd, weight, out, sums, rows, CHANNELS=channels, **tile
+        grad, x, mean, rstd, weight, grad_x, sums, rows, CHANNELS=channels, **tile
     )
-    return out, *sums.sum(0)
+    return grad_x, *sums.sum(0)
 
 
 def tile_of(channels: int) -> dict[str, int]:
+    """Return the tile of a program for a number of channels, and its warps."""
     lanes = triton.next_power_of_2(channels)
     rows = max(1, TILE // lanes)
     return dict(ROWS=rows, LANES=lanes, num_warps=4 if lanes <= TILE else 8)

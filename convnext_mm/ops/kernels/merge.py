@@ -1,4 +1,4 @@
-"""Folding into the linear layers and back, in one launch each instead of up to ten small ones."""
+"""Merge factors into the linear layers and split the gradients, in one launch each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK = 1024
+BLOCK = 1024  # elements at a time
 
 
 @triton.jit(do_not_specialize=['scale'])
-def fold_kernel(
+def merge_params_kernel(
     weight1,  # (4C, C)
     bias1,  # (4C,)
     weight2,  # (C, 4C)
@@ -25,7 +25,7 @@ def fold_kernel(
     channels,
     columns,  # 4C
     GAMMA: tl.constexpr,
-    FIRST: tl.constexpr,  # whether the first layer is cast
+    CAST_FIRST: tl.constexpr,  # whether the first layer needs a cast
     BLOCK: tl.constexpr,
 ):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -39,7 +39,7 @@ def fold_kernel(
     tl.store(out_weight2 + at, value.to(out_weight2.dtype.element_ty), mask=inside)
     value = tl.load(bias2 + at, mask=at < channels, other=0).to(tl.float32) * bias_factor
     tl.store(out_bias2 + at, value.to(out_bias2.dtype.element_ty), mask=at < channels)
-    if FIRST:
+    if CAST_FIRST:
         value = tl.load(weight1 + at, mask=inside, other=0)
         tl.store(out_weight1 + at, value.to(out_weight1.dtype.element_ty), mask=inside)
         value = tl.load(bias1 + at, mask=at < columns, other=0)
@@ -47,9 +47,9 @@ def fold_kernel(
 
 
 @triton.jit(do_not_specialize=['scale'])
-def unfold_kernel(
-    grad_weight,  # (C, 4C), of the folded layer
-    grad_bias,  # (C,)
+def split_param_grads_kernel(
+    grad_weight,  # (C, 4C), gradient of the merged weight
+    grad_bias,  # (C,), gradient of the merged bias
     weight,  # (C, 4C)
     bias,  # (C,)
     gamma,  # (C,)
@@ -76,11 +76,11 @@ def unfold_kernel(
     grad = tl.load(grad_bias + c).to(tl.float32)
     tl.store(out_bias + c, grad * factor)
     if GAMMA:
-        of_bias = grad * tl.load(bias + c).to(tl.float32)
-        tl.store(out_gamma + c, (tl.sum(total, 0) + of_bias) * scale)
+        bias_part = grad * tl.load(bias + c).to(tl.float32)
+        tl.store(out_gamma + c, (tl.sum(total, 0) + bias_part) * scale)
 
 
-def fold(
+def merge_params(
     weight1: Tensor,
     bias1: Tensor,
     weight2: Tensor,
@@ -91,20 +91,20 @@ def fold(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     columns, channels = weight1.shape
     layers = [p.contiguous() for p in (weight1, bias1, weight2, bias2)]
-    casts = not weight1.dtype == bias1.dtype == dtype
-    first = [torch.empty_like(p, dtype=dtype) if casts else p for p in layers[:2]]
+    cast_first = not weight1.dtype == bias1.dtype == dtype
+    first = [torch.empty_like(p, dtype=dtype) if cast_first else p for p in layers[:2]]
     second = [torch.empty_like(p, dtype=dtype) for p in layers[2:]]
     gamma = None if gamma is None else gamma.contiguous()
-    fold_kernel[(triton.cdiv(channels * columns, BLOCK),)](
+    merge_params_kernel[(triton.cdiv(channels * columns, BLOCK),)](
         *(*layers, gamma, *first, *second, scale, channels, columns),
         GAMMA=gamma is not None,
-        FIRST=casts,
+        CAST_FIRST=cast_first,
         BLOCK=BLOCK,
     )
     return *first, *second
 
 
-def unfold(
+def split_param_grads(
     grad_weight: Tensor,
     grad_bias: Tensor,
     weight: Tensor,
@@ -116,9 +116,9 @@ def unfold(
     grads = grad_weight.contiguous(), grad_bias.contiguous()
     outs = [torch.empty_like(grad) for grad in grads]
     grad_gamma = None if gamma is None else torch.empty_like(grads[1])
-    folded = (None if p is None else p.contiguous() for p in (weight, bias, gamma))
-    unfold_kernel[(channels,)](
-        *(*grads, *folded, *outs, grad_gamma, scale, columns),
+    params = (None if p is None else p.contiguous() for p in (weight, bias, gamma))
+    split_param_grads_kernel[(channels,)](
+        *(*grads, *params, *outs, grad_gamma, scale, columns),
         GAMMA=gamma is not None,
         BLOCK=BLOCK,
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from convnext_mm.ops import choice, depthwise, pointwise
+from convnext_mm.ops import autotune, depthwise, residual
 
 
 def _double(x: Tensor) -> Tensor:
@@ -46,16 +46,16 @@ def out_of_memory(x):
 def kernels(monkeypatch):
     """The kernels that there are for `_double`, and nothing chosen before."""
     found = []
-    monkeypatch.setattr(choice, '_kernels', lambda: {'double': found})
-    monkeypatch.setattr(choice, '_chosen', {})
-    monkeypatch.setattr(choice, '_unusable', set())
+    monkeypatch.setattr(autotune, '_kernels', lambda: {'double': found})
+    monkeypatch.setattr(autotune, '_chosen', {})
+    monkeypatch.setattr(autotune, '_unusable', set())
     # A CPU build of PyTorch cannot answer.
     monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: False)
     return found
 
 
 def chosen(n=2, channels=3, dtype=torch.float32):
-    return choice._choice(_double, [torch.ones(n, channels, dtype=dtype)])
+    return autotune._choose(_double, [torch.ones(n, channels, dtype=dtype)])
 
 
 @pytest.mark.parametrize('order', [(slow, quick), (quick, slow)])
@@ -82,7 +82,7 @@ def test_it_is_measured_once_for_channels_types_and_sizes_that_are_alike(kernels
 def test_a_multi_scale_recipe_measures_at_most_three_times():
     maps = [(2, 96, short // 4, 1333 // 4) for short in range(480, 801, 32)]
     maps += [(1, *shape[1:]) for shape in maps]  # a sample is dropped
-    keys = {choice._key(_double, [torch.empty(shape, device='meta')]) for shape in maps}
+    keys = {autotune._key(_double, [torch.empty(shape, device='meta')]) for shape in maps}
     assert len(keys) <= 3
 
 
@@ -90,8 +90,8 @@ def test_a_multi_scale_recipe_measures_at_most_three_times():
     ('kernel', 'reason'),
     [
         (broken, r'broken is not used \(RuntimeError: no C compiler\)'),
-        (wrong, r"wrong is not used \(its result is not PyTorch's, by 5\.0%\)"),
-        (not_a_number, "its result is not PyTorch's"),
+        (wrong, r"wrong is not used \(its result differs from PyTorch's by 5\.0%\)"),
+        (not_a_number, "its result differs from PyTorch's"),
     ],
 )
 def test_a_kernel_that_fails_is_named_once_and_not_tried_again(kernels, kernel, reason):
@@ -112,7 +112,7 @@ def test_what_runs_out_of_memory_stays_pytorchs(kernels):
 def test_what_is_infinite_is_pytorchs_this_time_only(kernels):
     kernels += [quick]
     overflown = torch.full((2, 3), float('inf'))
-    assert choice._choice(_double, [overflown]) is _double
+    assert autotune._choose(_double, [overflown]) is _double
     assert chosen() is quick
 
 
@@ -143,16 +143,16 @@ def test_several_results_are_all_compared():
     def kernel(x):
         return None, x, x + 2
 
-    with pytest.warns(UserWarning, match='not PyTorch'):
-        assert choice.fastest(plain, [kernel], [torch.ones(3)]) is plain
+    with pytest.warns(UserWarning, match="differs from PyTorch's"):
+        assert autotune.fastest(plain, [kernel], [torch.ones(3)]) is plain
 
 
 def test_without_triton_there_are_no_kernels_and_a_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, 'convnext_mm.ops.kernels', None)
-    monkeypatch.setattr(choice, '_found', None)
+    monkeypatch.setattr(autotune, '_loaded_kernels', None)
     with pytest.warns(UserWarning, match=r"PyTorch's kernels: no Triton kernels \(.*Error"):
-        assert choice._kernels() == {}
-    assert choice._kernels() == {}  # said once, also where warnings are errors
+        assert autotune._kernels() == {}
+    assert autotune._kernels() == {}  # said once, also where warnings are errors
 
 
 def test_a_kernel_that_fails_in_one_type_is_used_in_others(kernels):
@@ -163,14 +163,14 @@ def test_a_kernel_that_fails_in_one_type_is_used_in_others(kernels):
     kernels += [narrow_only]
     with pytest.warns(UserWarning):
         chosen()
-    assert (narrow_only, torch.float32) in choice._unusable
-    assert (narrow_only, torch.bfloat16) not in choice._unusable
+    assert (narrow_only, torch.float32) in autotune._unusable
+    assert (narrow_only, torch.bfloat16) not in autotune._unusable
 
 
 @pytest.mark.parametrize('x', [torch.ones(2, 3), torch.ones(2, 3, device='meta')], ids=str)
 def test_only_a_gpu_has_a_choice(kernels, x):
     kernels += [broken]
-    assert choice.run(_double, x).shape == x.shape
+    assert autotune.run_fastest(_double, x).shape == x.shape
 
 
 def test_a_fake_tensor_of_a_gpu_has_no_choice(kernels):
@@ -178,14 +178,18 @@ def test_a_fake_tensor_of_a_gpu_has_no_choice(kernels):
     with FakeTensorMode():
         x = torch.ones(2, 3, device='cuda')
         assert x.is_cuda
-        assert choice.run(_double, x).shape == (2, 3)
+        assert autotune.run_fastest(_double, x).shape == (2, 3)
 
 
 @pytest.mark.parametrize(
     ('layout', 'size', 'asked'),
     [
-        (torch.channels_last, 7, ['_conv', '_data_grad', '_param_grads', '_take', '_add_branch']),
-        (torch.channels_last, 5, ['_take', '_add_branch']),
+        (
+            torch.channels_last,
+            7,
+            ['_conv', '_data_grad', '_param_grads', '_gather_samples', '_add_residual'],
+        ),
+        (torch.channels_last, 5, ['_gather_samples', '_add_residual']),
         (torch.contiguous_format, 7, []),
     ],
     ids=str,
@@ -196,13 +200,13 @@ def test_kernels_are_for_7x7_and_maps_that_are_channels_last(layout, size, asked
         return plain(*args)
 
     found = []
-    monkeypatch.setattr(choice, 'run', run)
+    monkeypatch.setattr(autotune, 'run_fastest', run)
     x = torch.randn(2, 4, 8, 9).contiguous(memory_format=layout)
     weight, kept = torch.randn(4, 1, size, size), torch.tensor([1])
     depthwise.depthwise_conv(x, weight, None)
     depthwise.depthwise_data_grad(x, x, weight)
     depthwise.depthwise_param_grads(x, x, weight)
-    pointwise.add_branch(
-        x, pointwise.take(x, kept, torch.float32).contiguous(memory_format=layout), kept
+    residual.add_residual(
+        x, residual.gather_samples(x, kept, torch.float32).contiguous(memory_format=layout), kept
     )
     assert found == asked
