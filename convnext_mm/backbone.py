@@ -23,7 +23,7 @@ from convnext_mm.layers import GRN, LayerNorm2d, drop_path
 from convnext_mm.ops import (
     RECOMPUTE_LEVELS,
     convnext_block,
-    fusible_params,
+    eligible_params,
     resolve_recompute,
 )
 from convnext_mm.ops.convolution import Conv2d
@@ -77,7 +77,7 @@ class ConvNeXtBlock(nn.Module):
         drop_path_rate = self.drop_path_rate if self.training else 0.0
         recompute = resolve_recompute(self.recompute, x.device)
         if recompute != 'none':
-            params = fusible_params(self, x, drop_path_rate)
+            params = eligible_params(self, x, drop_path_rate)
             if params is not None:
                 return convnext_block(x, params, self.norm.eps, drop_path_rate, recompute)
         if recompute == 'block' and torch.is_grad_enabled():

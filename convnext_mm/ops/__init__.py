@@ -18,12 +18,12 @@ The tests compare the operation with the plain layers of :class:`convnext_mm.Con
 """
 
 from convnext_mm.ops.block import RECOMPUTE_LEVELS, BlockParams, convnext_block
-from convnext_mm.ops.eligibility import fusible_params, resolve_recompute
+from convnext_mm.ops.eligibility import eligible_params, resolve_recompute
 
 __all__ = [
     'RECOMPUTE_LEVELS',
     'BlockParams',
     'convnext_block',
-    'fusible_params',
+    'eligible_params',
     'resolve_recompute',
 ]

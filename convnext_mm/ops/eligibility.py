@@ -11,7 +11,7 @@ from convnext_mm.layers import GRN
 from convnext_mm.ops.block import BlockParams
 from convnext_mm.ops.convolution import Conv2d
 
-# One comparison of all of them takes a third of the time of separate questions.
+# Reading and comparing all at once takes a third of the time of separate comparisons.
 _class_and_hooks = attrgetter(
     '__class__', '_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks'
 )
@@ -35,7 +35,7 @@ def resolve_recompute(recompute: str | None, device: torch.device) -> str:
     return recompute
 
 
-def fusible_params(block: nn.Module, x: Tensor, drop_path_rate: float) -> BlockParams | None:
+def eligible_params(block: nn.Module, x: Tensor, drop_path_rate: float) -> BlockParams | None:
     """Return the parameters of a block if ``convnext_block`` may replace its layers, else None.
 
     It may not if
@@ -48,7 +48,7 @@ def fusible_params(block: nn.Module, x: Tensor, drop_path_rate: float) -> BlockP
     - a CUDA graph is being captured and stochastic depth is on: the graph would repeat one draw.
 
     Anyone may change a layer between two calls without assigning to the block, so every call asks.
-    The questions take about 5 us.
+    The questions take about 5 us, a hundredth of the smallest block.
 
     Args:
         block: A :class:`convnext_mm.ConvNeXtBlock`.
@@ -70,11 +70,11 @@ def fusible_params(block: nn.Module, x: Tensor, drop_path_rate: float) -> BlockP
     ):
         return None
     params = BlockParams(
-        *_weight_and_bias(dwconv),
-        *_weight_and_bias(norm),
-        *_weight_and_bias(pwconv1),
-        *((None, None) if grn is None else (grn.gamma, grn.beta)),
-        *_weight_and_bias(pwconv2),
+        *_pair(dwconv, 'weight', 'bias'),
+        *_pair(norm, 'weight', 'bias'),
+        *_pair(pwconv1, 'weight', 'bias'),
+        *((None, None) if grn is None else _pair(grn, 'gamma', 'beta')),
+        *_pair(pwconv2, 'weight', 'bias'),
         block.gamma,
     )
     if (
@@ -103,9 +103,9 @@ def _is_unchanged(layer: nn.Module, kind: type[nn.Module]) -> bool:
     return _class_and_hooks(layer) == (kind, {}, {}, {}, {}) and 'forward' not in layer.__dict__
 
 
-def _weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+def _pair(layer: nn.Module, first: str, second: str) -> tuple[Tensor, Tensor | None]:
+    own = layer._parameters
     try:
-        own = layer._parameters
-        return own['weight'], own['bias']
+        return own[first], own[second]
     except KeyError:  # FSDP replaces parameters by tensors that are plain attributes
-        return layer.weight, layer.bias
+        return getattr(layer, first), getattr(layer, second)

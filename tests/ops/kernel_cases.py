@@ -1,7 +1,7 @@
-"""Each Triton kernel against PyTorch in float64; test_kernels.py runs these where it can.
+"""Each Triton kernel against PyTorch in float64. test_kernels.py runs these tests.
 
-In Triton's interpreter on a CPU, with TRITON_INTERPRET=1, or on a GPU. Maps are tiny: the
-interpreter takes 50 ms for a line of a convolution.
+They run on a GPU, or on a CPU in Triton's interpreter (TRITON_INTERPRET=1). The interpreter takes
+50 ms for a line of a convolution, so the maps are tiny.
 """
 
 import os
@@ -16,8 +16,8 @@ from convnext_mm.ops.kernels import depthwise as depthwise_kernels
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
-# The largest error of a rounding. To bf16 the interpreter does not round, it cuts off; a GPU rounds
-# (test_kernels.py looks for the instruction).
+# The largest relative rounding error. The interpreter truncates to bf16. A GPU rounds:
+# test_kernels.py looks for the instruction.
 ROUNDING = {
     torch.float32: 2e-6,
     torch.float16: 2**-11,
@@ -36,20 +36,20 @@ def vector(*shape, dtype=torch.float32):
 
 
 def check(kernel, plain, *args):
-    """The same types, shapes and layouts as PyTorch's, and the numbers of float64's."""
-    results, alike, exact = kernel(*args), plain(*args), plain(*map(double, args))
+    """Compare dtypes, shapes and layouts with PyTorch's results, and values with float64."""
+    results, references, exact = kernel(*args), plain(*args), plain(*map(double, args))
     if not isinstance(results, tuple):
-        results, alike, exact = (results,), (alike,), (exact,)
-    for result, like, expected in zip(results, alike, exact, strict=True):
-        if like is None:
+        results, references, exact = (results,), (references,), (exact,)
+    for result, reference, expected in zip(results, references, exact, strict=True):
+        if reference is None:
             assert result is None
             continue
-        assert result.shape == like.shape
-        is_map = like.dim() == 4 and like.shape[1:] == args[0].shape[1:]
+        assert result.shape == reference.shape
+        is_map = reference.dim() == 4 and reference.shape[1:] == args[0].shape[1:]
         layout = torch.channels_last if is_map else torch.contiguous_format
         assert result.is_contiguous(memory_format=layout)
-        # Sums over the map stay wide, PyTorch rounds some.
-        assert result.dtype in (like.dtype, torch.float32)
+        # Sums over the map stay in fp32; PyTorch rounds some of them.
+        assert result.dtype in (reference.dtype, torch.float32)
         scale = expected.abs().max().item()
         torch.testing.assert_close(
             result.double(), expected, rtol=ROUNDING[result.dtype], atol=2e-6 * scale
@@ -71,37 +71,37 @@ def seed():
 
 
 @pytest.mark.parametrize('kernel', KERNELS['conv'])
-def test_convolution_where_rows_and_columns_are_split(kernel):
+def test_the_convolution_with_rows_and_columns_split_among_programs(kernel):
     shape = (1, 5, 8, 9)
     check(kernel, depthwise._conv, image(*shape), vector(5, 1, 7, 7), vector(5))
 
 
 @TYPES
-def test_convolution_in_every_type_where_channels_are_split(dtype):
-    weight, bias = vector(33, 1, 7, 7), vector(33)  # as the parameters are, in mixed precision
+def test_the_convolution_in_every_dtype_with_channels_split_among_programs(dtype):
+    weight, bias = vector(33, 1, 7, 7), vector(33)  # fp32 parameters, as in mixed precision
     check(KERNELS['conv'][-1], depthwise._conv, image(2, 33, 1, 3, dtype=dtype), weight, bias)
 
 
 @pytest.mark.parametrize('kernel', KERNELS['data_grad'])
-def test_data_gradient(kernel):
+def test_the_data_gradient(kernel):
     maps = (image(1, 5, 3, 5) for _ in range(2))
     check(kernel, depthwise._data_grad, *maps, vector(5, 1, 7, 7))
 
 
 @pytest.mark.parametrize('kernel', KERNELS['param_grads'])
-def test_parameter_gradients_where_rows_and_columns_are_split(kernel):
+def test_the_parameter_gradients_with_rows_and_columns_split_among_programs(kernel):
     maps = (image(1, 5, 8, 9) for _ in range(2))
     check(kernel, depthwise._param_grads, *maps, vector(5, 1, 7, 7))
 
 
 @TYPES
-def test_parameter_gradients_in_every_type_where_channels_are_split(dtype):
+def test_the_parameter_gradients_in_every_dtype_with_channels_split_among_programs(dtype):
     maps = (image(1, 33, 2, 3, dtype=dtype) for _ in range(2))
     weight = vector(33, 1, 7, 7)
     check(KERNELS['param_grads'][-1], depthwise._param_grads, *maps, weight)
 
 
-def test_parameter_gradients_of_several_images_in_one_program(monkeypatch):
+def test_the_parameter_gradients_with_several_images_in_one_program(monkeypatch):
     monkeypatch.setattr(depthwise_kernels, 'SMS', 1)
     monkeypatch.setattr(depthwise_kernels, 'GRAD_STRIPS', {4: 1})
     maps = (image(3, 5, 2, 3) for _ in range(2))
@@ -123,7 +123,7 @@ def test_layer_norm_and_its_gradients(dtype, rows, channels):
     check(kernel, norm._layer_norm_backward, grad, x, mean, rstd, weight, bias)
 
 
-def test_layer_norms_gradients_where_a_program_walks_rows(monkeypatch):
+def test_the_layer_norm_gradients_with_several_row_tiles_in_one_program(monkeypatch):
     from convnext_mm.ops.kernels import norm as norm_kernels
 
     monkeypatch.setattr(norm_kernels, 'PROGRAMS', 2)
@@ -133,43 +133,46 @@ def test_layer_norms_gradients_where_a_program_walks_rows(monkeypatch):
     check(kernel, norm._layer_norm_backward, vector(150, 96), x, mean, rstd, weight, bias)
 
 
-# --- pointwise
+# --- GELU
 
 
 @TYPES
-@pytest.mark.parametrize('with_active', [True, False])
+@pytest.mark.parametrize('with_output', [True, False])
 @pytest.mark.parametrize(('rows', 'channels'), [(1, 160), (300, 384), (5, 36)])
-def test_gelus_gradient(dtype, with_active, rows, channels):
+def test_the_gelu_gradient(dtype, with_output, rows, channels):
     hidden = 3 * vector(rows, channels, dtype=dtype)
     grad = vector(rows, channels, dtype=dtype)
-    check(KERNELS['gelu_backward'][0], gelu._gelu_backward, grad, hidden, with_active)
+    check(KERNELS['gelu_backward'][0], gelu._gelu_backward, grad, hidden, with_output)
+
+
+# --- residual
 
 
 @pytest.mark.parametrize('kept', [None, [1], [0, 2], [3, 0, 1]], ids=str)
 @pytest.mark.parametrize('with_factor', [True, False])
 @pytest.mark.parametrize(
-    ('wide', 'narrow'),
+    ('stream', 'branch'),
     [(torch.float32, torch.bfloat16), (torch.float32, torch.float16), (torch.float16,) * 2],
     ids=str,
 )
-def test_the_branch_is_taken_from_and_added_to_the_kept_samples(kept, with_factor, wide, narrow):
-    x = image(4, 40, 9, 7, dtype=wide)
+def test_the_kept_samples_are_gathered_and_the_branch_is_added(kept, with_factor, stream, branch):
+    x = image(4, 40, 9, 7, dtype=stream)
     if kept is not None:
         kept = torch.tensor(kept, device=DEVICE)
-        check(KERNELS['gather_samples'][0], residual._gather_samples, x, kept, narrow)
-    branch = image(4 if kept is None else len(kept), 40, 9, 7, dtype=narrow)
-    factor = vector(40, dtype=wide) if with_factor else None
-    check(KERNELS['add_residual'][0], residual._add_residual, x, branch, kept, factor)
+        check(KERNELS['gather_samples'][0], residual._gather_samples, x, kept, branch)
+    added = image(4 if kept is None else len(kept), 40, 9, 7, dtype=branch)
+    factor = vector(40, dtype=stream) if with_factor else None
+    check(KERNELS['add_residual'][0], residual._add_residual, x, added, kept, factor)
 
 
-# --- folding
+# --- merge
 
 
 @TYPES
 @pytest.mark.parametrize('scale', [1.0, 1 / 0.6])
 @pytest.mark.parametrize('with_gamma', [True, False])
 @pytest.mark.parametrize('channels', [5, 40])
-def test_the_linear_layers_are_folded_and_unfolded(dtype, scale, with_gamma, channels):
+def test_parameters_are_merged_and_their_gradients_split(dtype, scale, with_gamma, channels):
     hidden = 4 * channels
     weight1, bias1 = vector(hidden, channels), vector(hidden)
     second = vector(channels, hidden), vector(channels)
@@ -180,7 +183,7 @@ def test_the_linear_layers_are_folded_and_unfolded(dtype, scale, with_gamma, cha
     check(KERNELS['split_param_grads'][0], merge._split_param_grads, *grads, *second, gamma, scale)
 
 
-def test_parameters_may_lie_anyhow_and_be_of_several_types():
+def test_parameters_may_have_any_strides_and_several_dtypes():
     weight1, bias1 = vector(20, 5).half(), vector(20)
     second = vector(20, 5).t(), vector(5, 2)[:, 0]
     gamma, grads = vector(5, 3)[:, 1], (vector(20, 5).t(), vector(5, 2)[:, 1])
@@ -196,19 +199,19 @@ def test_parameters_may_lie_anyhow_and_be_of_several_types():
     'kind', [dict(layer_scale_init_value=1.0), dict(layer_scale_init_value=0, grn=True)], ids=str
 )
 @pytest.mark.parametrize('dtype', [None, torch.float16], ids=str)
-def test_a_block_of_kernels_alone_is_pytorchs(kind, dtype, monkeypatch):
-    def kernels(plain, *args):
-        used.add(plain.__name__.strip('_'))
-        return KERNELS[plain.__name__.strip('_')][-1](*args)
+def test_a_block_with_all_kernels_equals_the_block_with_pytorch(kind, dtype, monkeypatch):
+    def with_kernels(plain, *args):
+        used.add(plain.__name__.lstrip('_'))
+        return KERNELS[plain.__name__.lstrip('_')][-1](*args)
 
-    def pytorch(plain, *args):
+    def with_pytorch(plain, *args):
         return plain(*args)
 
     used = set()
-    block = ConvNeXtBlock(4, drop_path_rate=0.5, **kind).to(DEVICE).train()
+    block = ConvNeXtBlock(4, drop_path_rate=0.5, recompute='pointwise', **kind).to(DEVICE).train()
     x = image(3, 4, 2, 3)
     results = []
-    for run in (kernels, pytorch):
+    for run in (with_kernels, with_pytorch):
         monkeypatch.setattr(autotune, 'run_fastest', run)
         torch.manual_seed(2)  # draws that keep two of three samples
         x = x.detach().requires_grad_()
@@ -220,6 +223,6 @@ def test_a_block_of_kernels_alone_is_pytorchs(kind, dtype, monkeypatch):
     tolerance = 1e-5 if dtype is None else 5e-3
     for mine, expected in zip(*results):
         assert (mine - expected).norm() <= tolerance * expected.norm()
-    # In fp16 layer scale is not folded, see convnext_mm.ops.block.
-    folded = dtype is None or 'grn' in kind
-    assert used == KERNELS.keys() - (set() if folded else {'split_param_grads'})
+    # In fp16 layer scale is not merged, see convnext_mm.ops.block.
+    merges = dtype is None or 'grn' in kind
+    assert used == KERNELS.keys() - (set() if merges else {'split_param_grads'})

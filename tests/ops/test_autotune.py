@@ -1,4 +1,4 @@
-"""How a function is chosen, with functions that differ in how long they take."""
+"""The choice between implementations, with functions that take different times."""
 
 import sys
 import time
@@ -44,12 +44,12 @@ def out_of_memory(x):
 
 @pytest.fixture
 def kernels(monkeypatch):
-    """The kernels that there are for `_double`, and nothing chosen before."""
+    """The list of kernels for `_double`, with an empty cache of choices."""
     found = []
     monkeypatch.setattr(autotune, '_kernels', lambda: {'double': found})
     monkeypatch.setattr(autotune, '_chosen', {})
     monkeypatch.setattr(autotune, '_unusable', set())
-    # A CPU build of PyTorch cannot answer.
+    # The function fails in a CPU build of PyTorch.
     monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: False)
     return found
 
@@ -64,15 +64,15 @@ def test_the_fastest_is_chosen(kernels, order):
     assert chosen() is quick
 
 
-def test_pytorchs_stays_where_it_is_faster(kernels):
+def test_pytorch_is_chosen_where_it_is_faster(kernels):
     kernels += [slow]
     assert chosen() is _double
 
 
-def test_it_is_measured_once_for_channels_types_and_sizes_that_are_alike(kernels):
+def test_equal_channels_dtypes_and_size_groups_are_measured_once(kernels):
     kernels += [quick]
     assert chosen(n=100) is quick
-    kernels[:] = [slow]  # whoever measures again gets another answer
+    kernels[:] = [slow]  # a second measurement would choose another function
     assert chosen(n=100) is chosen(n=120) is quick
     assert chosen(n=800) is _double
     assert chosen(n=100, channels=4) is _double
@@ -81,7 +81,7 @@ def test_it_is_measured_once_for_channels_types_and_sizes_that_are_alike(kernels
 
 def test_a_multi_scale_recipe_measures_at_most_three_times():
     maps = [(2, 96, short // 4, 1333 // 4) for short in range(480, 801, 32)]
-    maps += [(1, *shape[1:]) for shape in maps]  # a sample is dropped
+    maps += [(1, *shape[1:]) for shape in maps]  # stochastic depth dropped a sample
     keys = {autotune._key(_double, [torch.empty(shape, device='meta')]) for shape in maps}
     assert len(keys) <= 3
 
@@ -102,17 +102,17 @@ def test_a_kernel_that_fails_is_named_once_and_not_tried_again(kernels, kernel, 
         assert chosen(channels=5) is _double
 
 
-def test_what_runs_out_of_memory_stays_pytorchs(kernels):
+def test_pytorch_is_chosen_if_the_measurement_runs_out_of_memory(kernels):
     kernels += [quick, out_of_memory]
     assert chosen() is _double
     kernels[:] = [quick]
     assert chosen() is _double
 
 
-def test_what_is_infinite_is_pytorchs_this_time_only(kernels):
+def test_a_result_that_is_not_finite_uses_pytorch_once(kernels):
     kernels += [quick]
-    overflown = torch.full((2, 3), float('inf'))
-    assert autotune._choose(_double, [overflown]) is _double
+    overflow = torch.full((2, 3), float('inf'))
+    assert autotune._choose(_double, [overflow]) is _double
     assert chosen() is quick
 
 
@@ -126,7 +126,7 @@ def test_nothing_is_measured_while_a_graph_is_captured(kernels, monkeypatch):
     assert chosen() is quick
 
 
-def test_deterministic_runs_do_not_depend_on_a_clock(kernels):
+def test_deterministic_runs_do_not_depend_on_times(kernels):
     kernels += [slow, quick]
     torch.use_deterministic_algorithms(True)
     try:
@@ -147,33 +147,33 @@ def test_several_results_are_all_compared():
         assert autotune.fastest(plain, [kernel], [torch.ones(3)]) is plain
 
 
-def test_without_triton_there_are_no_kernels_and_a_reason(monkeypatch):
+def test_a_missing_triton_is_named_in_one_warning(monkeypatch):
     monkeypatch.setitem(sys.modules, 'convnext_mm.ops.kernels', None)
     monkeypatch.setattr(autotune, '_loaded_kernels', None)
     with pytest.warns(UserWarning, match=r"PyTorch's kernels: no Triton kernels \(.*Error"):
         assert autotune._kernels() == {}
-    assert autotune._kernels() == {}  # said once, also where warnings are errors
+    assert autotune._kernels() == {}  # warned once, also if warnings are errors
 
 
-def test_a_kernel_that_fails_in_one_type_is_used_in_others(kernels):
-    def narrow_only(x):
+def test_a_kernel_that_fails_in_one_dtype_is_used_in_others(kernels):
+    def bf16_only(x):
         assert x.dtype == torch.bfloat16
         return _double(x)
 
-    kernels += [narrow_only]
+    kernels += [bf16_only]
     with pytest.warns(UserWarning):
         chosen()
-    assert (narrow_only, torch.float32) in autotune._unusable
-    assert (narrow_only, torch.bfloat16) not in autotune._unusable
+    assert (bf16_only, torch.float32) in autotune._unusable
+    assert (bf16_only, torch.bfloat16) not in autotune._unusable
 
 
 @pytest.mark.parametrize('x', [torch.ones(2, 3), torch.ones(2, 3, device='meta')], ids=str)
-def test_only_a_gpu_has_a_choice(kernels, x):
+def test_kernels_are_used_on_a_gpu_only(kernels, x):
     kernels += [broken]
     assert autotune.run_fastest(_double, x).shape == x.shape
 
 
-def test_a_fake_tensor_of_a_gpu_has_no_choice(kernels):
+def test_kernels_are_not_used_for_a_fake_tensor_on_a_gpu(kernels):
     kernels += [broken]
     with FakeTensorMode():
         x = torch.ones(2, 3, device='cuda')
@@ -182,7 +182,7 @@ def test_a_fake_tensor_of_a_gpu_has_no_choice(kernels):
 
 
 @pytest.mark.parametrize(
-    ('layout', 'size', 'asked'),
+    ('layout', 'size', 'tuned'),
     [
         (
             torch.channels_last,
@@ -194,7 +194,7 @@ def test_a_fake_tensor_of_a_gpu_has_no_choice(kernels):
     ],
     ids=str,
 )
-def test_kernels_are_for_7x7_and_maps_that_are_channels_last(layout, size, asked, monkeypatch):
+def test_kernels_are_used_for_7x7_and_channels_last_maps_only(layout, size, tuned, monkeypatch):
     def run(plain, *args):
         found.append(plain.__name__)
         return plain(*args)
@@ -209,4 +209,4 @@ def test_kernels_are_for_7x7_and_maps_that_are_channels_last(layout, size, asked
     residual.add_residual(
         x, residual.gather_samples(x, kept, torch.float32).contiguous(memory_format=layout), kept
     )
-    assert found == asked
+    assert found == tuned

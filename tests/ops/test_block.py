@@ -1,4 +1,4 @@
-"""The block as one operation, against the same block in plain operations (``recompute='none'``)."""
+"""The block as one operation, against the plain block (``recompute='none'``)."""
 
 import copy
 import os
@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnext_mm import ConvNeXt, ConvNeXtBlock
-from convnext_mm.ops import autotune, fusible_params, norm_mlp
+from convnext_mm.ops import autotune, eligible_params, norm_mlp
 from convnext_mm.ops import block as operation
 
 LEVELS = ['pointwise', 'block']
@@ -61,7 +61,7 @@ def run(block, x, seed=0, autocast=False, module=None):
 def test_gradients_are_the_derivatives(kind, level, rate, monkeypatch):
     monkeypatch.setattr(
         operation, 'MIN_KEPT_CHANNELS', 0
-    )  # as a wide block, which is too much for gradcheck
+    )  # as with many channels, which are too slow for gradcheck
     monkeypatch.setattr(norm_mlp, 'ROWS_PER_THREAD', 20)  # several slices, the last one shorter
     block = blocks(kind, 4, rate, levels=(level,))[level].double().train()
     names = [name for name, _ in block.named_parameters()]
@@ -81,7 +81,7 @@ def test_gradients_are_the_derivatives(kind, level, rate, monkeypatch):
 @pytest.mark.parametrize(
     'size', [(1, 8, 9, 6), (2, 8, 50, 50), (3, 8, 1, 33), (2, 136, 8, 9)], ids=str
 )
-def test_output_and_gradients_are_the_plain_blocks(kind, level, size):
+def test_output_and_gradients_equal_the_plain_block(kind, level, size):
     levels = blocks(kind, size[1])
     x = image(*size)
     expected, expected_grads = run(levels['none'], x)
@@ -97,7 +97,7 @@ def test_output_and_gradients_are_the_plain_blocks(kind, level, size):
 
 @pytest.mark.parametrize('arch', ['tiny', 'v2_atto'])
 @pytest.mark.parametrize('level', LEVELS)
-def test_a_whole_backbone_gives_the_plain_ones_maps_and_gradients(arch, level):
+def test_maps_and_gradients_of_a_whole_backbone_equal_the_plain_backbone(arch, level):
     torch.manual_seed(0)
     plain = ConvNeXt(arch, recompute='none')
     for name, parameter in plain.named_parameters():
@@ -122,7 +122,7 @@ def test_a_whole_backbone_gives_the_plain_ones_maps_and_gradients(arch, level):
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('level', LEVELS)
-def test_in_mixed_precision_it_is_no_less_exact_than_autocast(kind, level):
+def test_mixed_precision_is_as_exact_as_autocast_of_the_plain_block(kind, level):
     levels = blocks(kind, channels=32)
     x = image(2, 32, 24, 24)
     exact, exact_grads = run(levels['none'], x)
@@ -179,7 +179,7 @@ def test_dropped_samples_are_not_computed(level):
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('level', LEVELS)
-def test_a_block_that_every_sample_skips_has_zero_gradients_and_not_none(kind, level):
+def test_a_block_that_every_sample_skips_has_zero_gradients_instead_of_none(kind, level):
     block = blocks(kind, rate=0.9)[level].train()
     x = image(2).requires_grad_()
     torch.manual_seed(0)
@@ -193,7 +193,7 @@ def test_a_block_that_every_sample_skips_has_zero_gradients_and_not_none(kind, l
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_frozen_parameters_get_no_gradient_and_the_others_theirs(level):
+def test_only_trainable_parameters_get_a_gradient(level):
     levels = blocks('v1')
     for block in levels.values():
         for name, parameter in block.named_parameters():
@@ -216,7 +216,7 @@ def test_backward_can_be_called_twice(level):
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_it_works_without_gradients_copied_and_pickled(level):
+def test_it_works_without_gradients_as_a_copy_and_from_a_pickle(level):
     block = blocks('v2')[level].eval()
     x = image()
     expected = block(x).detach()
@@ -240,22 +240,8 @@ def test_the_layout_of_the_input_does_not_matter(level):
         torch.testing.assert_close(other_grads['input'], grads['input'])
 
 
-@pytest.mark.parametrize(
-    'level, channels, autocast, bytes_an_element',
-    [
-        ('pointwise', 136, True, 10),
-        ('pointwise', 136, False, 16),  # and the input, 4 more, which the caller holds here
-        ('pointwise', 128, True, 2),
-        ('pointwise', 128, False, 0),
-        ('block', 136, True, 2),
-        ('block', 136, False, 0),
-    ],
-)
-def test_what_is_kept_for_the_backward_pass_is_what_is_documented(
-    level, channels, autocast, bytes_an_element
-):
-    block = blocks('v1', channels)[level]
-    x = image(2, channels, 16, 16).contiguous(memory_format=torch.channels_last)
+def kept_bytes(block, x, autocast):
+    """Bytes of each tensor kept for the backward pass, other than the input and parameters."""
     own = {t.untyped_storage().data_ptr() for t in (x, *block.parameters())}
     kept = {}
 
@@ -270,8 +256,45 @@ def test_what_is_kept_for_the_backward_pass_is_what_is_documented(
         torch.autocast('cpu', torch.bfloat16, enabled=autocast),
     ):
         out = block(x)
-    assert sum(kept.values()) == bytes_an_element * x.numel()
     assert out.shape == x.shape
+    return kept.values()
+
+
+@pytest.mark.parametrize(
+    'level, channels, autocast, bytes_per_element',
+    [
+        ('pointwise', 136, True, 10),
+        ('pointwise', 136, False, 16),  # the table adds the input, 4 bytes, which the caller holds
+        ('pointwise', 128, True, 2),
+        ('pointwise', 128, False, 0),
+        ('block', 136, True, 2),
+        ('block', 136, False, 0),
+    ],
+)
+def test_a_block_keeps_the_documented_bytes_for_the_backward_pass(
+    level, channels, autocast, bytes_per_element
+):
+    x = image(2, channels, 16, 16).contiguous(memory_format=torch.channels_last)
+    kept = kept_bytes(blocks('v1', channels)[level], x, autocast)
+    assert sum(kept) == bytes_per_element * x.numel()
+
+
+@pytest.mark.parametrize(
+    'kind, autocast, bytes_per_element',
+    [
+        ('v1', True, 24),  # the table has 2 more: on a GPU, autocast runs LayerNorm in fp32
+        ('v1', False, 44),  # the table adds the input, 4 bytes, which the caller holds
+        ('v2', True, 38),
+        ('v2', False, 56),
+    ],
+)
+def test_a_plain_block_keeps_the_documented_bytes_for_the_backward_pass(
+    kind, autocast, bytes_per_element
+):
+    x = image(2, 136, 32, 32).contiguous(memory_format=torch.channels_last)
+    kept = kept_bytes(blocks(kind, 136)['none'], x, autocast)
+    # Without statistics and cast weights, which are smaller than any map.
+    assert sum(size for size in kept if size >= 2 * x.numel()) == bytes_per_element * x.numel()
 
 
 @pytest.mark.parametrize('gamma', [1e-6, 1.0])
@@ -323,7 +346,7 @@ def test_it_can_be_traced_saved_and_differentiated_by_torch_func(tmp_path):
     assert grad.shape == expected['input'].shape and grad.any()
 
 
-def test_a_changed_layer_is_used_as_it_is():
+def test_changed_layers_are_used_as_they_are():
     levels = blocks('v2')
     x = image()
     for block in levels.values():
@@ -334,7 +357,7 @@ def test_a_changed_layer_is_used_as_it_is():
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_a_second_derivative_is_an_error_and_not_zero(level):
+def test_a_second_derivative_is_an_error(level):
     block = blocks('v1')[level]
     x = image().requires_grad_()
     (grad,) = torch.autograd.grad(block(x).sum(), x, create_graph=True)
@@ -342,7 +365,7 @@ def test_a_second_derivative_is_an_error_and_not_zero(level):
         grad.square().sum().backward()
 
 
-def test_without_gradients_nothing_is_kept(monkeypatch):
+def test_without_gradients_no_gelu_input_is_kept(monkeypatch):
     kept = []
 
     def spy(rows, p, pixels, hidden_slices):
@@ -359,7 +382,7 @@ def test_without_gradients_nothing_is_kept(monkeypatch):
 
 
 class Launches(TorchDispatchMode):
-    """Counts operations that do work; those within an operation of ours are its own."""
+    """Counts the operators that launch a kernel. An autotuned operation counts as one."""
 
     def __init__(self):
         super().__init__()
@@ -372,7 +395,7 @@ class Launches(TorchDispatchMode):
 
 
 def test_a_block_launches_few_kernels(monkeypatch):
-    """On a GPU that waits for the host, as it does for small batches, these are the time."""
+    """With small batches a GPU waits for the host, and the number of launches is the time."""
 
     def run(plain, *args):
         assert type(args[0]) in autotune.TENSOR_TYPES
@@ -381,21 +404,21 @@ def test_a_block_launches_few_kernels(monkeypatch):
         launches.count += 1
         return result
 
-    # No GPU is needed to count; autocast, which the meta device has not, is left out.
+    # The meta device needs no GPU. It has no autocast, so the dtype is given directly.
     monkeypatch.setattr(autotune, 'run_fastest', run)
     block = blocks('v1', 136)['pointwise'].to('meta')
     x = torch.empty(2, 136, 9, 6, device='meta').contiguous(memory_format=torch.channels_last)
     x.requires_grad_()
     arguments = (None, 1.0, 1e-6, torch.bfloat16, 'pointwise')
     with Launches() as launches:
-        out = operation._Block.apply(x, *arguments, *fusible_params(block, x, 0.0))
+        out = operation._Block.apply(x, *arguments, *eligible_params(block, x, 0.0))
         forward, launches.count = launches.count, 0
         out.backward(torch.empty_like(out))
-    # Two of each are the meta device's alone, whose convolution does not keep channels-last.
+    # Two of each happen on the meta device only: its convolution does not keep channels-last.
     assert forward <= 10 and launches.count <= 20
 
 
-def test_a_processor_without_bf16_is_no_obstacle():
+def test_bf16_works_on_a_processor_without_bf16_instructions():
     script = """if True:
         import torch
         from convnext_mm import ConvNeXtBlock
@@ -410,7 +433,9 @@ def test_a_processor_without_bf16_is_no_obstacle():
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('level', LEVELS)
-def test_layers_of_other_types_are_cast_and_gradients_have_their_parameters_strides(kind, level):
+def test_layers_in_other_dtypes_are_cast_and_gradients_have_the_strides_of_their_parameters(
+    kind, level
+):
     block = blocks(kind, 136)[level]
     expected, expected_grads = run(block, image(2, 136))
     for layer in (block.pwconv1, block.pwconv2, block.norm):
@@ -425,23 +450,23 @@ def test_layers_of_other_types_are_cast_and_gradients_have_their_parameters_stri
 
 @pytest.mark.parametrize('level', LEVELS)
 @pytest.mark.parametrize('autocast', [True, False])
-def test_sums_over_a_large_map_are_exact_in_narrow_types(level, autocast):
-    """PyTorch's LayerNorm adds these up in bf16 on a CPU, where a sum of ones ends at 512."""
-    narrow = blocks('bare', 8)[level]
-    exact = copy.deepcopy(narrow).double()
-    narrow = narrow if autocast else narrow.bfloat16()
-    for block in (narrow, exact):
+def test_sums_over_a_large_map_are_exact_in_bf16(level, autocast):
+    """On a CPU PyTorch's LayerNorm sums parameter gradients in bf16, which loses most of them."""
+    low = blocks('bare', 8)[level]
+    exact = copy.deepcopy(low).double()
+    low = low if autocast else low.bfloat16()
+    for block in (low, exact):
         x = image(2, 8, 200, 160, block.norm.bias.dtype)
-        with torch.autocast('cpu', torch.bfloat16, enabled=autocast and block is narrow):
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast and block is low):
             out = block(x)
         out.sum().backward()
     for name in ('norm.weight', 'norm.bias', 'pwconv2.bias', 'dwconv.bias'):
-        grad, expected = (block.get_parameter(name).grad for block in (narrow, exact))
+        grad, expected = (block.get_parameter(name).grad for block in (low, exact))
         assert (grad - expected).norm() < 0.03 * expected.norm(), name
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_float64_is_left_alone_by_autocast(level):
+def test_autocast_leaves_float64_alone(level):
     levels = blocks('v1')
     x = image(dtype=torch.float64)
     with torch.autocast('cpu', torch.bfloat16):
@@ -449,7 +474,7 @@ def test_float64_is_left_alone_by_autocast(level):
     torch.testing.assert_close(out, expected)
 
 
-def test_a_block_is_plain_around_tensors_and_convolutions_of_other_kinds():
+def test_a_block_is_plain_for_forward_mode_ad_fake_tensors_and_grouped_convolutions():
     levels = blocks('v1')
     x, tangent = image(), torch.ones(3, 8, 9, 6)
     with torch.autograd.forward_ad.dual_level():
@@ -468,30 +493,10 @@ def test_a_block_is_plain_around_tensors_and_convolutions_of_other_kinds():
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_an_empty_batch_passes_both_ways(kind):
+def test_an_empty_batch_has_an_output_and_gradients(kind):
     for block in blocks(kind).values():
         out, grads = run(block, image(0))
         assert out.shape == grads['input'].shape == (0, 8, 9, 6)
-
-
-def test_hooks_on_a_layer_are_called_and_adapters_in_its_place_are_used():
-    block = blocks('v1')['pointwise']
-    x = image()
-    expected = block(x).detach()
-    seen = []
-    handle = block.pwconv1.register_forward_hook(lambda *args: seen.append(args[2].shape))
-    torch.testing.assert_close(block(x).detach(), expected)
-    assert seen == [(3, 9, 6, 32)]
-    handle.remove()
-
-    class Adapter(nn.Linear):
-        def forward(self, x):
-            return super().forward(x) + 1
-
-    adapter = Adapter(8, 32)
-    adapter.load_state_dict(block.pwconv1.state_dict())
-    block.pwconv1 = adapter
-    assert not torch.allclose(block(x), expected)
 
 
 @pytest.mark.parametrize('arch', ['v2_atto', dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))])
@@ -531,8 +536,16 @@ def test_a_config_can_compile_the_backbone_alone():
     pickle.loads(pickle.dumps(model.state_dict()))
 
 
-def test_an_unknown_level_is_named_with_the_allowed_ones():
+def test_an_unknown_recompute_level_is_an_error_that_names_the_allowed_ones():
     with pytest.raises(
         ValueError, match="recompute='most' is unknown; allowed: none, pointwise, b"
     ):
         ConvNeXt('tiny', recompute='most')
+
+
+def test_with_cp_means_block_and_contradicts_the_other_levels():
+    arch = dict(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32))
+    for settings in (dict(with_cp=True), dict(with_cp=True, recompute='block')):
+        assert ConvNeXt(arch, **settings).stages[0][0].recompute == 'block'
+    with pytest.raises(ValueError, match="with_cp=True means recompute='block', but recompute='no"):
+        ConvNeXt(arch, with_cp=True, recompute='none')

@@ -1,9 +1,10 @@
-"""The convolutions as an operator, and the compiled backbone that calls it."""
+"""The convolution operator, and the compiled backbone that calls it."""
 
 import pytest
 import torch
 
 from convnext_mm import ConvNeXt, ConvNeXtBlock
+from convnext_mm.ops import autotune
 from convnext_mm.ops.convolution import Conv2d
 
 SMALL = dict(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32))
@@ -17,13 +18,13 @@ CONVOLUTIONS = {
 
 
 def settings(conv):
-    return conv.weight, conv.bias, conv.stride[0], conv.padding[0], conv.groups
+    return conv.weight, conv.bias, conv.stride[0], conv.padding[0], conv.groups, conv.use_kernels
 
 
 @pytest.mark.parametrize('conv', CONVOLUTIONS)
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize('layout', [torch.channels_last, torch.contiguous_format], ids=str)
-def test_the_operator_keeps_what_it_promises_compilers(conv, dtype, layout):
+def test_the_operator_fulfils_the_contract_of_custom_operators(conv, dtype, layout):
     x = torch.randn(2, 4, 8, 9).to(dtype).contiguous(memory_format=layout).requires_grad_()
     operator = torch.ops.convnext_mm.conv2d
     torch.library.opcheck(operator, (x, *settings(CONVOLUTIONS[conv])))
@@ -33,7 +34,7 @@ def test_the_operator_keeps_what_it_promises_compilers(conv, dtype, layout):
 
 
 @pytest.mark.parametrize('conv', CONVOLUTIONS)
-def test_the_operator_and_its_gradients_are_the_convolutions(conv):
+def test_the_operator_and_its_gradients_equal_the_convolution(conv):
     torch.manual_seed(0)
     conv = CONVOLUTIONS[conv]
     x = torch.randn(2, 4, 8, 9, requires_grad=True)
@@ -73,8 +74,23 @@ def test_a_compiled_backbone_trains_on_every_size_and_calls_the_operator():
         plain.zero_grad()
 
 
+@pytest.mark.parametrize('use_kernels', [True, False])
+def test_the_operator_tries_kernels_only_if_it_is_told_to(use_kernels, monkeypatch):
+    def run_fastest(reference, *args):
+        tuned.append(reference.__name__)
+        return reference(*args)
+
+    tuned = []
+    monkeypatch.setattr(autotune, 'run_fastest', run_fastest)
+    conv = Conv2d(4, 4, 7, padding=3, groups=4)
+    conv.use_kernels = use_kernels
+    x = torch.randn(2, 4, 8, 9, requires_grad=True)
+    torch.ops.convnext_mm.conv2d(x, *settings(conv)).sum().backward()
+    assert sorted(tuned) == (['_conv', '_data_grad', '_param_grads'] if use_kernels else [])
+
+
 def compiled(layer, x):
-    """What a layer gives that is compiled, and whether the operator was in its graph."""
+    """Return the output of a compiled layer, and whether its graph contains the operator."""
     targets = []
 
     def look(graph, inputs):
@@ -98,7 +114,7 @@ def compiled(layer, x):
     ],
     ids=str,
 )
-def test_other_settings_are_compiled_as_pytorchs(settings):
+def test_other_settings_are_compiled_with_pytorchs_convolution(settings):
     conv = Conv2d(8, 8, groups=8, **settings)
     x = torch.randn(2, 8, 12, 12)
     out, has_operator = compiled(conv, x)
@@ -106,7 +122,7 @@ def test_other_settings_are_compiled_as_pytorchs(settings):
     assert not has_operator
 
 
-def test_layers_of_other_kinds_are_compiled_as_they_are():
+def test_a_replaced_layer_is_compiled_as_it_is():
     block = ConvNeXtBlock(8)
     x = torch.randn(1, 8, 9, 9)
     assert compiled(block, x)[1]

@@ -1,4 +1,4 @@
-"""The depthwise convolution's gradients, against PyTorch's own."""
+"""The gradients of the depthwise convolution against PyTorch."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depth
 @pytest.mark.parametrize('size', [(2, 6, 9, 12), (1, 3, 5, 1), (3, 4, 1, 8)], ids=str)
 @pytest.mark.parametrize('kernel', [7, 5])
 @pytest.mark.parametrize('layout', [torch.channels_last, torch.contiguous_format], ids=str)
-def test_gradients_are_pytorchs(size, kernel, layout):
+def test_the_gradients_equal_pytorchs(size, kernel, layout):
     torch.manual_seed(0)
     x = torch.randn(size, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
     weight = torch.randn(size[1], 1, kernel, kernel, dtype=torch.float64, requires_grad=True)

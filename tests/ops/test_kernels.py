@@ -1,7 +1,7 @@
-"""The Triton kernels: their numbers, in kernel_cases.py, and what becomes of them for a GPU.
+"""The Triton kernels: their results (in kernel_cases.py), and their compilation for a GPU.
 
-The numbers come from Triton's interpreter, and from the GPU where there is one. Compiling needs
-none.
+The results come from Triton's interpreter and, if there is one, from a GPU. Compilation needs no
+GPU.
 """
 
 import os
@@ -21,8 +21,8 @@ from triton.compiler import ASTSource
 
 from convnext_mm.ops.kernels import depthwise, gelu, merge, norm, residual
 
-# Parameters that point to something, by type; the others are integers.
-NARROW = (
+# The dtypes of the pointer arguments. The other arguments are integers.
+BF16 = (
     'x',
     'weight',
     'bias',
@@ -34,19 +34,19 @@ NARROW = (
     'grad_x',
     'grad_hidden',
 )
-NARROW += ('out_weight1', 'out_bias1', 'out_weight2', 'out_bias2')
-WIDE = ('means', 'rstds', 'sums', 'factor', 'weight1', 'bias1', 'weight2', 'bias2', 'gamma')
-WIDE += ('grad_weight', 'grad_bias', 'out_weight', 'out_bias', 'out_gamma')
-FEW = dict(LANES=32, num_warps=1)
-# The tiles that are launched, and warps an SM must have room for: of one kernel that waits for its
-# multiply-adds, a few; of one that waits for the memory, more.
+BF16 += ('out_weight1', 'out_bias1', 'out_weight2', 'out_bias2')
+FP32 = ('means', 'rstds', 'sums', 'factor', 'weight1', 'bias1', 'weight2', 'bias2', 'gamma')
+FP32 += ('grad_weight', 'grad_bias', 'out_weight', 'out_bias', 'out_gamma')
+ONE_WARP = dict(LANES=32, num_warps=1)
+# Kernels with the tiles they are launched with, and the warps that must fit on an SM. A kernel that
+# is limited by arithmetic needs few; a kernel that is limited by memory needs more.
 LAUNCHED = [
     *[
-        (depthwise.conv_kernel, dict(ROTATED=False, BIAS=True, STRIP=strip, **FEW), warps)
+        (depthwise.conv_kernel, dict(ROTATED=False, BIAS=True, STRIP=strip, **ONE_WARP), warps)
         for strip, warps in depthwise.STRIPS.items()
     ],
     *[
-        (depthwise.param_grads_kernel, dict(STRIP=strip, **FEW), warps)
+        (depthwise.param_grads_kernel, dict(STRIP=strip, **ONE_WARP), warps)
         for strip, warps in depthwise.GRAD_STRIPS.items()
     ],
     *[
@@ -74,12 +74,12 @@ def run_cases(**environment):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_kernels_numbers_are_pytorchs_in_the_interpreter():
+def test_the_kernels_give_pytorchs_results_in_the_interpreter():
     run_cases(TRITON_INTERPRET='1')
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
-def test_the_kernels_numbers_are_pytorchs_on_the_gpu():
+def test_the_kernels_give_pytorchs_results_on_the_gpu():
     run_cases(TRITON_INTERPRET='0')
 
 
@@ -97,16 +97,16 @@ def test_a_kernel_compiles_for_an_h100_without_spills(kernel, constants, warps, 
     assert REGISTERS // (int(used['REG']) * 32) >= warps
 
 
-def test_a_gpu_rounds_to_bf16_where_the_interpreter_cuts_off():
+def test_a_gpu_rounds_to_bf16_although_the_interpreter_truncates():
     ptx = compile_for(90, *LAUNCHED[0][:2]).asm['ptx']
     assert 'cvt.rn.bf16' in ptx and 'cvt.rz' not in ptx
 
 
 def compile_for(capability, kernel, constants):
-    """As it is launched in mixed precision with bf16, without a GPU."""
+    """Compile a kernel for mixed precision with bf16. This needs no GPU."""
     warps = constants.get('num_warps', 4)
     constants = {name: value for name, value in constants.items() if name != 'num_warps'}
-    types = dict.fromkeys(NARROW, '*bf16') | dict.fromkeys(WIDE, '*fp32')
+    types = dict.fromkeys(BF16, '*bf16') | dict.fromkeys(FP32, '*fp32')
     types |= dict.fromkeys(constants, 'constexpr') | dict(kept='*i64', eps='fp32', scale='fp32')
     if kernel in (residual.add_residual_kernel, residual.gather_samples_kernel):
         types['x'] = '*fp32'
