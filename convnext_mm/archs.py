@@ -1,4 +1,4 @@
-"""The ConvNeXt variants: how many blocks and channels each stage has.
+"""The ConvNeXt variants: the number of blocks and channels of each stage.
 
 V1: Liu et al., "A ConvNet for the 2020s", CVPR 2022, section 3 (facebookresearch/ConvNeXt,
 ``models/convnext.py``). V2: Woo et al., "ConvNeXt V2", CVPR 2023, appendix A
@@ -17,13 +17,15 @@ NUM_STAGES = 4
 
 @dataclass(frozen=True)
 class Arch:
-    """Shape of a ConvNeXt.
+    """The shape of a ConvNeXt.
 
     Args:
-        depths: Blocks in each of the four stages.
-        channels: Channels of each stage's map.
-        grn: Whether the blocks hold a Global Response Normalization (V2), which replaces layer
-            scale.
+        depths: Number of blocks in each of the four stages.
+        channels: Number of channels in each of the four stages.
+        grn: Whether the blocks have a Global Response Normalization instead of layer scale (V2).
+
+    Raises:
+        SettingError: `depths` or `channels` are not four positive integers, or `grn` is no bool.
     """
 
     depths: tuple[int, int, int, int]
@@ -40,7 +42,7 @@ class Arch:
             )
             if not fits:
                 raise SettingError(
-                    f'arch: {field}={value!r} must be {NUM_STAGES} positive integers, one a stage'
+                    f'arch: {field}={value!r} must be {NUM_STAGES} positive integers, one per stage'
                 )
             object.__setattr__(self, field, tuple(value))
         if not isinstance(self.grn, bool):
@@ -48,7 +50,7 @@ class Arch:
 
 
 def _doubling(first: int) -> tuple[int, int, int, int]:
-    """Every published variant doubles its channels from stage to stage."""
+    """Return the channels of all published variants: they double from stage to stage."""
     return (first, 2 * first, 4 * first, 8 * first)
 
 
@@ -70,13 +72,13 @@ ARCHS: dict[str, Arch] = {
 
 
 def resolve_arch(arch: str | Mapping | Arch) -> Arch:
-    """Turn the ``arch`` argument of the backbone into an :class:`Arch`.
+    """Return the :class:`Arch` for the ``arch`` argument of the backbone.
 
     Args:
         arch: A name of :data:`ARCHS`, ``dict(depths=..., channels=..., grn=...)``, or an `Arch`.
 
     Raises:
-        SettingError: The name or a key of the dict is unknown, or a value does not fit.
+        SettingError: The name or a key of the dict is unknown, or a value is invalid.
     """
     if isinstance(arch, Arch):
         return arch

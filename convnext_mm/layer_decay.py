@@ -1,7 +1,7 @@
-"""Which learning rate each parameter of a ConvNeXt gets under layer-wise decay.
+"""The layer ids and learning rate factors of layer-wise learning rate decay.
 
-A parameter has a layer id, from 0 (the stem) to N + 1 (everything behind the stages: output
-norms, neck, heads), and trains at ``decay_rate ** (N + 1 - id)`` times the base rate.
+Each parameter has a layer id, from 0 (the stem) to N + 1 (output norms, neck and heads). Its
+learning rate is ``decay_rate ** (N + 1 - id)`` times the base learning rate.
 
 =======================  ====================  ==========
 parameter                layer_wise            stage_wise
@@ -17,9 +17,9 @@ stages.3                 N                     4
 norm0 .. norm3           N + 1                 N + 1
 =======================  ====================  ==========
 
-N follows from the third stage, whose blocks share an id in threes: 6 for 9 blocks, 12 for 27.
-That stage-wise decay gives the downsampling layers id 0, and that N sets its gap to the heads, is
-what the authors trained.
+Three consecutive blocks b of the third stage share an id. So N depends on the number of blocks: it
+is 6 for 9 blocks and 12 for 27. As in the authors' code, ``stage_wise`` gives the downsampling
+layers id 0 and the heads N + 1. The ids between the last stage and the heads are then not used.
 
 Source: facebookresearch/ConvNeXt, ``layer_decay_optimizer_constructor.py`` in
 ``object_detection/mmcv_custom`` and in ``semantic_segmentation/mmcv_custom``.
@@ -40,24 +40,24 @@ _PARAMETER = re.compile(
 
 
 def num_layers(depths: Sequence[int]) -> int:
-    """The N for which the last group of the third stage has id N - 1.
+    """Return N; the last block of the third stage has the layer id N - 1.
 
     Args:
-        depths: Blocks in each of the four stages.
+        depths: Number of blocks in each of the four stages.
     """
     return 4 + (depths[2] - 1) // _BLOCKS_PER_ID
 
 
 def layer_id(name: str, depths: Sequence[int], decay_type: str) -> int:
-    """Layer id of a backbone parameter, 0 to N + 1.
+    """Return the layer id of a backbone parameter, 0 to N + 1.
 
     Args:
-        name: Its name within the backbone, such as ``stages.2.7.pwconv1.weight``.
-        depths: Blocks in each of the four stages.
+        name: The parameter name within the backbone, such as ``stages.2.7.pwconv1.weight``.
+        depths: Number of blocks in each of the four stages.
         decay_type: One of :data:`DECAY_TYPES`.
 
     Raises:
-        ValueError: The name is no ConvNeXt parameter's.
+        ValueError: The name is not the name of a ConvNeXt parameter.
         SettingError: The decay type is unknown.
     """
     if decay_type not in DECAY_TYPES:
@@ -66,7 +66,7 @@ def layer_id(name: str, depths: Sequence[int], decay_type: str) -> int:
         )
     match = _PARAMETER.match(name)
     if match is None:
-        raise ValueError(f'{name!r} is no parameter of a ConvNeXt backbone')
+        raise ValueError(f'{name!r} is not a parameter of a ConvNeXt backbone')
     n = num_layers(depths)
     if match['kind'] is None:
         return n + 1
@@ -81,5 +81,5 @@ def layer_id(name: str, depths: Sequence[int], decay_type: str) -> int:
 
 
 def lr_scale(layer: int, n: int, decay_rate: float) -> float:
-    """Factor on the base learning rate of a parameter with id `layer`, 1 for the heads' N + 1."""
+    """Return the learning rate factor of a layer id; 1 for the heads, whose id is n + 1."""
     return decay_rate ** (n + 1 - layer)

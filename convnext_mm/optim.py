@@ -1,4 +1,4 @@
-"""Layer-wise learning-rate decay as an MMEngine optimizer-wrapper constructor."""
+"""Layer-wise learning rate decay as an MMEngine optimizer wrapper constructor."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from convnext_mm.layer_decay import DECAY_TYPES, lr_scale
 
 _PARAMWISE_KEYS = ('decay_rate', 'decay_type', 'num_layers', 'custom_keys')
 _CUSTOM_KEYS = ('lr_mult', 'decay_mult')
-# What torch.compile, DDP, activation checkpointing and FSDP put into a parameter's name.
+# The name parts that torch.compile, DDP, activation checkpointing and FSDP add to parameters.
 _WRAPPERS = frozenset({'_orig_mod', 'module', '_checkpoint_wrapped_module', '_fsdp_wrapped_module'})
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor:
-    """Give each ConvNeXt layer its own learning rate, smaller the nearer it is to the image.
+    """Give each layer of a ConvNeXt its own learning rate, the lowest at the stem.
 
-    The backbone is found by what it is, not by its name: any module of the model with the methods
-    ``layer_id`` and ``num_layers`` of :class:`convnext_mm.ConvNeXt`, under any name or wrapper, and
-    several of them. Everything else trains at the base rate. Biases, 1-D parameters (norms, layer
-    scale) and GRN's have no weight decay, the heads' included. Frozen parameters are left out.
+    A backbone is any module of the model with the methods ``layer_id`` and ``num_layers`` of
+    :class:`convnext_mm.ConvNeXt`. It may have any name or wrapper, and there may be several. All
+    other parameters have the base learning rate. Biases, 1-D parameters (norms, layer scale) and
+    the parameters of GRN have no weight decay, in the heads as well. Frozen parameters are left
+    out.
 
-    The optimizer refuses a checkpoint of other parameters, learning rates or accumulated batches.
+    On resuming, the optimizer raises an error if the checkpoint has other parameters, learning
+    rates or accumulative counts.
 
     .. code-block:: python
 
@@ -42,16 +44,20 @@ class LayerDecayOptimWrapperConstructor:
 
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper, with the key ``optimizer``.
-        paramwise_cfg: ``decay_rate``, in (0, 1]; ``decay_type``, ``'layer_wise'`` or
-            ``'stage_wise'``; optionally ``num_layers``, which is derived from the backbone's
-            depths and checked against them if given, and ``custom_keys``, a dict from a part of a
-            parameter's name to ``dict(lr_mult=..., decay_mult=...)``, where the longest part wins.
+        paramwise_cfg: A dict with these keys:
+
+            - ``decay_rate``: A number in (0, 1].
+            - ``decay_type``: ``'layer_wise'`` or ``'stage_wise'``.
+            - ``num_layers`` (optional): Must equal the N of the backbone, which follows from its
+              depths.
+            - ``custom_keys`` (optional): Maps a part of a parameter name to
+              ``dict(lr_mult=..., decay_mult=...)``. If several parts match, the longest counts.
 
     Raises:
         SettingError: A key or value of `paramwise_cfg` is unknown or contradicts the backbone, or
-            the model holds no ConvNeXt.
+            the model has no ConvNeXt.
 
-    Source: the layer ids are the authors', see :mod:`convnext_mm.layer_decay`.
+    Source of the layer ids: the authors' code, see :mod:`convnext_mm.layer_decay`.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -78,34 +84,34 @@ class LayerDecayOptimWrapperConstructor:
         self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
         self.optimizer_cfg = dict(self.optim_wrapper_cfg.pop('optimizer'))
         if 'lr' not in self.optimizer_cfg:
-            raise SettingError('optim_wrapper: optimizer has no lr, which layer-wise decay scales')
+            raise SettingError('optim_wrapper: optimizer has no lr; layer-wise decay needs one')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimizer over the model's parameter groups, and its wrapper."""
+        """Build the optimizer with the parameter groups of a model, and its wrapper."""
         groups = self.param_groups(model)
         print_log(f'Layer-wise learning rates:\n{_table(groups)}', logger='current')
-        # The iterations of a step ride along: on resuming they must be what they were.
+        # Each group holds the accumulative count, so that it can be compared on resuming.
         counts = self.optim_wrapper_cfg.get('accumulative_counts', 1)
         params = [dict(group.as_dict(), accumulative_counts=counts) for group in groups]
         optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=params))
-        optimizer.register_load_state_dict_pre_hook(_refuse_other_groups)
+        optimizer.register_load_state_dict_pre_hook(_check_loaded_groups)
         wrapper_cfg = dict(self.optim_wrapper_cfg)
         wrapper_cfg.setdefault('type', 'OptimWrapper')
         return OPTIM_WRAPPERS.build(wrapper_cfg, default_args=dict(optimizer=optimizer))
 
     def param_groups(self, model: nn.Module) -> list[ParamGroup]:
-        """Sort every trainable parameter into exactly one group, ordered by learning rate."""
+        """Return groups with all trainable parameters, in the order of their learning rates."""
         layers = self._layers(model)
         heads = max(n for _, n in layers.values()) + 1
         base_lr = self.optimizer_cfg['lr']
         base_decay = self.optimizer_cfg.get('weight_decay', 0.0)
         groups: dict[tuple[float, float], ParamGroup] = {}
         unmatched = set(self.custom_keys)
-        # named_parameters() names a shared parameter once.
+        # named_parameters() yields a shared parameter once.
         for name, param in model.named_parameters():
             if not param.requires_grad:
                 continue
-            name = _unwrapped(name)
+            name = _without_wrappers(name)
             layer, n = layers.get(param, (heads, heads - 1))
             scale = lr_scale(layer, n, self.decay_rate)
             decay = 0.0 if param.ndim <= 1 or name.endswith('.bias') or '.grn.' in name else 1.0
@@ -123,30 +129,30 @@ class LayerDecayOptimWrapperConstructor:
             group.params.append(param)
         if unmatched:
             raise SettingError(
-                f'paramwise_cfg: custom_keys {sorted(unmatched)} match no trainable parameter, or '
-                'only ones that longer keys match'
+                f'paramwise_cfg: custom_keys {sorted(unmatched)} have no effect: they match no '
+                'trainable parameter, or longer keys match the same parameters'
             )
         return [groups[key] for key in sorted(groups)]
 
     def _layers(self, model: nn.Module) -> dict[nn.Parameter, tuple[int, int]]:
-        """Layer id and N of each backbone parameter, whatever names the model has for it."""
+        """Return the layer id and N of each backbone parameter."""
         layers = {}
         for prefix, module in model.named_modules():
-            # Of the type: a compiled module forwards the attributes of the one inside.
+            # Ask the type, because a compiled module forwards the attributes of its inner module.
             if not (hasattr(type(module), 'layer_id') and hasattr(type(module), 'num_layers')):
                 continue
             n = module.num_layers()
             if self.num_layers not in (None, n):
                 raise SettingError(
-                    f'paramwise_cfg: num_layers={self.num_layers!r} does not fit {prefix or "the"} '
-                    f'backbone with depths {module.arch.depths}, whose layers are numbered up to '
-                    f'{n}; give that, or leave num_layers out'
+                    f'paramwise_cfg: num_layers={self.num_layers!r} does not fit '
+                    f'{prefix or "the backbone"}, which has {n} layers because of its depths '
+                    f'{module.arch.depths}; set num_layers={n} or leave it out'
                 )
             for name, param in module.named_parameters():
-                layers[param] = (module.layer_id(_unwrapped(name), self.decay_type), n)
+                layers[param] = (module.layer_id(_without_wrappers(name), self.decay_type), n)
         if not layers:
             raise SettingError(
-                f'{type(model).__name__} holds no ConvNeXt: layer-wise decay needs '
+                f'{type(model).__name__} has no ConvNeXt: layer-wise decay needs '
                 "backbone=dict(type='convnext_mm.ConvNeXt', ...)"
             )
         return layers
@@ -154,9 +160,9 @@ class LayerDecayOptimWrapperConstructor:
 
 @dataclass
 class ParamGroup:
-    """Parameters that share a learning rate and a weight decay.
+    """Parameters with the same learning rate and weight decay.
 
-    Layers share a group where their rates are equal: all of them at a decay rate of 1.
+    Layers with equal learning rates share a group. With a decay rate of 1 all layers do.
     """
 
     lr_scale: float
@@ -167,7 +173,7 @@ class ParamGroup:
     params: list[nn.Parameter] = field(default_factory=list)
 
     def as_dict(self) -> dict:
-        """The group as torch's optimizers take it; scale, layer ids and names ride along."""
+        """Return a torch.optim parameter group; names, layer ids and lr scale are extra keys."""
         return dict(
             params=self.params,
             param_names=self.names,
@@ -178,28 +184,34 @@ class ParamGroup:
         )
 
 
-def _unwrapped(name: str) -> str:
+def _without_wrappers(name: str) -> str:
     return '.'.join(part for part in name.split('.') if part not in _WRAPPERS)
 
 
-def _refuse_other_groups(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """On resuming, torch compares sizes only, and MMEngine's schedulers keep the saved rates."""
+def _check_loaded_groups(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Raise an error if a checkpoint has other groups.
+
+    torch compares only the sizes of the groups, and MMEngine's schedulers would continue with the
+    saved learning rates.
+    """
     own = _settings(optimizer.param_groups)
     saved = _settings(state['param_groups'])
     if saved and own != saved:
-        here, there = next(
-            pair for pair in zip_longest(own, saved, fillvalue='nothing') if pair[0] != pair[1]
+        this, other = next(
+            pair
+            for pair in zip_longest(own, saved, fillvalue='no more parameters')
+            if pair[0] != pair[1]
         )
         raise SettingError(
-            f'the checkpoint is of another optimizer: this one has {here}, and that one had '
-            f'{there}. Resume with the model, frozen_stages, paramwise_cfg, learning rate and '
-            '--accumulate or --auto-scale-lr of that run, on as many GPUs; or start from its '
-            'weights alone: load_from, without resume'
+            'the optimizer of the checkpoint has other settings: this optimizer has '
+            f'{this}, the checkpoint has {other}. Resume with the same model, frozen_stages, '
+            'paramwise_cfg, learning rate, --accumulate or --auto-scale-lr and number of GPUs; or '
+            'load only its weights with load_from, without resume'
         )
 
 
 def _settings(param_groups: list[dict]) -> list[str]:
-    """What the groups are set to, by parameter, in order; none for a foreign optimizer."""
+    """Return a text with the settings of each parameter; nothing for other constructors."""
     return [
         f'{name} at {group.get("initial_lr", group["lr"]):.5g} with a step every '
         f'{group["accumulative_counts"]} iterations'
@@ -222,7 +234,7 @@ def _table(groups: list[ParamGroup]) -> str:
         for group in groups:
             parameters = sum(p.numel() for p in group.params)
             yield (
-                f'{span(group.layer_ids):>5} {group.lr_scale:>9.5f} {group.lr:>10.3g} '
+                f'{format_layer_ids(group.layer_ids):>5} {group.lr_scale:>9.5f} {group.lr:>10.3g} '
                 f'{group.weight_decay:>6g} {len(group.params):>8} {parameters:>12,}'
             )
 
@@ -232,6 +244,6 @@ def _table(groups: list[ParamGroup]) -> str:
     return '\n'.join([header, *rows()])
 
 
-def span(ids: Collection[int]) -> str:
-    """Layer ids for a table: ``3``, or ``0-7`` for several of them."""
+def format_layer_ids(ids: Collection[int]) -> str:
+    """Return layer ids as a text for a table: ``3``, or ``0-7`` for several ids."""
     return f'{min(ids)}-{max(ids)}' if len(ids) > 1 else str(*ids)

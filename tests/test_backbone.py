@@ -57,7 +57,7 @@ V2 = {  # depths, first stage's channels
 
 
 @pytest.mark.parametrize('arch', V2)
-def test_v2_has_grn_no_layer_scale_and_the_parameters_counted_by_hand(arch):
+def test_v2_has_grn_no_layer_scale_and_the_expected_number_of_parameters(arch):
     with torch.device('meta'):
         model = ConvNeXt(arch)
     names = {name for name, _ in model.named_parameters()}
@@ -78,7 +78,7 @@ def test_no_variant_is_untested():
     assert set(ARCHS) == set(V1_GOLDENS) | set(V2)
 
 
-def test_the_initialisation_is_the_authors():
+def test_the_initialisation_equals_the_authors_initialisation():
     model = ConvNeXt('tiny')
     weight = model.stages[2][4].pwconv1.weight
     assert weight.std().item() == pytest.approx(0.02, rel=0.02)
@@ -95,7 +95,7 @@ def test_the_initialisation_is_the_authors():
 def test_every_parameter_gets_a_gradient_for_every_choice_of_outputs(arch, out_indices):
     model = small(arch, out_indices=out_indices)
     outs = model(torch.randn(2, 3, 64, 64))
-    # A plain sum of a normed map has no gradient with respect to what is before the norm.
+    # The sum of a normalised map is constant, so it has no gradient before the norm.
     sum((out * torch.randn_like(out)).sum() for out in outs).backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
@@ -110,7 +110,7 @@ def test_every_parameter_gets_a_gradient_for_every_choice_of_outputs(arch, out_i
         (0, (8,), (4,)),
     ],
 )
-def test_it_states_channels_and_strides_and_the_maps_have_them(out_indices, channels, strides):
+def test_the_maps_have_the_stated_channels_and_strides(out_indices, channels, strides):
     model = small(out_indices=out_indices)
     assert (model.out_channels, model.out_strides) == (channels, strides)
     outs = model(torch.randn(1, 3, 96, 64))
@@ -133,7 +133,7 @@ def test_only_the_stages_and_norms_that_outputs_need_are_built():
 
 
 @pytest.mark.parametrize('size', [(32, 32), (33, 47), (100, 130), (63, 95)])
-def test_a_size_that_is_no_multiple_of_32_is_rounded_down_at_each_stride(size):
+def test_map_sizes_are_rounded_down_at_each_stride(size):
     outs = small()(torch.randn(1, 3, *size))
     assert [out.shape[-2:] for out in outs] == [
         (size[0] // s, size[1] // s) for s in (4, 8, 16, 32)
@@ -148,7 +148,7 @@ def test_pixels_beyond_the_last_full_patch_are_ignored():
 
 @pytest.mark.parametrize('arch', [SMALL, SMALL_V2], ids=['v1', 'v2'])
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
-def test_outputs_are_nchw_contiguous_whatever_the_input_is(arch, memory_format):
+def test_outputs_are_nchw_contiguous_for_every_memory_format_of_the_input(arch, memory_format):
     image = torch.randn(2, 3, 64, 96)
     model = small(arch).eval()
     outs = model(image.to(memory_format=memory_format))
@@ -173,7 +173,7 @@ def test_stochastic_depth_grows_linearly_over_all_blocks():
     assert rates == pytest.approx([0.4 * k / 17 for k in range(18)])
 
 
-def test_a_cut_backbone_drops_with_the_rates_of_the_whole_one():
+def test_a_backbone_without_the_last_stages_has_the_same_drop_rates():
     whole = ConvNeXt('tiny', drop_path_rate=0.4)
     cut = ConvNeXt('tiny', drop_path_rate=0.4, out_indices=(1,))
     rates = [b.drop_path_rate for stage in cut.stages for b in stage]
@@ -234,7 +234,7 @@ def test_a_frozen_stage_does_not_drop_paths():
 
 @pytest.mark.parametrize('grn', [False, True], ids=['v1', 'v2'])
 def test_checkpointing_keeps_less_and_changes_neither_outputs_nor_gradients(grn):
-    # Narrow blocks keep their input alone in any case.
+    # Blocks with few channels keep only their input at every level.
     arch = dict(depths=(1, 1, 2, 1), channels=(136, 144, 152, 160), grn=grn)
     image = torch.randn(2, 3, 64, 64)
     results = []
@@ -270,17 +270,17 @@ def test_a_copy_and_a_pickle_give_the_same_maps():
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_low_precision_stays_close_to_fp32_forward_and_backward(arch, dtype):
     image = torch.randn(2, 3, 64, 64)
-    wide, narrow = small(arch), small(arch).to(dtype)
-    # Loss weights that do not depend on the precision.
+    fp32, low = small(arch), small(arch).to(dtype)
+    # The weights of the loss, equal for both precisions.
     torch.manual_seed(2)
-    directions = [torch.randn_like(out) for out in wide(image)]
-    for model, x in ((wide, image), (narrow, image.to(dtype))):
+    directions = [torch.randn_like(out) for out in fp32(image)]
+    for model, x in ((fp32, image), (low, image.to(dtype))):
         outs = model(x)
-        # A sum, not a mean: fp16 gradients of a mean underflow, which is what loss scaling is for.
+        # A sum, because gradients of a mean underflow in fp16 without loss scaling.
         sum((o.float() * d).sum() for o, d in zip(outs, directions)).backward()
     eps = torch.finfo(dtype).eps
-    for (name, reference), low in zip(wide.named_parameters(), narrow.parameters()):
-        error = (low.grad.float() - reference.grad).norm() / reference.grad.norm()
+    for (name, reference), parameter in zip(fp32.named_parameters(), low.parameters()):
+        error = (parameter.grad.float() - reference.grad).norm() / reference.grad.norm()
         assert error < 30 * eps, (name, error.item())
 
 
@@ -295,21 +295,21 @@ def test_large_activations_do_not_overflow_in_norm_and_grn(dtype):
     with torch.no_grad():
         grn.gamma.fill_(0.5)
     for module, x in ((LayerNorm2d(16), values), (grn, values)):
-        narrow = copy.deepcopy(module).to(dtype)
-        wide_x, narrow_x = x.float().requires_grad_(), x.clone().requires_grad_()
-        reference, out = module(wide_x), narrow(narrow_x)
+        low = copy.deepcopy(module).to(dtype)
+        fp32_x, low_x = x.float().requires_grad_(), x.clone().requires_grad_()
+        reference, out = module(fp32_x), low(low_x)
         assert out.dtype == dtype and out.isfinite().all()
         torch.testing.assert_close(out.float(), reference, rtol=0.02, atol=0.02)
         direction = torch.randn_like(reference)
         (reference * direction).sum().backward()
         (out.float() * direction).sum().backward()
-        assert narrow_x.grad.isfinite().all()
-        scale = wide_x.grad.abs().max().item()
-        torch.testing.assert_close(narrow_x.grad.float(), wide_x.grad, rtol=0.02, atol=0.02 * scale)
+        assert low_x.grad.isfinite().all()
+        scale = fp32_x.grad.abs().max().item()
+        torch.testing.assert_close(low_x.grad.float(), fp32_x.grad, rtol=0.02, atol=0.02 * scale)
 
 
-def test_in_mixed_precision_a_norms_gradients_are_sums_in_fp32():
-    """PyTorch's on a CPU are sums in the map's type, and a sum of ones ends at 512 in bf16."""
+def test_in_mixed_precision_gradients_of_a_norm_are_summed_in_fp32():
+    """On a CPU, PyTorch sums them in bf16, and a sum of ones stops growing at 512."""
     from convnext_mm.layers import LayerNorm2d
 
     norm = LayerNorm2d(8)
@@ -324,8 +324,8 @@ def test_autocast_is_finite_and_close_to_fp32(arch):
     reference = model(image)
     with torch.autocast('cpu', torch.bfloat16):
         outs = model(image)
-    for out, wide in zip(outs, reference):
-        assert (out.float() - wide).norm() / wide.norm() < 0.05
+    for out, expected in zip(outs, reference):
+        assert (out.float() - expected).norm() / expected.norm() < 0.05
 
 
 def test_grn_has_the_right_gradients_in_double_precision():
@@ -345,7 +345,7 @@ def test_grn_has_the_right_gradients_in_double_precision():
 
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmengine'])
 @pytest.mark.parametrize('name', ['ConvNeXt', 'convnext_mm.ConvNeXt'])
-def test_it_is_built_by_name_in_every_scope(scope, name):
+def test_the_registry_builds_it_by_name_in_every_scope(scope, name):
     with DefaultScope.overwrite_default_scope(scope):
         assert isinstance(MODELS.build(dict(type=name, arch=SMALL)), ConvNeXt)
 
@@ -378,7 +378,7 @@ def test_it_is_built_by_name_in_every_scope(scope, name):
         (dict(frozen_stages=3, out_indices=(0, 1)), 'up to 2, the number of stages that'),
     ],
 )
-def test_a_bad_argument_is_named_with_what_is_allowed(kwargs, message):
+def test_an_error_names_the_bad_argument_and_the_allowed_values(kwargs, message):
     with pytest.raises(ValueError, match=message):
         ConvNeXt(**{'arch': SMALL, **kwargs})
 
@@ -394,6 +394,6 @@ def test_a_bad_argument_is_named_with_what_is_allowed(kwargs, message):
         ),
     ],
 )
-def test_a_bad_image_is_named_with_what_is_expected(shape, message):
+def test_an_error_names_the_bad_image_and_the_expected_shape(shape, message):
     with pytest.raises(ValueError, match=message):
         small()(torch.randn(shape))

@@ -1,4 +1,4 @@
-"""ConvNeXt in detectors nobody here wrote: MMDetection's own configs with the backbone swapped."""
+"""ConvNeXt in MMDetection's own detector configs, in place of their backbones."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 
 SMALL = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
 
-# Config of MMDetection -> the stages its neck or decoder reads.
+# Config of MMDetection -> the stages that its neck or decoder reads.
 DETECTORS = {
     'retinanet/retinanet_r50_fpn_1x_coco.py': (1, 2, 3),
     'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py': (1, 2, 3),
@@ -25,7 +25,7 @@ DETECTORS = {
 
 
 def swapped(path, out_indices):
-    """The config's detector on our backbone, whose channels the neck or pixel decoder is told."""
+    """Return the detector config with our backbone and its channels in the neck or decoder."""
     cfg = Config.fromfile(Path(mmdet.__file__).parent / '.mim' / 'configs' / path).model
     cfg.backbone = dict(
         type='convnext_mm.ConvNeXt',
@@ -36,12 +36,12 @@ def swapped(path, out_indices):
     reader = cfg.neck if 'neck' in cfg else cfg.panoptic_head
     reader.in_channels = [SMALL['channels'][i] for i in out_indices]
     if reader.get('start_level'):
-        # A neck that skips a stage leaves its output norm without a gradient, which DDP refuses:
-        # ask the backbone for the other stages only.
+        # The output norm of a stage that the neck skips would have no gradient, an error in DDP. So
+        # the backbone returns only the stages that the neck reads.
         reader.start_level = 0
-    if 'roi_head' in cfg:  # thousands of random proposals only take time
+    if 'roi_head' in cfg:  # thousands of random proposals would take long
         cfg.train_cfg.rpn_proposal.max_per_img = cfg.test_cfg.rpn.max_per_img = 50
-    cfg.data_preprocessor.pop('batch_augments', None)  # crops larger than the images here
+    cfg.data_preprocessor.pop('batch_augments', None)  # its crops are larger than these images
     return cfg
 
 
@@ -50,7 +50,7 @@ def test_a_detector_of_mmdetection_trains_and_predicts_on_it(path):
     init_default_scope('mmdet')
     torch.manual_seed(0)
     detector = MODELS.build(swapped(path, DETECTORS[path])).train()
-    detector.init_weights()  # some of MMDetection's parameters are uninitialised memory before
+    detector.init_weights()  # before, some parameters of MMDetection are uninitialised memory
     inputs = demo_mm_inputs(
         2, [[3, 224, 256], [3, 256, 192]], num_items=[2, 1], num_classes=80, with_mask=True
     )

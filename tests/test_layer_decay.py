@@ -12,7 +12,7 @@ T, S = ARCHS['tiny'].depths, ARCHS['small'].depths
 @pytest.mark.parametrize(
     'depth, n', [(9, 6), (27, 12), (6, 5), (8, 6), (1, 4), (3, 4), (4, 5), (10, 7)]
 )
-def test_n_leaves_room_for_the_last_group_of_the_third_stage(depth, n):
+def test_the_last_block_of_the_third_stage_has_the_id_n_minus_1(depth, n):
     depths = (3, 3, depth, 3)
     assert num_layers(depths) == n
     last = f'stages.2.{depth - 1}.gamma'
@@ -37,7 +37,7 @@ def test_n_leaves_room_for_the_last_group_of_the_third_stage(depth, n):
         ('norm3.bias', 7, 13, None),
     ],
 )
-def test_layer_ids_are_the_authors(name, tiny, small, stage_wise):
+def test_layer_ids_equal_the_authors_ids(name, tiny, small, stage_wise):
     assert layer_id(name, T, 'layer_wise') == tiny
     assert layer_id(name, S, 'layer_wise') == small
     for depths in (T, S):
@@ -62,7 +62,7 @@ def test_layer_ids_are_the_authors(name, tiny, small, stage_wise):
         ),
     ],
 )
-def test_scales_are_the_authors(n, rate, scales):
+def test_lr_scales_equal_the_authors_scales(n, rate, scales):
     found = [lr_scale(layer, n, rate) for layer in range(n + 2)]
     assert found == pytest.approx([float(s) for s in scales.split()], abs=6e-6)
 
@@ -78,8 +78,8 @@ def test_every_parameter_of_every_variant_has_an_id(arch, decay_type):
     assert ids == expected
 
 
-def test_a_name_or_type_that_is_none_of_ours_is_an_error():
-    with pytest.raises(ValueError, match=r"'fpn\.conv\.weight' is no parameter of a ConvNeXt"):
+def test_an_unknown_parameter_name_or_decay_type_is_an_error():
+    with pytest.raises(ValueError, match=r"'fpn\.conv\.weight' is not a parameter of a ConvNeXt"):
         layer_id('fpn.conv.weight', T, 'layer_wise')
     with pytest.raises(ValueError, match="'layerwise' is unknown; allowed: layer_wise, stage_wise"):
         layer_id('norm0.weight', T, 'layerwise')

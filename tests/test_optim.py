@@ -62,7 +62,7 @@ T_STAGE_WISE = {
     'decay_type, rate, golden',
     [('layer_wise', 0.7, T_LAYER_WISE), ('stage_wise', 0.9, T_STAGE_WISE)],
 )
-def test_tiny_has_the_authors_groups(decay_type, rate, golden):
+def test_the_groups_of_tiny_equal_the_authors_groups(decay_type, rate, golden):
     constructor = LayerDecayOptimWrapperConstructor(
         dict(optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.05)),
         dict(decay_rate=rate, decay_type=decay_type),
@@ -81,7 +81,7 @@ def test_tiny_has_the_authors_groups(decay_type, rate, golden):
 
 @pytest.mark.parametrize('arch', ['tiny', 'small', 'base', 'large', 'xlarge'])
 @pytest.mark.parametrize('decay_type', ['layer_wise', 'stage_wise'])
-def test_the_number_of_groups_is_the_authors(arch, decay_type):
+def test_the_number_of_groups_equals_the_authors_number(arch, decay_type):
     constructor = LayerDecayOptimWrapperConstructor(
         dict(optimizer=dict(lr=1.0, weight_decay=0.05)),
         dict(decay_rate=0.9, decay_type=decay_type),
@@ -141,7 +141,7 @@ def test_custom_keys_multiply_and_the_longest_wins():
 
 
 class Wrapper(nn.Module):
-    """As DDP holds a model."""
+    """Holds a model as DDP does."""
 
     def __init__(self, module):
         super().__init__()
@@ -168,19 +168,19 @@ def test_a_wrapped_model_gives_the_same_groups(wrap):
     assert rates(wrap(Detector())) == rates(Detector())
 
 
-def test_a_backbone_whose_layers_have_other_names_too_keeps_its_rates():
+def test_a_backbone_with_aliased_layers_keeps_its_rates():
     class Aliased(nn.Module):
         def __init__(self):
             super().__init__()
             backbone = ConvNeXt(SMALL)
-            self.first = backbone.downsample_layers  # named before the backbone itself
+            self.first = backbone.downsample_layers  # named_parameters() yields these names first
             self.backbone = backbone
 
     found = by_name(groups(Aliased()))
     assert found['first.0.0.weight']['lr'] == pytest.approx(1e-3 * 0.7**6)
 
 
-def test_of_a_teacher_and_a_student_the_one_that_trains_is_grouped():
+def test_only_the_trainable_one_of_teacher_and_student_is_grouped():
     model = nn.ModuleDict(dict(teacher=Detector(), student=Detector()))
     model['teacher'].requires_grad_(False)
     found = by_name(groups(model))
@@ -200,7 +200,7 @@ def test_groups_carry_their_layer_ids():
     assert [g['layer_ids'] for g in found] == [[i] for i in range(7) for _ in range(2)]
 
 
-def test_warm_up_scales_every_group_and_the_base_rate_that_is_logged():
+def test_warm_up_scales_every_group_and_the_logged_base_rate():
     wrapper = optim_wrapper(Detector())
     warm_up = LinearLR(wrapper, start_factor=0.001, by_epoch=False, begin=0, end=500)
     for step in range(501):
@@ -223,16 +223,18 @@ def test_warm_up_scales_every_group_and_the_base_rate_that_is_logged():
         ({}, dict(accumulative_counts=8)),
     ],
 )
-def test_a_checkpoint_of_another_optimizer_is_refused(other, settings):
+def test_a_checkpoint_with_other_optimizer_settings_is_an_error(other, settings):
     saved = optim_wrapper(Detector(**other), **settings).state_dict()
     wrapper = optim_wrapper(Detector())
-    with pytest.raises(ValueError, match='the checkpoint is of another optimizer: this one has'):
+    with pytest.raises(
+        ValueError, match='optimizer of the checkpoint has other settings: this opt'
+    ):
         wrapper.load_state_dict(saved)
     wrapper.load_state_dict(optim_wrapper(Detector()).state_dict())
 
 
 @pytest.mark.parametrize('arch', ['tiny', 'small'])
-def test_mmpretrains_layer_decay_gets_the_same_rates_by_get_layer_depth(arch):
+def test_mmpretrains_layer_decay_gets_the_same_rates_from_get_layer_depth(arch):
     with torch.device('meta'):
         model = Detector(arch=arch)
     expected = by_name(groups(model))
@@ -248,12 +250,12 @@ def test_mmpretrains_layer_decay_gets_the_same_rates_by_get_layer_depth(arch):
         (dict(decay_rate=0), r'decay_rate=0 must be in \(0, 1\]'),
         (dict(decay_type='layerwise'), "decay_type='layerwise' is unknown; allowed: layer_wise"),
         (dict(num_layer=6), "unknown key 'num_layer'; allowed: decay_rate, decay_type"),
-        (dict(num_layers=12), r'num_layers=12 does not fit .* numbered up to 5; give that'),
-        (dict(custom_keys={'haed': dict(lr_mult=2)}), r"custom_keys \['haed'\] match no"),
+        (dict(num_layers=12), r'num_layers=12 does not fit backbone, .*; set num_layers=5'),
+        (dict(custom_keys={'haed': dict(lr_mult=2)}), r"custom_keys \['haed'\] have no effect"),
         (dict(custom_keys={'head': dict(lr_scale=1)}), r"custom_keys\['head'\]: unknown key"),
     ],
 )
-def test_a_bad_setting_is_named_with_what_is_allowed(paramwise, message):
+def test_an_error_names_the_bad_setting_and_the_allowed_values(paramwise, message):
     with pytest.raises(ValueError, match=message):
         groups(Detector(), **paramwise)
 
@@ -266,5 +268,5 @@ def test_missing_settings_and_a_missing_backbone_are_errors():
         LayerDecayOptimWrapperConstructor(
             dict(optimizer=dict(type='AdamW')), dict(decay_rate=0.7, decay_type='layer_wise')
         )
-    with pytest.raises(ValueError, match='Conv2d holds no ConvNeXt'):
+    with pytest.raises(ValueError, match='Conv2d has no ConvNeXt'):
         groups(nn.Conv2d(1, 1, 1))

@@ -1,4 +1,4 @@
-"""MMCV's RoIAlign reads memory as NCHW whatever the strides say; our outputs must suit it."""
+"""MMCV's RoIAlign ignores strides and reads memory as NCHW; our outputs must be contiguous."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def align(feature):
 
 
 @pytest.mark.parametrize('grn', [False, True], ids=['v1', 'v2'])
-def test_roi_align_on_our_outputs_equals_that_on_a_plain_copy_in_values_and_gradients(grn):
+def test_roi_align_gives_the_same_values_and_gradients_for_our_outputs_and_a_plain_copy(grn):
     torch.manual_seed(0)
     model = ConvNeXt(dict(SMALL, grn=grn), out_indices=0)
     image = torch.randn(2, 3, 64, 96)
@@ -23,7 +23,7 @@ def test_roi_align_on_our_outputs_equals_that_on_a_plain_copy_in_values_and_grad
     for copy in (False, True):
         (feature,) = model(image)
         if copy:
-            # Through a list: nothing of the layout of the memory is left.
+            # A copy through a list has no trace of the memory layout.
             plain = torch.tensor(feature.tolist(), requires_grad=True)
             crops = align(plain)
             direction = torch.linspace(-1, 1, crops.numel()).view_as(crops)
@@ -40,8 +40,8 @@ def test_roi_align_on_our_outputs_equals_that_on_a_plain_copy_in_values_and_grad
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_the_trap_is_still_there():
-    """When this fails, MMCV has mended RoIAlign and the copy at our outputs can be dropped."""
+def test_roi_align_still_ignores_strides():
+    """When this fails, MMCV has fixed RoIAlign, and the backbone need not copy its outputs."""
     feature = torch.randn(2, 8, 16, 24)
     wrong = align(feature.contiguous(memory_format=torch.channels_last))
     assert not torch.allclose(wrong, align(feature))

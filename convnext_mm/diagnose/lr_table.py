@@ -14,7 +14,7 @@ from torch import nn
 from convnext_mm.config.model import build_on_meta
 from convnext_mm.config.nodes import schedulers
 from convnext_mm.config.schedule_checks import cut_off, flattened
-from convnext_mm.optim import span
+from convnext_mm.optim import format_layer_ids
 
 # An epoch of schedules by epoch that MMEngine converts to iterations; its length is not known.
 _EPOCH_LENGTH = 1000
@@ -172,7 +172,7 @@ def _rows(table: LrTable) -> list[tuple[str, ...]]:
         yield _HEADER
         for group in table.groups:
             yield (
-                span(group.layers) if group.layers else '-',
+                format_layer_ids(group.layers) if group.layers else '-',
                 f'{group.lr_scale:.5f}',
                 *(f'{lr:.3g}' for lr in (group.rate.start, group.rate.peak, group.rate.end)),
                 f'{group.weight_decay:g}',
