@@ -1,10 +1,14 @@
 #!/usr/bin/env python
-"""Time and memory of ConvNeXt backbones, ours and others', in one run: benchmarks/backbone.py
+"""Measure time and memory of our ConvNeXt backbone and of others: benchmarks/backbone.py
 
-Contenders take turns, so that a busy machine is busy for all of them. Times are medians; the spread
-is the middle half's, over the median. Memory is what autograd keeps for the backward pass, without
-parameters, each storage once; on a GPU the peak of a training step as well. There `host` is the
-seconds until all is launched: where they are nearly the whole, the GPU waits for the host.
+The contenders take turns, so that other load on the machine slows all of them. Columns:
+
+- seconds: the median time.
+- host (GPU only): the median time until all kernels are launched. If it is close to `seconds`, the
+  GPU waits for the host.
+- spread: the interquartile range over the median.
+- kept MB: the bytes that autograd keeps for the backward pass, without parameters.
+- peak MB (GPU only): the peak memory of a training step.
 """
 
 from __future__ import annotations
@@ -27,12 +31,12 @@ BASELINE = 'official'
 
 @dataclass(frozen=True)
 class Task:
-    """What is measured: images of N x 3 x H x W, in training or not, in a type."""
+    """A measurement: images of shape (N, 3, H, W), training or inference, a dtype."""
 
     name: str
     shape: tuple[int, int, int]
     training: bool
-    dtype: torch.dtype | None  # of autocast
+    dtype: torch.dtype | None  # for autocast; None: fp32
 
     def run(self, model: nn.Module, images: torch.Tensor) -> None:
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
@@ -56,14 +60,14 @@ def tasks(train: tuple[int, int, int], test: tuple[int, int, int], half: bool) -
 
 
 def measure(task: Task, models: dict[str, nn.Module], repeats: int, device: str) -> dict:
-    """Seconds of every repeat, by contender: the whole, and until all was launched."""
+    """Return (seconds, seconds until all was launched) of every repeat of each contender."""
     n, height, width = task.shape
     images = torch.randn(n, 3, height, width, device=device)
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
     for turn in range(repeats + 1):
         for name, model in models.items():
             model.train(task.training)
-            torch.manual_seed(turn)  # the same draws, at least in number, for all
+            torch.manual_seed(turn)  # about the same number of dropped samples for all
             synchronise(device)
             start = time.perf_counter()
             task.run(model, images)
@@ -80,7 +84,7 @@ def synchronise(device: str) -> None:
 
 
 def kept_bytes(task: Task, model: nn.Module, device: str) -> int:
-    """Bytes autograd keeps of one forward pass, parameters left out, no sample dropped."""
+    """Return the bytes that autograd keeps of a forward pass without stochastic depth."""
     n, height, width = task.shape
     images = torch.randn(n, 3, height, width, device=device)
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
@@ -106,7 +110,7 @@ def kept_bytes(task: Task, model: nn.Module, device: str) -> int:
 
 
 def _set_drop_path(model: nn.Module, rates: float | dict) -> dict:
-    """Set the drop rates of every project's layer for it, and return what they were."""
+    """Set the stochastic depth rates of all layers, and return the previous rates."""
     before = {}
     for name, module in model.named_modules():
         for attribute in ('drop_path_rate', 'drop_prob', 'rate', 'p'):
@@ -134,13 +138,19 @@ def main() -> int:
         '--train', type=size, default=None, help='NxHxW (2x512x512; GPU 2x800x1344)'
     )
     parser.add_argument('--test', type=size, default=(1, 800, 1344), help='NxHxW (1x800x1344)')
-    parser.add_argument('--only', nargs='+', metavar='NAME', help='contenders whose name has one')
-    parser.add_argument('--json', type=Path, help='write the figures here')
     parser.add_argument(
-        '--compiled', action='store_true', help='with torch.compile, too, which takes minutes'
+        '--only', nargs='+', metavar='NAME', help='contenders whose name contains one of these'
+    )
+    parser.add_argument('--json', type=Path, help='write the figures to this file')
+    parser.add_argument(
+        '--compiled',
+        action='store_true',
+        help='also measure with torch.compile, which takes minutes',
     )
     parser.add_argument(
-        '--shares', action='store_true', help='only what takes how much of our time on a CPU'
+        '--shares',
+        action='store_true',
+        help='only print the shares of our time on a CPU by kind of operation',
     )
     args = parser.parse_args()
     train = args.train or ((2, 800, 1344) if args.device == 'cuda' else (2, 512, 512))
@@ -153,7 +163,7 @@ def main() -> int:
         makers = {n: m for n, m in makers.items() if any(w in n for w in wanted)}
     if args.shares:
         for task in tasks(train, args.test, half=False):
-            print(f'{task.name}: {shares(task, makers["ours, elementwise"]())}')
+            print(f'{task.name}: {shares(task, makers["ours, pointwise"]())}')
         return 0
     models = {name: make().to(args.device) for name, make in makers.items()}
     result = dict(machine=machine(args.device), arch=args.arch, repeats=args.repeats, tasks={})
@@ -163,7 +173,7 @@ def main() -> int:
         rows = {name: row(times, args.device) for name, times in seconds.items()}
         if task.training:
             for name, model in models.items():
-                if 'compiled' in name:  # what it keeps is not seen from without
+                if 'compiled' in name:  # saved tensor hooks do not see inside a compiled graph
                     continue
                 rows[name]['kept_bytes'] = kept_bytes(task, model, args.device)
                 if args.device == 'cuda':
@@ -184,7 +194,7 @@ def row(times: list[tuple[float, float]], device: str) -> dict:
 
 
 def shares(task: Task, model: nn.Module) -> str:
-    """Of a CPU's time: matrix products, convolutions and their gradients, the rest."""
+    """Return the shares of CPU time of matrix products, convolutions and the rest."""
     n, height, width = task.shape
     images = torch.randn(n, 3, height, width)
     model.train(task.training)
@@ -204,7 +214,7 @@ def shares(task: Task, model: nn.Module) -> str:
 
 
 def table(task: Task, rows: dict[str, dict]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     base = rows[BASELINE]
     shape = 'x'.join(map(str, task.shape))
     memory = [key for key in ('kept_bytes', 'peak_bytes') if key in base]

@@ -1,6 +1,6 @@
-"""Other projects' ConvNeXts as backbones that return four maps, for the benchmarks.
+"""ConvNeXt backbones of several projects for the benchmarks. All return four maps.
 
-`contenders` gives those that can be imported; in this repository ``make setup`` leaves timm and
+:func:`contenders` returns the ones that can be imported. ``make setup`` installs timm and
 torchvision in ``.venv/peers``, and MMPretrain in ``.venv``.
 """
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnext_mm import ARCHS, ConvNeXt
-from convnext_mm.ops import LEAN_LEVELS
+from convnext_mm.ops import RECOMPUTE_LEVELS
 
 DROP_PATH = 0.4
 
@@ -25,18 +25,18 @@ DROP_PATH = 0.4
 def contenders(
     arch: str, compiled: bool = False
 ) -> tuple[dict[str, Callable[[], nn.Module]], dict[str, str]]:
-    """Builders by name, the authors' first; and why others are missing.
+    """Return builders by name, first the authors' backbone, and the reason for each missing one.
 
     Args:
         arch: A V1 variant.
-        compiled: Also timm's and ours under torch.compile.
+        compiled: Whether to add timm and ours under torch.compile.
     """
     makers = {
         'official': lambda: Official(arch),
         'MMPretrain': _mmpretrain(arch),
         'timm': _timm(arch),
         'torchvision': _torchvision(arch),
-        **{f'ours, {lean}': _ours(arch, lean=lean) for lean in LEAN_LEVELS},
+        **{f'ours, {level}': _ours(arch, recompute=level) for level in RECOMPUTE_LEVELS},
     }
     if compiled:
         makers['timm, compiled'] = _compiled(makers['timm'])
@@ -62,7 +62,7 @@ def _compiled(maker: Callable[[], nn.Module] | str) -> Callable[[], nn.Module] |
 
 
 class Official(nn.Module):
-    """The operations of the authors' backbone in their order and layout, written anew.
+    """The authors' backbone, written again with the same operations, order and memory layout.
 
     Source: facebookresearch/ConvNeXt, ``object_detection/mmdet/models/backbones/convnext.py``.
     """
@@ -130,7 +130,7 @@ class _OfficialBlock(nn.Module):
 
 
 class _Maps(nn.Module):
-    """A model's four maps, with a LayerNorm each as a detector's backbone has."""
+    """The four maps of a model, each with a LayerNorm as in the backbone of a detector."""
 
     def __init__(self, model: nn.Module, maps: Callable, arch: str) -> None:
         super().__init__()
@@ -148,11 +148,11 @@ def _peers() -> None:
     peers = Path(sys.prefix) / 'peers'
     if peers.is_dir() and str(peers) not in sys.path:
         sys.path.append(str(peers))
-        # torchvision's compiled part fits one build of torch only, and is not there.
+        # torchvision's compiled extension is not there for every torch. Define its operators.
         library = torch.library.Library('torchvision', 'DEF')
         for name in ('nms', 'qnms'):
             library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-        _peers.library = library  # which it stays defined as long as
+        _peers.library = library  # the operators exist as long as this object
 
 
 def _mmpretrain(arch: str) -> Callable[[], nn.Module] | str:
@@ -161,13 +161,13 @@ def _mmpretrain(arch: str) -> Callable[[], nn.Module] | str:
         import importlib_metadata
 
         found = importlib_metadata.distribution
-        # With a transformers it imports its multimodal models, which a current one breaks.
+        # With transformers it imports multimodal models, which fail with current versions.
         importlib_metadata.distribution = _without_transformers(found, importlib_metadata)
         try:
             from mmpretrain.models import ConvNeXt as Theirs
         finally:
             importlib_metadata.distribution = found
-    except Exception as error:  # whatever its many optional parts stumble over
+    except Exception as error:  # its optional parts raise many types
         return f'{type(error).__name__}: {error}'
     return lambda: Theirs(
         arch,
@@ -214,7 +214,7 @@ def _torchvision(arch: str) -> Callable[[], nn.Module] | str:
         out = []
         for i, layer in enumerate(features):
             x = layer(x)
-            if i % 2:  # stages stand at odd places
+            if i % 2:  # the stages have odd indices
                 out.append(x)
         return out
 

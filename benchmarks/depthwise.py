@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The 7x7 depthwise weight gradient on a CPU: PyTorch's and ours, in ConvNeXt-T's shapes.
+"""Measure the 7x7 depthwise weight gradient on a CPU, PyTorch's and ours, for ConvNeXt-T.
 
 OMP_NUM_THREADS=1 benchmarks/depthwise.py
 """

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Where a whole detector's time goes, with our backbone and with another: benchmarks/detector.py
+"""Measure the parts of a detector's time with our backbone and another: benchmarks/detector.py
 
-Mask R-CNN as in configs/mask_rcnn/convnext_t_coco.py, its heads, optimizer and augmentation, on
-rendered pictures of COCO's size and with random weights, the heads' the same in both: the
-prediction of one image, with 100 detections, and a training step. The detectors take turns on the
-same batches; figures are medians. The heads' backward pass is what comes before the first gradient
-reaches the backbone's maps.
+The detector is Mask R-CNN of configs/mask_rcnn/convnext_t_coco.py with its optimizer and
+augmentation. It runs on rendered images of COCO's size with random weights; both detectors have the
+same weights in neck and heads. Measured are the prediction of one image with 100 detections, and a
+training step. The detectors take turns on the same batches, and the figures are medians. The
+backward pass of the heads ends when the first gradient reaches the maps of the backbone.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from convnext_mm.datasets.shapes import write as shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'mask_rcnn' / 'convnext_t_coco.py'
-OURS = 'ours, elementwise'
+OURS = 'ours, pointwise'
 
 
 class Stopwatch:
-    """Seconds by part, for one step at a time."""
+    """The seconds of each part of a step."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -57,7 +57,7 @@ class Stopwatch:
         self.parts[name] = self.parts.get(name, 0.0) + self.now() - start
 
     def wrap(self, owner: object, method: str, name: str) -> None:
-        """Have a method's time counted."""
+        """Add the time of each call of a method to a part."""
         function = getattr(owner, method)
 
         def timed(*args, **kwargs):
@@ -68,7 +68,7 @@ class Stopwatch:
 
 
 class Detector:
-    """A detector around a backbone, its optimizer, and a watch on both."""
+    """A detector with a given backbone, its optimizer and a stopwatch for both."""
 
     def __init__(self, cfg: Config, backbone: Callable[[], nn.Module], device: str) -> None:
         from mmdet.registry import MODELS
@@ -78,7 +78,7 @@ class Detector:
         self.model = MODELS.build(cfg.model)
         self.model.backbone = backbone()
         self.model.to(device)
-        # Without layer decay, which knows our backbone only.
+        # Without layer decay, which needs our backbone.
         kind, optimizer = cfg.optim_wrapper.type, cfg.optim_wrapper.optimizer
         self.optimizer = build_optim_wrapper(self.model, dict(type=kind, optimizer=optimizer))
         self._returned = None
@@ -133,14 +133,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--repeats', type=int, default=3)
-    parser.add_argument('--batch', type=int, help='images a training step (1; GPU 2)')
-    parser.add_argument('--other', default='MMPretrain', help='whose backbone is compared')
-    parser.add_argument('--json', type=Path, help='write the figures here')
+    parser.add_argument('--batch', type=int, help='images per training step (1; GPU 2)')
+    parser.add_argument('--other', default='MMPretrain', help='the contender to compare with')
+    parser.add_argument('--json', type=Path, help='write the figures to this file')
     args = parser.parse_args()
     args.batch = args.batch or (2 if args.device == 'cuda' else 1)
     makers, missing = contenders('tiny')
     if args.other in missing:
-        parser.error(f'{args.other} is not there: {missing[args.other]}')
+        parser.error(f'{args.other} cannot be imported: {missing[args.other]}')
 
     MMLogger.get_instance('benchmark', log_level='WARNING')
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
@@ -165,12 +165,12 @@ def main() -> int:
 
 
 def config(folder: Path, args: argparse.Namespace) -> Config:
-    """The recipe for rendered pictures of 480x640 pixels, as `tools/train.py --data` makes it."""
+    """Return the recipe for rendered images of 480x640 pixels, as `tools/train.py --data` does."""
     shapes.write_coco(folder / 'data', train=8 * args.batch, val=4, height=480, width=640)
     cfg = load_config(CONFIG)
     cfg.work_dir = str(folder / 'work')
     cfg.model.backbone.init_cfg = None
-    cfg.model.test_cfg.rcnn.score_thr = 0.0  # as many detections, whatever random weights say
+    cfg.model.test_cfg.rcnn.score_thr = 0.0  # random weights give low scores; keep 100 detections
     adopt(cfg, folder / 'data')
     init_default_scope('mmdet')
     if args.device == 'cpu':
@@ -181,7 +181,7 @@ def config(folder: Path, args: argparse.Namespace) -> Config:
 
 
 def measure(cfg: Config, detectors: dict[str, Detector], args: argparse.Namespace) -> dict:
-    """Medians of seconds by task, detector and part."""
+    """Return the median seconds by task, detector and part."""
     figures = {}
     for task, key, step in (
         ('prediction, 1 of 800x1067', 'val_dataloader', 'predict'),
@@ -213,7 +213,7 @@ def endless(loader):
 
 
 def table(task: str, seconds: dict[str, dict[str, float]]) -> str:
-    """Markdown; parts of the first detector by their size."""
+    """Return a Markdown table; the parts have the order of their times in the first detector."""
     first, *_ = seconds.values()
     totals = {name: parts['total'] for name, parts in seconds.items()}
     order = sorted(first, key=lambda part: (part == 'total', -first[part]))

@@ -1,12 +1,15 @@
 #!/usr/bin/env python
-"""The Triton kernels on a GPU against PyTorch's, in the shapes of a training step: a table a stage.
+"""Measure the Triton kernels against PyTorch on a GPU, in the shapes of a training step.
 
 benchmarks/kernels.py --json kernels.json
 
-Milliseconds of the GPU, medians; `torch` is what the block did without kernels of its own: cuDNN's
-on channels-last maps, and several passes where a kernel needs one. `NCHW` is PyTorch's own
-depthwise kernel on contiguous maps. The floor is the time the memory takes to be read and written
-once, or the multiply-adds outside tensor cores, whichever is more.
+One table for each stage, with median milliseconds of GPU time:
+
+- torch: the implementation in PyTorch that the kernel replaces, with cuDNN on channels-last maps.
+- NCHW: PyTorch's own depthwise kernel on contiguous maps.
+- Triton: the fastest of our kernels.
+- floor: the lower bound for an H200. It is the time to read and write the memory once, or the time
+  of the multiply-adds outside tensor cores if that is longer.
 """
 
 from __future__ import annotations
@@ -23,20 +26,20 @@ import torch
 from torch import Tensor
 
 from convnext_mm.archs import resolve_arch
-from convnext_mm.ops import depthwise, folding, norm, pointwise
+from convnext_mm.ops import depthwise, gelu, merge, norm, residual
 
 REPEATS = 21
 TYPES = dict(bf16=torch.bfloat16, fp16=torch.float16, fp32=torch.float32)
-# Bytes and multiply-adds a second of an H200.
+# Bytes and multiply-adds per second of an H200.
 BANDWIDTH, RATE = 4.8e12, 33.5e12
 
 
 class Case(NamedTuple):
-    """An operation on the tensors of a stage."""
+    """An operation with the tensors of a stage."""
 
-    plain: Callable
+    reference: Callable
     args: tuple
-    moved: int  # bytes, at least
+    moved: int  # bytes that must be read and written
     products: int = 0  # multiply-adds
 
     def floor(self) -> float:
@@ -44,7 +47,7 @@ class Case(NamedTuple):
 
 
 def cases(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> dict[str, Case]:
-    """Of a block whose map is (N, C, H, W), half of the samples kept where that matters."""
+    """Return the operations of a block with a map (N, C, H, W). Half of the samples are kept."""
     n, channels = shape[:2]
     x, grad = (
         torch.randn(shape, device=device).to(dtype, memory_format=torch.channels_last)
@@ -57,10 +60,10 @@ def cases(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> 
     rows, grads = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (x, grad))
     normed = norm._layer_norm(rows, bias, bias, 1e-6)
     hidden, grad_hidden = (torch.cat([t] * 4, dim=1) for t in (rows, grads))
-    wide = x.float()
+    stream = x.float()
     kept = torch.arange(0, n, 2, device=device)
     half = grad[: len(kept)]
-    add, take = pointwise._add_branch, pointwise._take
+    add, gather = residual._add_residual, residual._gather_samples
     half_bytes = 2 * 4 * x.numel() + one // 2
     linears = [
         torch.randn(size, device=device)
@@ -69,47 +72,51 @@ def cases(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> 
     weights = linears[0].numel()
     return {
         'depthwise': Case(depthwise._conv, (x, weight, bias), 2 * one, products),
-        'its data gradient': Case(depthwise._data_grad, (grad, x, weight), 2 * one, products),
-        'its parameters': Case(depthwise._param_grads, (grad, x, weight), 2 * one, products),
+        'depthwise, data gradient': Case(
+            depthwise._data_grad, (grad, x, weight), 2 * one, products
+        ),
+        'depthwise, parameter gradients': Case(
+            depthwise._param_grads, (grad, x, weight), 2 * one, products
+        ),
         'LayerNorm': Case(norm._layer_norm, (rows, bias, bias, 1e-6), 2 * one),
-        'its gradients': Case(
+        'LayerNorm, gradients': Case(
             norm._layer_norm_backward, (grads, rows, *normed[1:], bias, bias), 3 * one
         ),
-        "GELU's gradient": Case(pointwise._gelu_backward, (grad_hidden, hidden, True), 16 * one),
-        'residual': Case(add, (wide, x, None, None), 2 * 4 * x.numel() + one),
-        'residual, half kept': Case(add, (wide, half, kept, None), half_bytes),
-        'take half': Case(take, (wide, kept, dtype), 2 * x.numel() + one // 2),
-        'folding': Case(
-            folding._fold, (*linears, bias, 1.0, dtype), 2 * weights * (4 + dtype.itemsize)
+        'GELU, gradient': Case(gelu._gelu_backward, (grad_hidden, hidden, True), 16 * one),
+        'residual': Case(add, (stream, x, None, None), 2 * 4 * x.numel() + one),
+        'residual, half kept': Case(add, (stream, half, kept, None), half_bytes),
+        'gather half': Case(gather, (stream, kept, dtype), 2 * x.numel() + one // 2),
+        'merge parameters': Case(
+            merge._merge_params, (*linears, bias, 1.0, dtype), 2 * weights * (4 + dtype.itemsize)
         ),
-        'unfolding': Case(
-            folding._unfold, (*linears[2:], *linears[2:], bias, 1.0), 3 * 4 * weights
+        'split gradients': Case(
+            merge._split_param_grads, (*linears[2:], *linears[2:], bias, 1.0), 3 * 4 * weights
         ),
     }
 
 
 def native(case: Case) -> Callable | None:
-    """PyTorch's own depthwise kernel, which is there for contiguous maps."""
+    """Return PyTorch's own depthwise kernel, which needs contiguous maps; None for other cases."""
     if not case.products:
         return None
     args = [a.contiguous() if isinstance(a, Tensor) else a for a in case.args]
 
     def run() -> None:
         with torch.backends.cudnn.flags(enabled=False):
-            case.plain(*args)
+            case.reference(*args)
 
     return run
 
 
 def milliseconds(functions: dict[str, Callable]) -> dict[str, float]:
-    """Medians; the functions take turns. A GPU kept busy hides the launches."""
+    """Return the median GPU time of each function. The functions take turns."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     scratch = torch.empty(256 * 2**20, dtype=torch.uint8, device='cuda')
     for turn in range(REPEATS + 3):
         for name, function in functions.items():
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            scratch.zero_()  # out of the L2 cache with what was there
-            torch.cuda._sleep(500_000)
+            scratch.zero_()  # clear the L2 cache
+            torch.cuda._sleep(500_000)  # so that the launches are not measured
             start.record()
             function()
             end.record()
@@ -124,17 +131,17 @@ def measure(shape: tuple[int, int, int, int], dtype: torch.dtype) -> dict[str, d
 
     found = {}
     for title, case in cases(shape, dtype, 'cuda').items():
-        functions = dict(torch=lambda case=case: case.plain(*case.args))
+        functions = dict(torch=lambda case=case: case.reference(*case.args))
         if run := native(case):
             functions['NCHW'] = run
-        for number, kernel in enumerate(KERNELS[case.plain.__name__.strip('_')]):
+        for number, kernel in enumerate(KERNELS[case.reference.__name__.lstrip('_')]):
             functions[f'Triton {number}'] = lambda kernel=kernel, case=case: kernel(*case.args)
         found[title] = dict(milliseconds(functions), floor=case.floor())
     return found
 
 
 def table(title: str, found: dict[str, dict]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     lines = [f'\n**{title}**\n', '| ms | torch | NCHW | Triton | faster | floor |']
     lines.append('|---|--:|--:|--:|--:|--:|')
     for name, row in found.items():
@@ -154,7 +161,7 @@ def main() -> int:
         '--image', nargs=3, type=int, default=(2, 800, 1344), metavar=('N', 'H', 'W')
     )
     parser.add_argument('--dtype', nargs='+', choices=TYPES, default=['bf16'])
-    parser.add_argument('--json', type=Path, help='write the figures here')
+    parser.add_argument('--json', type=Path, help='write the figures to this file')
     args = parser.parse_args()
     if not torch.cuda.is_available():
         print('no GPU: there is nothing to measure')
