@@ -13,14 +13,15 @@ two tensors and computes the others again. `recompute` says which:
 ==================  =====  ====  =======================================  ======================
 ``'none'``, V1      26     48    the input of every operation             nothing
 ``'none'``, V2      40     60    the input of every operation             nothing
-``'pointwise'``     10     20    the inputs of the convolution and GELU   all but one linear layer
+``'pointwise'``     10     20    the inputs of the convolution and GELU   all but the linear layers
 ``'block'``         2      4     the input of the convolution             the whole branch
 ==================  =====  ====  =======================================  ======================
 
 The numbers are bytes for each element of the (N, C, H, W) map, under autocast (mixed) and in fp32.
-``'none'`` stands for the plain block, which does not call this function. With up to
-``MIN_KEPT_CHANNELS`` channels, ``'pointwise'`` keeps what ``'block'`` keeps: to compute the GELU
-input again takes about as long as to write and read it, and these are the largest maps.
+``'none'`` stands for the plain block, which does not call this function; under autocast on a CPU it
+keeps 2 bytes less, because LayerNorm is in bf16 there. With up to ``MAX_RECOMPUTED_CHANNELS``
+channels, ``'pointwise'`` keeps as little as ``'block'``: computing the GELU input again takes about
+as long as writing and reading it, and blocks with few channels have the largest maps.
 
 Forward pass:
 
@@ -57,8 +58,8 @@ from convnext_mm.ops.norm_mlp import NormMlpParams, norm_mlp, norm_mlp_backward
 from convnext_mm.ops.residual import add_residual, add_residual_slices, gather_samples
 
 RECOMPUTE_LEVELS = ('none', 'pointwise', 'block')
-# 'pointwise' keeps the GELU input of blocks with more channels than this.
-MIN_KEPT_CHANNELS = 128
+# With more channels, 'pointwise' keeps the GELU input instead of computing it again.
+MAX_RECOMPUTED_CHANNELS = 128
 
 
 class BlockParams(NamedTuple):
@@ -117,7 +118,9 @@ class _Block(torch.autograd.Function):
         inner = gather_samples(x, kept, dtype)
         channels, height, width = inner.shape[1:]
         keep_hidden = (
-            recompute == 'pointwise' and channels > MIN_KEPT_CHANNELS and any(ctx.needs_input_grad)
+            recompute == 'pointwise'
+            and channels > MAX_RECOMPUTED_CHANNELS
+            and any(ctx.needs_input_grad)
         )
         hidden_slices = [] if keep_hidden else None
         rows = _rows(_conv(inner, params))
