@@ -68,15 +68,14 @@ def download(
         return path
     expected = {'md5': md5, 'sha256': sha256_prefix}
     job = _Download(url, path, {k: v.lower() for k, v in expected.items() if v}, size, progress)
-    made_folder = not path.parent.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new_folder = not path.parent.exists()
     try:
         with _locked(job):
             if not path.exists():
                 job.run(timeout)
     finally:
         with contextlib.suppress(OSError):  # The folder is not empty.
-            if made_folder:
+            if is_new_folder:
                 path.parent.rmdir()
     return path
 
@@ -86,11 +85,14 @@ def _locked(job: _Download) -> Iterator[None]:
     """Wait for the lock of a path; report the progress of the process that holds it."""
     lock = FileLock(job.path.with_name(f'{job.path.name}.lock'))
     while not lock.is_locked:
+        job.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0.5)
         except Timeout:
             if job.part.exists():
                 job.progress(job.part.stat().st_size, job.size)
+        except FileNotFoundError:  # The process with the lock failed, and removed the new folder.
+            continue
         except OSError:  # The file system supports no locks.
             break
     try:

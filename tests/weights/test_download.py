@@ -204,7 +204,7 @@ def test_processes_that_wait_see_the_progress_of_the_download(get, tmp_path):
 
 def test_a_failure_lets_a_waiting_process_try(get, server, monkeypatch):
     monkeypatch.undo()  # Real pauses.
-    server.busy = 100
+    server.busy = 1
     results = []
 
     def attempt():
@@ -212,7 +212,6 @@ def test_a_failure_lets_a_waiting_process_try(get, server, monkeypatch):
             results.append(get())
         except DownloadError as error:
             results.append(error)
-            server.busy = 0
 
     monkeypatch.setattr(module, '_TRIES', 1)
     threads = [threading.Thread(target=attempt) for _ in range(4)]
@@ -220,9 +219,9 @@ def test_a_failure_lets_a_waiting_process_try(get, server, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    kinds = [type(result) for result in results]
-    assert kinds[0] is DownloadError and DownloadError not in kinds[1:]
-    assert [path.name for path in results[1].parent.iterdir()] == ['file.bin']
+    assert sum(isinstance(result, DownloadError) for result in results) == 1
+    path = next(result for result in results if not isinstance(result, DownloadError))
+    assert len(results) == 4 and list(path.parent.iterdir()) == [path]
 
 
 def test_a_file_system_without_locks_is_no_obstacle(get, monkeypatch):
