@@ -16,7 +16,16 @@ setup(
     package_data={'convnext_mm.evaluation.report': ['*.j2', '*.css', '*.js']},
     # No OpenMMLab distribution: whoever has them keeps theirs, whichever of the two families it is.
     # torch 2.6: weights_only by default, with an allow-list (see compat.py).
-    install_requires=['torch>=2.6', 'numpy', 'safetensors', 'hotcoco>=1.3,<2', 'jinja2'],
+    # filelock 3.24: a process that waits for a lock notices that its file was removed.
+    install_requires=[
+        'torch>=2.6',
+        'numpy',
+        'safetensors',
+        'huggingface-hub>=0.30',
+        'filelock>=3.24',
+        'hotcoco>=1.3,<2',
+        'jinja2',
+    ],
     extras_require={
         'openmmlab': [
             'mmengine>=0.10.7,<1',

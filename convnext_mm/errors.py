@@ -1,17 +1,21 @@
-"""The errors for what a user of the tools can put right."""
+"""The errors that a user can correct; tools print their message without a traceback."""
 
 
 class UserError(Exception):
-    """A mistake in what the user gave; its message says what to do and needs no traceback."""
+    """A mistake in an input; the message says what to do."""
 
 
 class SettingError(UserError, ValueError):
-    """A setting of a config that is unknown, out of range, or contradicts another."""
+    """A setting that is unknown, out of range, or contradicts another one."""
 
 
 class WeightsError(UserError, ValueError):
-    """Weights that do not fit the model or cannot be read safely."""
+    """A weights file that cannot be read safely, or does not fit the model."""
 
 
 class MissingWeightsError(UserError, FileNotFoundError):
-    """Weights that are not there and cannot be downloaded."""
+    """A weights file that does not exist."""
+
+
+class DownloadError(UserError, FileNotFoundError):
+    """A file that cannot be downloaded; the message says why, and where to put a copy."""

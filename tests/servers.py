@@ -1,6 +1,7 @@
-"""A small HTTP server on this machine that serves bytes and can fail as real ones do."""
+"""A small HTTP server that serves bytes and can fail like real servers."""
 
 import contextlib
+import hashlib
 import re
 import socket
 import threading
@@ -9,18 +10,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 STALL = object()
+HUB_ERRORS = {401: 'GatedRepo', 404: 'EntryNotFound'}
 
 
 @contextlib.contextmanager
 def serve(files: dict[str, object]) -> Iterator[SimpleNamespace]:
-    """Serve `files`, path -> content. What is yielded says where, records, and switches faults on.
+    """Serve `files`, a dict of path -> bytes, HTTP status, or ``STALL`` for no answer at all.
 
-    In place of its bytes, a file may be the status that answers for it, or ``STALL`` for silence.
+    The server also sends the headers of the Hugging Face Hub. It answers HEAD requests, but records
+    only GET requests.
 
-    Its attributes: `url`; `requests`, with `path`, `range` and `headers` each; `moved`, where other
-    paths redirect to; `cut_after`, the bytes after which the next answers are cut; `busy`, how many
-    requests get a 503 first; `ranges` and `lengths`, whether the server knows Range requests and
-    announces a file's size.
+    Yields:
+        An object with the `url`; `requests`, each with `path`, `range` and `headers`; and settings:
+        `moved`, path -> target of a redirection; `cut_after`, the numbers of bytes after which the
+        next answers are cut; `busy`, the number of requests that get a 503 first; `ranges` and
+        `lengths`, whether the server supports Range requests and sends the size of a file.
     """
     state = SimpleNamespace(
         files=files, moved={}, requests=[], cut_after=[], busy=0, ranges=True, lengths=True
@@ -29,6 +33,18 @@ def serve(files: dict[str, object]) -> Iterator[SimpleNamespace]:
     closing = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            data = state.files.get(self.path, 404)
+            is_file = isinstance(data, bytes)
+            self.send_response(200 if is_file else data)
+            self.send_header('X-Repo-Commit', '0a1b2c')
+            if is_file:
+                self.send_header('ETag', f'"{hashlib.md5(data).hexdigest()}"')
+                self.send_header('Content-Length', str(len(data)))
+            elif data in HUB_ERRORS:
+                self.send_header('X-Error-Code', HUB_ERRORS[data])
+            self.end_headers()
+
         def do_GET(self) -> None:
             wanted = self.headers['Range']
             state.requests.append(
@@ -62,7 +78,7 @@ def serve(files: dict[str, object]) -> Iterator[SimpleNamespace]:
                 self.send_header('Content-Length', str(len(data) - start))
             self.end_headers()
             cut = state.cut_after.pop(0) if state.cut_after else None
-            with contextlib.suppress(ConnectionError):  # a client that was interrupted
+            with contextlib.suppress(ConnectionError):  # The client was interrupted.
                 self.wfile.write(data[start:] if cut is None else data[start : start + cut])
                 if cut is not None:
                     self.connection.shutdown(socket.SHUT_RDWR)

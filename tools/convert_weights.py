@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write weights under another project's names: tools/convert_weights.py SRC DST --to timm"""
+"""Write weights under the names of another project: tools/convert_weights.py SRC DST --to timm"""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ def main() -> int:
         'target', metavar='DST', help='file to write: .safetensors, or .pth, .pt, .bin'
     )
     parser.add_argument(
-        '--to', choices=TARGETS, default='official', help='whose names (default: %(default)s)'
+        '--to', choices=TARGETS, default='official', help='names to use (default: %(default)s)'
     )
     args = parser.parse_args()
     return exit_code(lambda args: print(convert_file(args.source, args.target, args.to)), args)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Say what a weights file is and how to use it: tools/inspect_weights.py FILE"""
+"""Describe a weights file and how to use it: tools/inspect_weights.py FILE"""
 
 import argparse
 import json
 import sys
 
-from convnext_mm.diagnose.weights import as_json, describe, inspect_file
+from convnext_mm.diagnose.inspect_weights import as_json, describe, inspect_file
 from convnext_mm.engine.launch import exit_code
 
 
@@ -17,7 +17,7 @@ def show(args: argparse.Namespace) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('file', help='path, URL or name of published weights')
-    parser.add_argument('--json', action='store_true', help='print the facts as JSON')
+    parser.add_argument('--json', action='store_true', help='print the metadata as JSON')
     return exit_code(show, parser.parse_args())
 
 

@@ -1,77 +1,115 @@
-"""Does a checkpoint fit the model of a config."""
+"""Check whether the file of a trained model fits a config or a model, and load it."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 from mmengine.config import Config
-from torch import Tensor
+from torch import Tensor, nn
 
 from convnext_mm.backbone import ConvNeXt
 from convnext_mm.config.model import build_on_meta
+from convnext_mm.errors import WeightsError
 from convnext_mm.messages.wording import such_as
-from convnext_mm.weights.files import read_checkpoint
-from convnext_mm.weights.fitting import fitting_tensors
+from convnext_mm.weights.fitting import Differences, compare, select_tensors
 from convnext_mm.weights.formats import to_backbone
 
 
-def check_model_file(source: str, cfg: Config, complete: bool = False) -> None:
-    """Make sure that MMEngine, which loads what fits and only logs the rest, loads the ConvNeXt.
+def check_model_file(
+    content: Mapping, cfg: Config, source: str, complete: bool = False
+) -> Differences:
+    """Make sure that MMEngine loads the whole ConvNeXt; it only logs tensors that do not fit.
 
     Args:
-        source: A detector's or segmentor's file: what is given as ``load_from``.
-        cfg: The config; if its backbone is another one's, nothing is checked.
-        complete: Whether all the rest of the model must be in the file too, as for testing.
+        content: The content of a file of a detector or segmentor.
+        cfg: A config; its model is built without memory.
+        source: Name of the file in messages.
+        complete: Whether the other parts of the model must fit too, as for testing.
+
+    Returns:
+        The differences outside of the ConvNeXt.
 
     Raises:
-        FileNotFoundError: The file is not there or cannot be downloaded.
-        ValueError: The file does not fit; the message says why.
+        WeightsError: The file does not fit.
     """
-    if 'module' in cfg.model:  # inside test-time augmentation
+    if 'module' in cfg.model:  # The model is inside test-time augmentation.
         cfg = Config(dict(cfg, model=cfg.model.module))
-    model = build_on_meta(cfg)
+    return _check(build_on_meta(cfg), _state_dict(content), source, complete)
+
+
+def load_model(model: nn.Module, content: Mapping, source: str) -> None:
+    """Load the file of a trained detector or segmentor, all or nothing.
+
+    Raises:
+        WeightsError: A tensor is missing or has another shape.
+    """
+    state = _state_dict(content)
+    _check(model, state, source, complete=True)
+    # PyTorch knows better than names: some modules of MMDetection rename the tensors of old files.
+    missing = model.load_state_dict(state, strict=False).missing_keys
+    _refuse_missing([name for name in missing if not _is_optional(name)], source)
+
+
+def _check(
+    model: nn.Module, state: Mapping[str, Tensor], source: str, complete: bool
+) -> Differences:
+    own = {name: value for name, value in model.state_dict().items() if not _is_optional(name)}
     backbone = getattr(model, 'backbone', None)
-    if not isinstance(backbone, ConvNeXt):
-        return
-    content = read_checkpoint(source)
-    # Where MMEngine looks, and nowhere else.
-    state_dict = content.get('state_dict', content)
-    names = {str(name).removeprefix('module.'): value for name, value in state_dict.items()}
-    inside = {n.removeprefix('backbone.'): v for n, v in names.items() if n.startswith('backbone.')}
-    try:
-        if not inside:
-            raise ValueError(
-                'no detector or segmentor, for no tensor in it is called backbone.*; weights of a '
-                'backbone alone go into the config: model.backbone.init_cfg=dict('
-                "type='ConvNeXtPretrained', checkpoint=...)"
-            )
-        state = to_backbone(inside, part_of_model=True)
-        tensors = fitting_tensors(backbone, state, 'auto', adapt_stem=False)
-        if complete:
-            given = {n: v for n, v in names.items() if not n.startswith('backbone.')}
-            given |= {f'backbone.{name}': value for name, value in tensors.items()}
-            _check_complete(model.state_dict(), given)
-    except ValueError as error:
-        raise ValueError(f'{source}: {error}') from None
+    if isinstance(backbone, ConvNeXt):
+        state = _with_our_names(backbone, state, source)
+    differences = compare(own, state)
+    if complete and isinstance(backbone, ConvNeXt):
+        _refuse_missing(differences.missing, source)
+    if complete and differences.other_shape:
+        first = differences.other_shape[0]
+        raise WeightsError(
+            f'{source} does not fit: {such_as(differences.other_shape)} of another shape; '
+            f'{first} is {tuple(state[first].shape)} in the file, {tuple(own[first].shape)} in the '
+            'model. Is the file of another config, or for another number of classes?'
+        )
+    return differences
 
 
-def _check_complete(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    needed = {
-        name: value
-        for name, value in own.items()
-        # These only train; and old files do not count batches.
-        if not name.startswith('auxiliary') and not name.endswith('num_batches_tracked')
-    }
-    absent = [name for name in needed if name not in given]
-    if absent:
-        raise ValueError(
-            f'it lacks {such_as(absent)} of the model to test; is it of another model, or of a '
-            'classifier?'
+def _with_our_names(
+    backbone: ConvNeXt, state: Mapping[str, Tensor], source: str
+) -> dict[str, Tensor]:
+    """Return the state of a whole model with the backbone under our names."""
+    prefix = 'backbone.'
+    inside = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+    if not inside:
+        raise WeightsError(
+            f'{source} is no detector or segmentor: no tensor has a name like backbone.*; weights '
+            'of a backbone alone go into the config: model.backbone.init_cfg=dict('
+            "type='ConvNeXtPretrained', checkpoint=...)"
         )
-    other = [name for name, value in needed.items() if given[name].shape != value.shape]
-    if other:
-        shapes = f'{tuple(given[other[0]].shape)}, the model {tuple(needed[other[0]].shape)}'
-        raise ValueError(
-            f'{such_as(other)} of another shape than the model to test has: the file {shapes}; is '
-            'it of another model, or for another number of classes?'
+    found = to_backbone(inside, part_of_model=True, source=source)
+    tensors = select_tensors(backbone, found, 'auto', adapt_stem=False)
+    others = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    return others | {f'{prefix}{name}': value for name, value in tensors.items()}
+
+
+def _refuse_missing(names: list[str] | tuple[str, ...], source: str) -> None:
+    if names:
+        raise WeightsError(
+            f'{source} does not fit: it lacks {such_as(names)} of the model. Is the file of '
+            'another config, or a classifier?'
         )
+
+
+def _is_optional(name: str) -> bool:
+    """Return whether a file may lack a tensor: of a head for training only, or a count."""
+    return name.startswith('auxiliary') or name.endswith('num_batches_tracked')
+
+
+def _state_dict(content: Mapping) -> OrderedDict[str, Tensor]:
+    """Return the tensors by name, as MMEngine finds them: under ``state_dict``, if it exists."""
+    given = content.get('state_dict', content)
+    state = OrderedDict(
+        (str(name).removeprefix('module.'), value)
+        for name, value in given.items()
+        if isinstance(value, Tensor)
+    )
+    # The versions of modules; with them, a module recognises the tensors of an old file.
+    state._metadata = getattr(given, '_metadata', {})
+    return state

@@ -28,10 +28,12 @@ from convnext_mm.datasets.own.adapt import adopt
 from convnext_mm.engine.hooks.classes import ClassesHook
 from convnext_mm.engine.hooks.empty_results import EmptyResultsHook
 from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
+from convnext_mm.engine.runner import CheckedRunner
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.tta.config import augment_test
 from convnext_mm.messages.log import log_once
-from convnext_mm.weights.files import local_file
+from convnext_mm.messages.wording import such_as
+from convnext_mm.weights.files import local_file, read_checkpoint
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -147,19 +149,26 @@ def _resume(cfg: Config, checkpoint: str) -> None:
 def _build(cfg: Config, testing: bool = False) -> Runner:
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _distribute_without_gpu(cfg)
-    try:
-        if not testing:  # before data sets are read, for nothing if there are no weights
-            for node in dicts_below(cfg.model):
-                if node.get('type') == 'ConvNeXtPretrained':
-                    local_file(node.checkpoint)
-        if cfg.get('load_from'):
-            cfg.load_from = str(local_file(cfg.load_from))
-            if not cfg.get('resume'):  # what a run of this config wrote fits it
-                check_model_file(cfg.load_from, cfg, complete=testing)
-    except (FileNotFoundError, ValueError) as error:
-        raise UserError(str(error)) from error
-    runner = Runner.from_cfg(cfg)
-    runner.register_hook(ClassesHook(testing))
+    content = None
+    if not testing:  # Before data sets are read, which takes time.
+        for node in dicts_below(cfg.model):
+            if node.get('type') == 'ConvNeXtPretrained':
+                local_file(node.checkpoint)
+    if cfg.get('load_from'):
+        source, cfg.load_from = cfg.load_from, str(local_file(cfg.load_from))
+        if not cfg.get('resume'):  # A checkpoint of the same config fits.
+            content = read_checkpoint(source)
+            other = check_model_file(content, cfg, source, complete=testing).other_shape
+            if other:
+                log_once(
+                    f'{such_as(other)} of another shape in {source}, such as heads for other '
+                    'classes: these start from random values',
+                    logging.WARNING,
+                )
+    runner = CheckedRunner.from_cfg(cfg)
+    if content is not None:
+        runner.hold(content)
+    runner.register_hook(ClassesHook())
     runner.register_hook(EmptyResultsHook())
     runner.register_hook(FlattenedDecayHook())
     return runner

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -16,16 +15,14 @@ from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
-from torch import nn
 
 from convnext_mm.config import classes
 from convnext_mm.config.heads import head_sizes, resize_heads
-from convnext_mm.config.model_file import check_model_file
+from convnext_mm.config.model_file import load_model
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.errors import UserError
 from convnext_mm.inference.sources import Frame
-from convnext_mm.messages.wording import such_as
-from convnext_mm.weights.files import local_file, read_checkpoint
+from convnext_mm.weights.files import read_checkpoint
 
 # MMDetection's mask head, with every picture; a user can do nothing about it.
 warnings.filterwarnings('ignore', message='To copy construct from a tensor')
@@ -63,16 +60,11 @@ class Predictor:
         self.device = torch.device(device)
         self._load, self._transform = _split_pipeline(cfg)
         model_cfg = copy.deepcopy(cfg.model)
-        try:
-            path = str(local_file(checkpoint))
-            check_model_file(path, cfg)
-            content = read_checkpoint(path)
-        except (FileNotFoundError, ValueError) as error:
-            raise UserError(str(error)) from error
+        content = read_checkpoint(checkpoint)
         self.meta = _fit_classes(model_cfg, classes.of_checkpoint(content), cfg, str(checkpoint))
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         model = MODELS.build(model_cfg)
-        _load_weights(model, content, str(checkpoint))
+        load_model(model, content, str(checkpoint))
         self.segments = hasattr(model, 'decode_head')
         self.model = revert_sync_batchnorm(model).to(self.device).eval()
 
@@ -156,19 +148,3 @@ def _fit_classes(model: ConfigDict, meta: dict, cfg: Config, checkpoint: str) ->
             'test_dataloader.dataset to the classes the model was trained on'
         )
     return meta
-
-
-def _load_weights(model: nn.Module, content: Mapping, checkpoint: str) -> None:
-    """All of the model's tensors, or an error: MMEngine's loader only logs what does not fit."""
-    given = content.get('state_dict', content)
-    state = OrderedDict((str(name).removeprefix('module.'), given[name]) for name in given)
-    state._metadata = getattr(given, '_metadata', {})  # versions, by which modules rename
-    try:
-        missing = model.load_state_dict(state, strict=False).missing_keys
-    except RuntimeError as error:  # PyTorch's list of tensors with other shapes
-        lines = [line.strip() for line in str(error).splitlines()[1:]]
-        raise UserError(f'{checkpoint} does not fit the config: {such_as(lines)}') from error
-    # Heads that only train may be left out of a published file.
-    missing = [name for name in missing if not name.startswith('auxiliary')]
-    if missing:
-        raise UserError(f'{checkpoint} does not fit the config: it lacks {such_as(missing)}')

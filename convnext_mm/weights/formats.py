@@ -1,12 +1,11 @@
-"""Find a ConvNeXt in whatever a file holds, and read it under the backbone's names (pure).
+"""Find a ConvNeXt in a checkpoint of any known format, and read it under the backbone's names.
 
-The rule for wrappers and prefixes is one: the network is where the depthwise kernel of its first
-block is. The keys that lead to the dict it is in (``model``, ``state_dict``, ...) and what stands
-before its name (``module.``, ``backbone.``, ``visual.trunk.``, ``teacher.backbone.``, ...) are
-taken off whatever they are. ``_orig_mod.``, which torch.compile puts before any module, is taken
-out everywhere. Of several networks in a file (:func:`find_network`) the moving averages called
-``ema`` and the ``student`` count only where they are alone; what is then still ambiguous is an
-error.
+There is one rule for wrappers and prefixes: the network is where the depthwise kernel of its first
+block is. The keys that lead to its dict (``model``, ``state_dict``, ...) and the prefix of its
+names (``module.``, ``backbone.``, ``visual.trunk.``, ``teacher.backbone.``, ...) are removed.
+``_orig_mod.``, which torch.compile inserts, is removed everywhere. If a file holds several
+networks, moving averages called ``ema`` and the ``student`` are ignored. If several networks
+remain, it is an error.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from convnext_mm.archs import ARCHS, NUM_STAGES, Arch
+from convnext_mm.errors import WeightsError
+from convnext_mm.messages.wording import listed
 from convnext_mm.weights.names import (
     FIRST_KERNEL,
     FORMATS,
@@ -28,24 +29,27 @@ from convnext_mm.weights.names import (
     to_theirs,
 )
 
-# A second copy of the weights beside the ones meant for use.
+# Names of a second network beside the one that is meant for use.
 _COPY = re.compile(r'(^|[._])(ema|student)([._]|$)')
 _COMPILED = '_orig_mod.'
+UNNAMED = 'the checkpoint'
 
 
 @dataclass(frozen=True)
 class BackboneState:
-    """A checkpoint's tensors under the backbone's names.
+    """The tensors of a checkpoint under the backbone's names.
 
     Attributes:
-        format: Name of the format they had, such as ``official`` or ``timm``.
+        source: Name of the checkpoint in messages.
+        format: Name of its format, such as ``official`` or ``timm``.
         tensors: Stem, stages and, from a detector or segmentor, output norms, with our shapes.
-        final_norm: ``weight`` and ``bias`` of the classifier's last norm, if the file has them.
-        unused: The file's names of the tensors no backbone holds: classifier, neck, heads.
-        loads_final_norm: Whether the last norm belongs into ``norm3`` unless told otherwise: it
-            was trained on the map itself (DINOv3).
+        final_norm: ``weight`` and ``bias`` of the last norm of a classifier, if there is one.
+        unused: Names in the file of tensors that no backbone has: classifier, neck, heads.
+        loads_final_norm: Whether ``final_norm='auto'`` loads the last norm into ``norm3``, because
+            it was trained on the whole map (DINOv3).
     """
 
+    source: str
     format: str
     tensors: dict[str, Tensor]
     final_norm: dict[str, Tensor]
@@ -58,15 +62,17 @@ class Network:
     """A ConvNeXt found in a checkpoint.
 
     Attributes:
-        format: Its names.
-        where: What was taken off: the keys that lead to it and the prefix, such as ``model.``.
-        prefix: The part of it that is in the tensors' names.
-        tensors: Under our names, with our shapes: stem, stages, ``norm0`` .. ``norm3``, the final
-            ``norm`` and the classifier's ``head``.
-        names: Their names in the file, by ours.
-        others: By the file's names, all other tensors of the dict it is in.
+        source: Name of the checkpoint in messages.
+        format: The format of its names.
+        where: The keys that lead to its dict and the prefix of its names, such as ``model.``.
+        prefix: The prefix of its names alone.
+        tensors: Stem, stages, ``norm0`` .. ``norm3``, the final ``norm`` and the ``head`` of a
+            classifier, under our names and with our shapes.
+        names: Our name -> the name in the file.
+        others: All other tensors of the same dict, under their names in the file.
     """
 
+    source: str
     format: Format
     where: str
     prefix: str
@@ -75,19 +81,23 @@ class Network:
     others: dict[str, Tensor]
 
 
-def to_backbone(checkpoint: Mapping, part_of_model: bool = False) -> BackboneState:
+def to_backbone(
+    checkpoint: Mapping, part_of_model: bool = False, source: str = UNNAMED
+) -> BackboneState:
     """Read a checkpoint of any known format: a classifier, a trunk, a detector or a segmentor.
 
     Args:
-        checkpoint: What the file holds: tensors by name, in any wrappers. It is not changed; the
+        checkpoint: Tensors by name, possibly inside further dicts. It is not changed, and the
             result shares its memory.
-        part_of_model: Whether it is what a detector or segmentor has as its backbone. A lone
-            ``norm3`` in MMPretrain's names is then an output norm and not a classifier's last.
+        part_of_model: Whether the tensors are the backbone of a detector or segmentor. A lone
+            ``norm3`` under MMPretrain's names is then an output norm, otherwise the final norm of
+            a classifier.
+        source: Name of the checkpoint in messages.
 
     Raises:
-        ValueError: There is no ConvNeXt in it, or more than one to choose from.
+        WeightsError: The checkpoint holds no ConvNeXt, or several.
     """
-    network = find_network(checkpoint, part_of_model)
+    network = find_network(checkpoint, part_of_model, source)
     tensors, final_norm, head = {}, {}, []
     for name, tensor in network.tensors.items():
         if name.startswith('head.'):
@@ -97,6 +107,7 @@ def to_backbone(checkpoint: Mapping, part_of_model: bool = False) -> BackboneSta
         else:
             tensors[name] = tensor
     return BackboneState(
+        source,
         network.format.name,
         tensors,
         final_norm,
@@ -105,11 +116,18 @@ def to_backbone(checkpoint: Mapping, part_of_model: bool = False) -> BackboneSta
     )
 
 
-def find_network(checkpoint: Mapping, part_of_model: bool = False) -> Network:
-    """The one ConvNeXt in a checkpoint; see the rule above.
+def find_network(
+    checkpoint: Mapping, part_of_model: bool = False, source: str = UNNAMED
+) -> Network:
+    """Find the one ConvNeXt in a checkpoint by the rule above.
+
+    Args:
+        checkpoint: As for :func:`to_backbone`.
+        part_of_model: As for :func:`to_backbone`.
+        source: As for :func:`to_backbone`.
 
     Raises:
-        ValueError: There is none, or more than one to choose from.
+        WeightsError: The checkpoint holds no ConvNeXt, or several.
     """
     found = [
         (path, *match, tensors)
@@ -118,24 +136,24 @@ def find_network(checkpoint: Mapping, part_of_model: bool = False) -> Network:
     ]
     chosen = [hit for hit in found if not _COPY.search(hit[0] + hit[1])] or found
     if not chosen:
-        first = [name for _, tensors in _dicts_of_tensors(checkpoint) for name in tensors][:3]
-        raise ValueError(
-            "the checkpoint holds no tensor with the name of a ConvNeXt's, such as "
-            f'{FIRST_KERNEL}; its first names: {", ".join(first) or "none"}'
+        names = [name for _, tensors in _dicts_of_tensors(checkpoint) for name in tensors]
+        raise WeightsError(
+            f'{source} holds no ConvNeXt, because it has no tensor like {FIRST_KERNEL}; it has '
+            f'{listed(names) or "no tensors"}'
         )
     if len(chosen) > 1:
         places = ', '.join(repr(path + prefix) for path, prefix, *_ in chosen)
-        raise ValueError(
-            f'the checkpoint holds {len(chosen)} ConvNeXts, at {places}: give one of them alone'
+        raise WeightsError(
+            f'{source} holds {len(chosen)} ConvNeXts, at {places}: save one of them alone'
         )
-    return _read(*chosen[0], part_of_model)
+    return _read(*chosen[0], part_of_model, source)
 
 
 def infer_arch(tensors: Mapping[str, Tensor]) -> Arch | None:
-    """Depths and channels of a network from its tensors under our names.
+    """Return the depths and channels of a network from its tensors under our names.
 
     Returns:
-        None if a stage has no block.
+        The arch, or None if a stage has no block.
     """
     stages = []
     for i in range(NUM_STAGES):
@@ -154,12 +172,12 @@ def infer_arch(tensors: Mapping[str, Tensor]) -> Arch | None:
 
 
 def arch_name(arch: Arch | None) -> str | None:
-    """The name of a published variant in :data:`convnext_mm.ARCHS`, such as ``base``, or None."""
+    """Return the name of a variant in :data:`convnext_mm.ARCHS`, such as ``base``, or None."""
     return next((name for name, known in ARCHS.items() if known == arch), None)
 
 
 def _dicts_of_tensors(checkpoint: Mapping, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Every dict in a checkpoint that has tensors, with the keys that lead to it."""
+    """Yield every dict with tensors, and the keys that lead to it."""
     tensors = {
         name.replace(_COMPILED, ''): value
         for name, value in checkpoint.items()
@@ -173,7 +191,7 @@ def _dicts_of_tensors(checkpoint: Mapping, path: str = '') -> Iterator[tuple[str
 
 
 def _matches(tensors: Mapping[str, Tensor]) -> list[tuple[str, Format]]:
-    """Prefix and format of every network in a dict of tensors."""
+    """Return the prefix and the format of every network in a dict of tensors."""
     matches = {}
     for format in FORMATS:
         mark = to_theirs(format)[FIRST_KERNEL]
@@ -186,9 +204,14 @@ def _matches(tensors: Mapping[str, Tensor]) -> list[tuple[str, Format]]:
 
 
 def _read(
-    path: str, prefix: str, format: Format, state: Mapping[str, Tensor], part_of_model: bool
+    path: str,
+    prefix: str,
+    format: Format,
+    state: Mapping[str, Tensor],
+    part_of_model: bool,
+    source: str,
 ) -> Network:
-    # A classifier's last layer stands beside the `backbone.` or `convnext.` that holds the rest.
+    # The last layer of a classifier is beside the `backbone.` or `convnext.` with the other layers.
     home = next((home for home in format.homes if prefix.endswith(home)), '')
     root = prefix.removesuffix(home)
     table = to_ours(format)
@@ -205,12 +228,12 @@ def _read(
             others[name] = tensor
     is_classifier = not part_of_model and all(name.startswith(f'{root}head.') for name in others)
     if format.final_norm == 'norm3' and is_classifier:
-        _tell_final_norm_from_norm3(tensors, names)
-    return Network(format, path + prefix, prefix, tensors, names, others)
+        _rename_lone_norm3(tensors, names)
+    return Network(source, format, path + prefix, prefix, tensors, names, others)
 
 
-def _tell_final_norm_from_norm3(tensors: dict[str, Tensor], names: dict[str, str]) -> None:
-    """In MMPretrain's classifiers the only norm, ``norm3``, is the one of the pooled features."""
+def _rename_lone_norm3(tensors: dict[str, Tensor], names: dict[str, str]) -> None:
+    """Rename the only norm of a classifier of MMPretrain, which normalises pooled features."""
     if any(f'norm{i}.weight' in tensors for i in range(NUM_STAGES - 1)):
         return
     for kind in ('weight', 'bias'):

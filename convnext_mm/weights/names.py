@@ -1,8 +1,7 @@
-"""What each project calls the parameters of a ConvNeXt, and how it shapes them: one row a format.
+"""The names and shapes that each project gives to the parameters of a ConvNeXt.
 
-The backbone's own names are the authors'. Every name a format can have is listed in one fixed
-order, so what stands at the same place in two formats' lists is the same tensor, and renaming is a
-look-up in either direction.
+The backbone uses the authors' names. :meth:`Format.names` lists all names of a format in one fixed
+order. The same place in two lists is the same tensor, so renaming is a look-up in either direction.
 
 Sources: facebookresearch/ConvNeXt ``models/convnext.py``; facebookresearch/ConvNeXt-V2
 ``models/convnextv2.py`` and ``convnextv2_sparse.py``; facebookresearch/dinov3
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from convnext_mm.archs import NUM_STAGES
 
-# Blocks of a stage that have names here; the deepest published stage (timm's xxlarge) has 30.
+# The largest number of blocks in a stage. The deepest published stage (timm's xxlarge) has 30.
 MAX_DEPTH = 64
 FIRST_KERNEL = 'stages.0.0.dwconv.weight'
 KERNEL_SIZE = 7
@@ -31,26 +30,26 @@ KERNEL_SIZE = 7
 
 @dataclass(frozen=True)
 class Format:
-    """One project's names. The defaults are the authors', so a row states only what differs.
+    """The names of one project. The defaults are the authors' names.
 
-    In a template `i` is the stage and `j` the block in it, both from 0, and ``next``, ``even`` and
-    ``odd`` are i + 1, 2i and 2i + 1. A module has a weight and a bias; `gamma` (layer scale) and
-    those of GRN are parameters themselves.
+    In a template, `i` is the stage and `j` the block in it, both from 0; ``next``, ``even`` and
+    ``odd`` are i + 1, 2i and 2i + 1. A module has a weight and a bias. `gamma` (layer scale),
+    `grn_gamma` and `grn_beta` are parameters.
 
     Attributes:
-        name: Short name, the same for the spellings of one project.
-        project: Whose names they are, for a reader.
-        kernel: What the weight of a depthwise or downsampling convolution is called.
-        homes: What a classifier of V1 and one of V2 puts the network into, such as ``backbone.``;
-            its last layer stands beside that.
-        wrapper: The key under which a file of this format keeps its tensors, or none.
-        also: Further names that tell the format from another one with the same blocks.
-        duplicates: Names of tensors the file holds twice.
-        shapes: Shapes that differ from ours, by the end of our name, as ``Tensor.reshape`` takes.
-        conv_mlp_below: Networks with fewer channels in the first stage hold their linear layers
+        name: Short name. Variants of one project share it.
+        project: The project, for a reader.
+        kernel: Name of the weight of a depthwise or downsampling convolution.
+        homes: Prefix of the network in a classifier of V1 and of V2, such as ``backbone.``. The
+            last layer of the classifier does not have the prefix.
+        wrapper: The key of the tensors in a file of this format, if there is one.
+        also: Further names that distinguish the format from others with the same blocks.
+        duplicates: Names of tensors that the file holds twice.
+        shapes: End of our name -> argument of ``Tensor.reshape``, where the shape differs.
+        conv_mlp_below: Networks with fewer channels in the first stage store their linear layers
             as 1x1 convolutions.
-        final_norm_on_maps: Whether the last norm was trained on the map (on patch tokens), and not
-            only on its mean as in a classifier. Fine-tuning then starts from it.
+        final_norm_on_maps: Whether the last norm was trained on the whole map (on patch tokens),
+            and not only on its mean as in a classifier. Fine-tuning then starts from it.
     """
 
     name: str
@@ -80,7 +79,7 @@ class Format:
     final_norm_on_maps: bool = False
 
     def names(self) -> Iterator[str | None]:
-        """Every name a network can have, in the same order for all formats."""
+        """Yield every name that a network can have, in the same order for all formats."""
         yield from (f'{self.stem_conv}.weight', f'{self.stem_conv}.bias')
         yield from (f'{self.stem_norm}.weight', f'{self.stem_norm}.bias')
         for i in range(NUM_STAGES):
@@ -110,10 +109,10 @@ DINOV3 = replace(
     project='facebookresearch/dinov3',
     wrapper=None,
     also=('norms.3.weight',),
-    duplicates=('norms.3.weight', 'norms.3.bias'),  # the module `norm` once more
+    duplicates=('norms.3.weight', 'norms.3.bias'),  # Copies of `norm`.
     final_norm_on_maps=True,
 )
-# MinkowskiEngine's sparse layers, as FCMAE trains them; the stem is an ordinary convolution.
+# FCMAE trains with sparse layers of MinkowskiEngine; the stem is an ordinary convolution.
 FCMAE = replace(
     OFFICIAL,
     name='fcmae',
@@ -185,7 +184,7 @@ HF_DINOV3 = Format(
     final_norm='layer_norm',
     final_norm_on_maps=True,
 )
-# Since transformers 5 the stages of a model in memory are one level down, its last norm is not.
+# Since transformers 5, the stages of a model in memory are one level deeper, the last norm is not.
 HF_DINOV3_5 = replace(
     HF_DINOV3,
     stem_conv='model.stages.0.downsample_layers.0',
@@ -220,14 +219,14 @@ MMPRETRAIN = Format(
     dwconv='depthwise_conv',
     pwconv1='pointwise_conv1',
     pwconv2='pointwise_conv2',
-    final_norm='norm3',  # the classifier's, and the name of a detector's output norm, too
+    final_norm='norm3',  # The name of an output norm of a detector, too.
     head='head.fc',
     homes=('backbone.', 'backbone.'),
     wrapper='state_dict',
     shapes={'grn.gamma': (-1,), 'grn.beta': (-1,)},
 )
 
-# The ones with further marks stand before the ones they share their blocks with.
+# A format with names in `also` comes before the format with the same blocks.
 FORMATS = (
     DINOV3,
     OFFICIAL,
@@ -245,36 +244,36 @@ FORMATS = (
 
 @cache
 def to_theirs(format: Format) -> dict[str, str | None]:
-    """Our name -> the format's, or None for what the format has no place for."""
+    """Return our name -> the name in the format, or None if the format has no such tensor."""
     return dict(zip(OFFICIAL.names(), format.names(), strict=True))
 
 
 @cache
 def to_ours(format: Format) -> dict[str, str]:
-    """The format's name -> ours. Of two that share a name the first counts: MMPretrain's norm3."""
+    """Return the name in the format -> our name; the first one for MMPretrain's two norm3."""
     return {theirs: ours for ours, theirs in reversed(to_theirs(format).items()) if theirs}
 
 
 def is_first_kernel(tensor: Tensor) -> bool:
-    """Whether a tensor has the shape of the 7x7 depthwise kernel that starts the first block.
+    """Return whether a tensor has the shape of the 7x7 depthwise kernel of the first block.
 
-    It tells a ConvNeXt from its relatives with the same names and other kernels (EdgeNeXt).
+    Other networks (EdgeNeXt) have the same names and other kernels.
     """
-    if tensor.ndim == 2:  # sparse: positions x channels
+    if tensor.ndim == 2:  # Sparse: positions x channels.
         return tensor.shape[0] == KERNEL_SIZE**2
     return tensor.ndim == 4 and tensor.shape[1:] == (1, KERNEL_SIZE, KERNEL_SIZE)
 
 
 def our_shape(name: str, tensor: Tensor) -> Tensor:
-    """A tensor of any format in the shape our `name` has; a view where memory allows it.
+    """Return a tensor of any format in the shape of our `name`; a view where possible.
 
-    A tensor that cannot be what its name says stays as it is, for a check of shapes to find.
+    A tensor that does not match its name stays as it is. The comparison of shapes reports it.
     """
     if tensor.layout != torch.strided:
         return tensor
     if '.grn.' in name:
         return tensor.flatten()[None, None, None]
-    if not name.endswith('.weight'):  # biases and layer scale
+    if not name.endswith('.weight'):  # A bias or layer scale.
         return tensor.flatten()
     if 'pwconv' in name and tensor.ndim == 4 and tensor.shape[2:] == (1, 1):
         return tensor.flatten(1)
@@ -284,7 +283,7 @@ def our_shape(name: str, tensor: Tensor) -> Tensor:
 
 
 def their_shape(format: Format, name: str, tensor: Tensor, first_channels: int) -> Tensor:
-    """The tensor of our `name` in the shape the format gives it.
+    """Return the tensor of our `name` in the shape of a format.
 
     Args:
         first_channels: Channels of the network's first stage.
@@ -298,10 +297,10 @@ def their_shape(format: Format, name: str, tensor: Tensor, first_channels: int) 
 
 
 def _dense(kernel: Tensor) -> Tensor:
-    """A sparse convolution's kernel as an ordinary one; anything else as it is.
+    """Return the dense kernel of a sparse convolution; any other tensor as it is.
 
     MinkowskiEngine lists the k*k positions column by column: (k*k, C) for a depthwise convolution
-    and (k*k, C_in, C_out) for another. Source: ``remap_checkpoint_keys`` of ConvNeXt-V2's utils.
+    and (k*k, C_in, C_out) for others. Source: ``remap_checkpoint_keys`` in ConvNeXt-V2's utils.
     """
     if kernel.ndim not in (2, 3) or isqrt(kernel.shape[0]) ** 2 != kernel.shape[0]:
         return kernel

@@ -1,4 +1,4 @@
-"""Read a weights file without running what may be in it, or say what it is instead."""
+"""Read a weights file without running code from it, or say what the file is instead."""
 
 from __future__ import annotations
 
@@ -14,155 +14,159 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-# torch.save writes its zip archives uncompressed, and weights hardly compress: what unpacks to more
-# than this many times its size was made to fill the memory.
+from convnext_mm.errors import WeightsError
+
+# torch.save does not compress its zip archives. A file that unpacks to more than this many times
+# its own size was made to fill the memory.
 MAX_EXPANSION = 4
-# Dicts inside dicts; an optimizer's state takes four.
+# Levels of nested dicts; an optimizer state has four.
 MAX_DEPTH = 16
-# Entries of all dicts, one that is held in several places counted for each of them.
+# Entries of all dicts together. A dict that is referenced from several places counts each time.
 MAX_ENTRIES = 1_000_000
 
-# What files that torch.save wrote before its zip format (torch 1.6) begin with; OpenMMLab and timm
-# still publish such.
+# The first bytes of files in the format before torch 1.6. OpenMMLab and timm still publish some.
 _OLD_TORCH = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 
-_NO_WEIGHTS = {  # a file's first bytes, without white space and in lower case -> what it is
-    b'version https://git-lfs': 'a git-LFS pointer; get the file it stands for with `git lfs pull`',
-    b'<': 'a web page; a log-in or error page was saved in place of the file',
+_OTHER_FILES = {  # first bytes, without white space and in lower case -> kind of file
+    b'version https://git-lfs': 'a git-LFS pointer; run `git lfs pull` to get the weights',
+    b'<': 'a web page; a log-in or error page was saved in place of the weights',
     b'{': 'JSON text, such as the error message of a server',
     b'\x1f\x8b': 'compressed with gzip; unpack it first',
-    b'\x80': 'a pickle that torch.save did not write; such files can run code and are not read',
+    b'\x80': 'a pickle that torch.save did not write; such a file can run code and is not read',
 }
 
-# Training scripts, the authors' included, put their arguments beside the weights. A Namespace holds
-# values and does nothing.
+# Training scripts save their arguments beside the weights. A Namespace only holds values.
 torch.serialization.add_safe_globals([argparse.Namespace])
 
 
-def read_tensors(path: Path) -> Mapping:
-    """What a file holds: tensors by name, possibly wrapped in dicts and beside other plain values.
+def read_file(path: Path, name: str) -> Mapping:
+    """Read tensors by name, possibly inside further dicts and beside other plain values.
 
-    The content decides what is read, whatever the file is called: torch.save's files, old and new,
-    always with ``weights_only=True``, and safetensors.
+    The content of the file decides how it is read, not the suffix. PyTorch files, old and new, are
+    read with ``weights_only=True``; safetensors need no such care.
+
+    Args:
+        path: The file.
+        name: What the file is called in an error message.
 
     Raises:
-        ValueError: It is something else, damaged, made to fill the memory or wants to run code, or
-            has no tensors. The message says which.
+        WeightsError: The file is of another kind, damaged, made to fill the memory, asks to run
+            code, or has no tensors.
     """
     with path.open('rb') as file:
         head = file.read(512)
     if not head:
-        raise ValueError('the file is empty')
+        raise WeightsError(f'{name}: the file is empty')
     if head.startswith(b'PK\x03\x04'):
-        _check_archive(path)
-        content = _read_torch(path)
-    elif head[4:9] == b'\0\0\0\0{':  # the length of the JSON header, eight bytes, and the header
-        content = _read_safetensors(path)
+        _check_archive(path, name)
+        content = _read_torch(path, name)
+    elif head[4:9] == b'\0\0\0\0{':  # The length of the JSON header in eight bytes, and the header.
+        content = _read_safetensors(path, name)
     elif head.startswith(_OLD_TORCH):
-        content = _read_torch(path)
+        content = _read_torch(path, name)
     else:
-        raise ValueError(_what_instead(head))
+        raise WeightsError(f'{name}: the file is {_other_kind(head)}')
     if not isinstance(content, Mapping):
-        raise ValueError(f'the file holds a {type(content).__name__}, not tensors by name')
-    tensors = list(_tensors(content))
+        raise WeightsError(f'{name}: the file holds a {type(content).__name__}, no dict of tensors')
+    tensors = list(_tensors(content, name))
     if not tensors:
-        raise ValueError('the file holds no tensors')
-    for name, tensor in tensors:
-        _check_values(name, tensor)
+        raise WeightsError(f'{name}: the file holds no tensors')
+    for key, tensor in tensors:
+        _check_memory(key, tensor, name)
     return content
 
 
-def _what_instead(head: bytes) -> str:
+def _other_kind(head: bytes) -> str:
     text = head.lstrip().lower()
-    for start, what in _NO_WEIGHTS.items():
+    for start, kind in _OTHER_FILES.items():
         if text.startswith(start):
-            return f'the file is {what}'
+            return kind
     if head[257:262] == b'ustar':
-        return 'the file is a tar archive; unpack it first'
-    return f'the file is no weights file; it begins with {head[:16]!r}'
+        return 'a tar archive; unpack it first'
+    return f'no weights file; it begins with {head[:16]!r}'
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(path: Path, name: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except Exception as error:  # a damaged directory can name versions and sizes that are none
-        raise ValueError(
-            f'the file is incomplete or damaged ({error}); was its download or copy interrupted?'
+    except Exception as error:  # A damaged directory leads to errors of many types.
+        raise WeightsError(
+            f'{name}: the file is incomplete or damaged ({error}); download or copy it again'
         ) from None
     unpacked, size = sum(member.file_size for member in members), path.stat().st_size
     if unpacked > MAX_EXPANSION * size:
-        raise ValueError(
-            f'the file is refused: its {size:,} bytes unpack to {unpacked:,}, which no weights do'
+        raise WeightsError(
+            f'{name}: the file is refused: its {size:,} bytes unpack to {unpacked:,}; weights do '
+            'not compress like this'
         )
     names = {member.filename.partition('/')[2] for member in members}
     if 'constants.pkl' in names:
-        raise ValueError(
-            'the file is a TorchScript program, which is code; '
-            'save the state_dict() of the model it was made from'
+        raise WeightsError(
+            f'{name}: the file is a TorchScript program, which is code; save the state_dict() of '
+            'the original model instead'
         )
     if 'data.pkl' not in names:
-        raise ValueError("the file is a zip archive, but not one of torch.save's")
+        raise WeightsError(f'{name}: the file is a zip archive that torch.save did not write')
 
 
-def _read_torch(path: Path) -> object:
-    # Without mmap: whoever saves over the file while its tensors are in use, as a training that
-    # was resumed may, would change them or die of a bus error.
+def _read_torch(path: Path, name: str) -> object:
+    # No mmap: a training that saves over the file would change the tensors, or end the process by
+    # a bus error.
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        asked_for = re.search(r'GLOBAL (\S+)', str(error))
-        if asked_for is None:
-            raise _damaged(str(error).partition('WeightsUnpickler error:')[2]) from None
-        raise ValueError(
-            f'the file is refused: it asks for {asked_for[1]}, which is no tensor and may run '
-            'code; save the state_dict() alone'
+        forbidden = re.search(r'GLOBAL (\S+)', str(error))
+        if forbidden is None:
+            raise _damaged(name, str(error).partition('WeightsUnpickler error:')[2]) from None
+        raise WeightsError(
+            f'{name}: the file is refused: it asks for {forbidden[1]}, which is no tensor and may '
+            'run code; save the state_dict() alone'
         ) from None
-    # Whatever else a wrong byte in a pickle can lead to.
-    except Exception as error:
-        raise _damaged(str(error) or type(error).__name__) from error
+    except Exception as error:  # A wrong byte in a pickle leads to errors of many types.
+        raise _damaged(name, str(error) or type(error).__name__) from error
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path, name: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise _damaged(str(error)) from None
+        raise _damaged(name, str(error)) from None
 
 
-def _damaged(reason: str) -> ValueError:
-    reason = reason.strip().partition('\n')[0] or 'its pickle makes no sense'
-    return ValueError(f'the file is incomplete or damaged ({reason})')
+def _damaged(name: str, reason: str) -> WeightsError:
+    reason = reason.strip().partition('\n')[0] or 'its pickle is invalid'
+    return WeightsError(f'{name}: the file is incomplete or damaged ({reason})')
 
 
-def _tensors(content: Mapping) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a mapping and of the ones inside, which may not hold themselves, by name."""
+def _tensors(content: Mapping, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield all tensors of nested dicts with their dotted names."""
     level, entries = {id(content): ('', content, 1)}, 0
     for _ in range(MAX_DEPTH):
         inner = {}
-        for path, mapping, places in level.values():
+        for prefix, mapping, places in level.values():
             entries += places * len(mapping)
             for key, value in mapping.items():
-                name = f'{path}{key}'
+                path = f'{prefix}{key}'
                 if isinstance(value, Tensor):
-                    yield name, value
+                    yield path, value
                 elif isinstance(value, Mapping):
                     *_, others = inner.get(id(value), (0,))
-                    inner[id(value)] = (f'{name}.', value, places + others)
+                    inner[id(value)] = (f'{path}.', value, places + others)
         level = inner
         if not level:
             break
     if level or entries > MAX_ENTRIES:
-        raise ValueError('the file is refused: its dicts hold each other without end')
+        raise WeightsError(f'{name}: the file is refused: its dicts contain each other endlessly')
 
 
-def _check_values(name: str, tensor: Tensor) -> None:
-    """Refuse a dense tensor that shows the few values of a file as many."""
+def _check_memory(key: str, tensor: Tensor, name: str) -> None:
+    """Refuse a dense tensor that claims more values than the file holds."""
     if tensor.is_meta or tensor.layout is not torch.strided:
-        return  # whoever wants values of these finds that they are no weights
+        return  # These are refused where a model needs their values.
     claimed, held = tensor.numel() * tensor.itemsize, tensor.untyped_storage().nbytes()
     if claimed > held:
-        raise ValueError(
-            f'the file is refused: {name}, {tuple(tensor.shape)}, takes {claimed:,} bytes, of '
-            f'which the file holds {held:,}; if it was expanded, save its contiguous() copy'
+        raise WeightsError(
+            f'{name}: the file is refused: {key} with shape {tuple(tensor.shape)} takes '
+            f'{claimed:,} bytes, but the file holds {held:,}; save its contiguous() copy'
         )

@@ -1,11 +1,11 @@
-"""The published weights: a short name for each file, and all that is known about it.
+"""The published weights: a short name for each file, with its origin and licence.
 
 Sources: the tables in the README files of facebookresearch/ConvNeXt (its ``object_detection`` and
 ``semantic_segmentation`` included), facebookresearch/ConvNeXt-V2 and facebookresearch/dinov3;
-``torchvision/models/convnext.py``. timm's models need no list: ``timm://`` and their name.
+``torchvision/models/convnext.py``. Models of timm need no list: their address is ``timm://name``.
 
-A short name follows the file's: ``_ema`` ends it where the file's name says that it holds the
-moving average of the weights, ``_384`` is the image size where it is not 224.
+A short name follows the name of the file: ``_ema`` at the end is a moving average of the weights,
+``_384`` an image size other than 224.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Weights:
 
     Attributes:
         source: A URL or ``hf://`` id.
-        format: Whose names its tensors have; see :mod:`convnext_mm.weights.formats`.
-        arch: A name of :data:`convnext_mm.ARCHS`.
-        trained_on: The data, in the order of training, and how where it was not supervised.
-        licence: Of the weights.
-        ema: Whether it holds a moving average. The authors fine-tune from files that do not.
-        how_to_get: What to do before a gated file can be downloaded; empty for the others.
+        format: Name of a format in :mod:`convnext_mm.weights.names`.
+        arch: A name in :data:`convnext_mm.ARCHS`.
+        trained_on: The data sets in the order of training, and the method if not supervised.
+        licence: The licence of the weights.
+        ema: Whether it is a moving average. The authors fine-tune from other files.
+        how_to_get: What to do before a gated file can be downloaded; empty for other files.
     """
 
     source: str
@@ -46,8 +46,8 @@ class Weights:
     how_to_get: str = ''
 
 
-def nearest(name: str) -> list[str]:
-    """The short names most like a wrong one."""
+def similar_names(name: str) -> list[str]:
+    """Return the short names that are most similar to a wrong one."""
     return get_close_matches(name, ZOO, n=3, cutoff=0.5)
 
 
@@ -74,9 +74,8 @@ def _dinov3(arch: str) -> Weights:
         arch,
         'LVD-1689M, distilled from the self-supervised DINOv3 ViT-7B',
         DINOV3_LICENCE,
-        how_to_get='Meta gives these weights to whoever accepts their licence: do so at '
-        f'https://huggingface.co/{repo}, then log in with `hf auth login` or set HF_TOKEN; or '
-        'download model.safetensors there and give its path',
+        how_to_get=f'accept the licence at https://huggingface.co/{repo}, then log in with '
+        '`hf auth login` or set HF_TOKEN; or download model.safetensors there and give its path',
     )
 
 
@@ -95,8 +94,7 @@ _BOTH = f'{IN22K}, {IN1K}'
 
 ZOO: Mapping[str, Weights] = MappingProxyType(
     {
-        # V1, classifiers. The COCO and ADE20K recipes start from the first three (1k) and from the
-        # 22k ones.
+        # V1, classifiers. The COCO and ADE20K recipes start from the first three and from in22k.
         'convnext_tiny_in1k': _v1('tiny', '1k_224', IN1K),
         'convnext_small_in1k': _v1('small', '1k_224', IN1K),
         'convnext_base_in1k': _v1('base', '1k_224', IN1K),
@@ -130,7 +128,7 @@ ZOO: Mapping[str, Weights] = MappingProxyType(
         'convnextv2_base_fcmae': _fcmae('base'),
         'convnextv2_large_fcmae': _fcmae('large'),
         'convnextv2_huge_fcmae': _fcmae('huge'),
-        # V2, the same fine-tuned as classifiers.
+        # V2, the same networks fine-tuned as classifiers.
         'convnextv2_atto_in1k_ema': _v2('atto', '1k_224', IN1K),
         'convnextv2_femto_in1k_ema': _v2('femto', '1k_224', IN1K),
         'convnextv2_pico_in1k_ema': _v2('pico', '1k_224', IN1K),
@@ -149,17 +147,17 @@ ZOO: Mapping[str, Weights] = MappingProxyType(
         'convnextv2_large_in22k_in1k_384_ema': _v2('large', '22k_384', _BOTH),
         'convnextv2_huge_in22k_in1k_384_ema': _v2('huge', '22k_384', _BOTH),
         'convnextv2_huge_in22k_in1k_512_ema': _v2('huge', '22k_512', _BOTH),
-        # DINOv3, V1's shapes.
+        # DINOv3 has the shapes of V1.
         'dinov3_convnext_tiny': _dinov3('tiny'),
         'dinov3_convnext_small': _dinov3('small'),
         'dinov3_convnext_base': _dinov3('base'),
         'dinov3_convnext_large': _dinov3('large'),
-        # torchvision's own training of V1; the checksum is in the file's name.
+        # V1, trained by torchvision; the file name has a checksum.
         'torchvision_convnext_tiny_in1k': _torchvision('tiny', '983f1562'),
         'torchvision_convnext_small_in1k': _torchvision('small', '0c510722'),
         'torchvision_convnext_base_in1k': _torchvision('base', '6075fbad'),
         'torchvision_convnext_large_in1k': _torchvision('large', 'ea097f82'),
-        # Whole detectors: the authors' seven on COCO.
+        # Whole detectors: the seven of the authors on COCO.
         **{
             f'{method}_convnext_{arch}{name}_coco': _finetuned(
                 arch, f'coco/{method}_convnext_{arch}_{file}_3x', f'{data}, COCO'
@@ -174,7 +172,7 @@ ZOO: Mapping[str, Weights] = MappingProxyType(
                 ('cascade_mask_rcnn', 'xlarge', '_in22k', '22k', IN22K),
             )
         },
-        # Whole segmentors: the authors' six on ADE20K.
+        # Whole segmentors: the six of the authors on ADE20K.
         **{
             f'upernet_convnext_{arch}{name}_ade20k': _finetuned(
                 arch, f'ade20k/upernet_convnext_{arch}_{file}', f'{data}, ADE20K'

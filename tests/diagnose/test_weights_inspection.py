@@ -1,10 +1,10 @@
-"""What is said about a file, without building a model."""
+"""The description of a weights file."""
 
 import pytest
 import torch
 
 from convnext_mm import ConvNeXt, ConvNeXtPretrained
-from convnext_mm.diagnose.weights import describe, inspect, inspect_file
+from convnext_mm.diagnose.inspect_weights import describe, inspect, inspect_file
 from convnext_mm.errors import UserError
 from tests.weights.test_formats import SMALL, V2, network
 
@@ -34,7 +34,7 @@ def test_a_classifier_is_described():
     assert lines[0] == 'convnext_base.pth'
     text = {line[2:17].strip(): line[17:] for line in lines[1:]}
     assert text['variant'].startswith('base: ConvNeXt V1, depths (3, 3, 27, 3)')
-    assert text['final norm'].startswith('there, for pooled features: not loaded, unless')
+    assert text['final norm'].startswith('trained on pooled features: loaded only with')
     assert text['values'].endswith('all finite')
 
 
@@ -50,7 +50,7 @@ def test_the_lines_for_a_config_work(tmp_path):
     assert torch.equal(backbone.stages[0][0].grn.beta, torch.load(path)['stages.0.0.grn.beta'])
 
 
-def test_a_detectors_parts_are_counted():
+def test_the_modules_of_a_detector_are_counted():
     state = {f'module.backbone.{name}': v.half() for name, v in network(V2, '0123').items()}
     state |= {f'module.{name}': torch.ones(2) for name in ('neck.a.weight', 'rpn_head.b', 'neck.c')}
     found = inspect(dict(state_dict=state))
@@ -63,7 +63,7 @@ def test_a_detectors_parts_are_counted():
     )
 
 
-def test_what_is_wrong_with_a_file_is_seen():
+def test_problems_of_a_file_are_described():
     state = network()
     del state['stages.2.0.dwconv.weight'], state['stages.2.1.gamma']
     state['stages.1.0.gamma'][:3] = torch.tensor([float('nan'), float('inf'), -float('inf')])
@@ -73,18 +73,18 @@ def test_what_is_wrong_with_a_file_is_seen():
     assert found.missing == ('stages.2.0.dwconv.weight', 'stages.2.1.gamma')
     assert (found.nan, found.infinite) == (1, 2) and found.minimum > -10
     text = describe('broken.pth', found)
-    assert '2 MISSING, such as stages.2.0.dwconv.weight' in text
+    assert '2 tensors MISSING: stages.2.0.dwconv.weight, stages.2.1.gamma' in text
     assert '1 NaN, 2 INFINITE' in text and 'float32 58, float16 1' in text
-    assert text.endswith('it does not load: tensors are missing')
+    assert text.endswith('it cannot be loaded, because tensors are missing')
 
     found = inspect({name: v for name, v in network().items() if 'stages.3' not in name})
     assert found.depths is None and 'stages are missing' in describe('cut.pth', found)
 
 
-def test_a_file_without_a_convnext_is_the_users_mistake(tmp_path):
+def test_a_file_without_a_convnext_is_a_mistake_of_the_user(tmp_path):
     path = tmp_path / 'resnet.pth'
     torch.save({'conv1.weight': torch.zeros(3)}, path)
-    with pytest.raises(UserError, match=r'resnet.pth: the checkpoint holds no tensor with .*conv1'):
+    with pytest.raises(UserError, match=r'resnet.pth holds no ConvNeXt, .*conv1'):
         inspect_file(str(path))
     with pytest.raises(UserError, match=r'none.pth: no such file'):
         inspect_file(str(tmp_path / 'none.pth'))
@@ -103,12 +103,12 @@ def test_a_file_without_a_convnext_is_the_users_mistake(tmp_path):
     ],
 )
 def test_tensors_without_plain_values_are_named(tensor, kind):
-    with pytest.raises(ValueError, match=f'stages.0.0.gamma is {kind}; weights are dense'):
+    with pytest.raises(ValueError, match=f'stages.0.0.gamma is {kind}; weights must be dense'):
         inspect(network() | {'stages.0.0.gamma': tensor()})
 
 
-def test_a_file_that_claims_more_values_than_it_holds_is_the_users_mistake(tmp_path):
+def test_a_file_that_claims_more_values_than_it_holds_is_a_mistake_of_the_user(tmp_path):
     path = tmp_path / 'weights.pth'
     torch.save(network() | {'stages.0.0.gamma': torch.zeros(1).expand(2**10, 2**10)}, path)
-    with pytest.raises(UserError, match=r'weights.pth: the file is refused: stages.0.0.gamma, '):
+    with pytest.raises(UserError, match=r'weights.pth: the file is refused: stages.0.0.gamma'):
         inspect_file(str(path))

@@ -78,7 +78,7 @@ def run(classes, categories, num_classes=2):
 
 
 def test_classes_that_agree_pass_and_further_categories_do_no_harm():
-    ClassesHook(testing=True).before_test(run(('cat', 'dog'), ('cat', 'cow', 'dog')))
+    ClassesHook().before_test(run(('cat', 'dog'), ('cat', 'cow', 'dog')))
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ def test_classes_that_agree_pass_and_further_categories_do_no_harm():
 )
 def test_classes_that_differ_stop_the_run(classes, categories, number, message):
     with pytest.raises(UserError) as error:
-        ClassesHook(testing=True).before_test(run(classes, categories, number))
+        ClassesHook().before_test(run(classes, categories, number))
     assert message in str(error.value)

@@ -27,15 +27,15 @@ def test_a_file_is_converted_and_fits_under_the_other_names(weights, tmp_path):
     assert done.code == 0 and 'hf (Hugging Face transformers' in done.output
     backbone = ConvNeXt(dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32)))
     done = run_tool('inspect_weights.py', target, '--json')
-    facts = json.loads(done.output)
-    assert (facts['format'], facts['where'], facts['missing']) == ('hf', 'convnext.', [])
+    metadata = json.loads(done.output)
+    assert (metadata['format'], metadata['where'], metadata['missing']) == ('hf', 'convnext.', [])
     body = [name for name in backbone.state_dict() if not name.startswith('norm')]
-    assert facts['backbone'] == len(body)
+    assert metadata['backbone'] == len(body)
     assert to_backbone(torch.load(weights)).tensors.keys() == set(body)
 
 
 @pytest.mark.parametrize('tool', ['convert_weights.py', 'inspect_weights.py'])
-def test_a_users_mistake_is_one_line_and_exit_code_2(tool, tmp_path):
+def test_a_mistake_of_a_user_is_one_line_and_exit_code_2(tool, tmp_path):
     target = [tmp_path / 'b.pth'] if 'convert' in tool else []
     done = run_tool(tool, tmp_path / 'none.pth', *target)
     assert done.code == 2

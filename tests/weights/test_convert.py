@@ -9,7 +9,7 @@ from convnext_mm.weights.convert import TARGETS, convert, convert_file
 from convnext_mm.weights.formats import to_backbone
 from tests.weights.test_formats import SMALL, V2, classifier, network, sparse
 
-LARGER = dict(depths=(1, 2, 1, 1), channels=(96, 8, 16, 32))  # timm: linear layers, no 1x1 convs
+LARGER = dict(depths=(1, 2, 1, 1), channels=(96, 8, 16, 32))  # timm has linear layers in it.
 BESIDE = {
     'neck.lateral_convs.0.conv.weight': torch.randn(4, 8, 1, 1),
     'roi_head.bbox_head.0.shared_convs.0.bn.num_batches_tracked': torch.tensor(7),
@@ -41,10 +41,10 @@ def assert_same(one, other):
         for arch in (SMALL, V2, LARGER)
         for one in TARGETS
         for other in TARGETS
-        if not (arch is V2 and 'torchvision' in (one, other))  # which has no V2
+        if not (arch is V2 and 'torchvision' in (one, other))  # It has no V2.
     ],
 )
-def test_there_and_back_is_the_same_file(arch, one, other, kind):
+def test_a_conversion_there_and_back_gives_the_same_file(arch, one, other, kind):
     original = FILES[kind](arch)
     first = convert(original, one).tensors
     there = convert(first, other).tensors
@@ -81,13 +81,13 @@ def test_half_precision_stays_half(to):
         ),
     ],
 )
-def test_a_classifier_becomes_the_projects_classifier(to, names):
+def test_a_classifier_becomes_a_classifier_of_the_other_project(to, names):
     tensors = convert(dict(model=classifier()), to).tensors
     assert set(names) <= tensors.keys()
 
 
 @pytest.mark.parametrize('to', TARGETS)
-def test_a_detectors_neck_and_heads_pass_as_they_are(to):
+def test_the_neck_and_heads_of_a_detector_keep_their_names(to):
     state = {f'module.{name}': value for name, value in FILES['detector'](SMALL).items()}
     converted = convert(dict(state_dict=state), to)
     passed = {n: v for n, v in converted.tensors.items() if not n.startswith('backbone.')}
@@ -95,17 +95,17 @@ def test_a_detectors_neck_and_heads_pass_as_they_are(to):
     assert converted.wrapper == 'state_dict' and converted.left_out == ()
 
 
-def test_what_only_pre_training_needs_is_left_out():
+def test_tensors_for_pre_training_only_are_left_out():
     dense = network(V2)
     converted = convert(sparse(dense), 'official')
     assert_same(converted.tensors, dense)
     assert 'mask_token' in converted.left_out
 
 
-def test_what_a_format_has_no_place_for_is_an_error():
-    with pytest.raises(ValueError, match=r'torchvision has no place for stages\.0\.0\.grn\.gamma'):
+def test_a_tensor_that_a_format_has_no_name_for_is_an_error():
+    with pytest.raises(ValueError, match=r'torchvision has no name for stages\.0\.0\.grn\.gamma'):
         convert(network(V2), 'torchvision')
-    with pytest.raises(ValueError, match='mmpretrain has no place for norm'):
+    with pytest.raises(ValueError, match='mmpretrain has no name for norm'):
         convert(classifier() | network(norms='3'), 'mmpretrain')
     with pytest.raises(ValueError, match='stages are missing'):
         convert({n: v for n, v in network().items() if 'stages.3' not in n}, 'timm')
@@ -124,7 +124,7 @@ def test_files_are_written_as_their_suffix_says(tmp_path):
     assert_same(torch.load(tmp_path / 'b.pth')['model'], state)
 
 
-def test_views_do_not_drag_their_memory_into_the_file(tmp_path):
+def test_the_memory_behind_a_view_is_not_saved(tmp_path):
     big = torch.randn(1000, 32)
     state = network() | {'head.weight': big[:2], 'head.bias': big[0, :2]}
     torch.save(state, tmp_path / 'source.pth')
@@ -137,21 +137,21 @@ def test_views_do_not_drag_their_memory_into_the_file(tmp_path):
     [
         ('none.pth', 'b.pth', 'none.pth: no such file'),
         ('a.pth', 'b.onnx', r'b.onnx: the name must end in .safetensors or .pth, .pt, .bin'),
-        ('a.pth', 'a.pth', 'a.pth: there is such a file; remove it or choose another name'),
+        ('a.pth', 'a.pth', 'a.pth: the file exists; remove it or choose another name'),
         ('a.pth', 'none/b.pth', 'there is no folder .*none'),
-        ('a.pth', 'b.pth', r"a.pth: the checkpoint holds no tensor with the name of a ConvNeXt's"),
+        ('a.pth', 'b.pth', 'a.pth holds no ConvNeXt'),
     ],
 )
-def test_a_users_mistake_is_told_and_nothing_written(source, target, message, tmp_path):
+def test_a_mistake_of_a_user_is_an_error_and_nothing_is_written(source, target, message, tmp_path):
     torch.save({'conv1.weight': torch.zeros(3)}, tmp_path / 'a.pth')
     with pytest.raises(UserError, match=message):
         convert_file(str(tmp_path / source), str(tmp_path / target), 'timm')
     assert [path.name for path in tmp_path.iterdir()] == ['a.pth']
 
 
-def test_dinov3_converted_says_that_its_norm_is_no_longer_recognised(tmp_path):
+def test_the_report_notes_that_a_converted_norm_of_dinov3_is_not_recognised(tmp_path):
     norm = {f'{n}.{k}': torch.ones(32) for n in ('norm', 'norms.3') for k in ('weight', 'bias')}
     torch.save(network() | norm, tmp_path / 'a.pth')
     report = convert_file(str(tmp_path / 'a.pth'), str(tmp_path / 'b.pth'), 'official')
-    assert "loaded only with final_norm='load'" in report
+    assert "load it with final_norm='load'" in report
     assert not to_backbone(torch.load(tmp_path / 'b.pth')).loads_final_norm

@@ -1,7 +1,7 @@
-"""Recognising formats and wrappers from keys and shapes, with files typed from their sources.
+"""Recognise formats and wrappers from names and shapes.
 
-What can be imported is compared with the real thing in test_parity.py; the files here are of code
-that cannot (sparse FCMAE, DINOv3's repository, transformers 5), and the odd ones.
+test_parity.py runs the projects that can be installed. The files here are typed from the sources of
+the others (sparse FCMAE, the DINOv3 repository, transformers 5), or are unusual.
 """
 
 import copy
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from convnext_mm import ARCHS, ConvNeXt
+from convnext_mm.errors import WeightsError
 from convnext_mm.weights.formats import arch_name, infer_arch, to_backbone
 
 SMALL = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))
@@ -17,14 +18,14 @@ V2 = dict(SMALL, grn=True)
 
 
 def network(arch=SMALL, norms=()):
-    """Random stem, stages and output norms under our names."""
+    """Return a random stem, stages and output norms under our names."""
     state = ConvNeXt(arch).state_dict()
     wanted = {n: v for n, v in state.items() if not n.startswith('norm') or n[4] in norms}
     return {name: torch.randn_like(value) for name, value in wanted.items()}
 
 
 def classifier(arch=SMALL):
-    """The authors' classifier: ``norm`` and ``head`` beside the network."""
+    """Return a classifier of the authors: ``norm`` and ``head`` beside the network."""
     norm = {'norm.weight': torch.randn(32), 'norm.bias': torch.randn(32)}
     return network(arch) | norm | {'head.weight': torch.randn(10, 32), 'head.bias': torch.randn(10)}
 
@@ -39,11 +40,11 @@ def same(state, tensors):
 
 
 def sparse(dense):
-    """What FCMAE's pre-training writes: a sparse encoder and a decoder.
+    """Return a pre-training file of FCMAE: a sparse encoder and a decoder.
 
-    Names and shapes of MinkowskiEngine's layers as in facebookresearch/ConvNeXt-V2,
-    ``models/convnextv2_sparse.py`` and ``fcmae.py``. The order of a kernel's positions is the one
-    ``remap_checkpoint_keys`` of its ``utils.py`` undoes.
+    Names and shapes are from facebookresearch/ConvNeXt-V2, ``models/convnextv2_sparse.py`` and
+    ``fcmae.py``; the order of positions in a kernel is from ``remap_checkpoint_keys`` in
+    ``utils.py``.
     """
     state = {}
     for name, value in dense.items():
@@ -61,7 +62,7 @@ def sparse(dense):
         elif 'pwconv' in name:
             state[f'{module}.linear.{kind}'] = value
         elif is_stem or (name.endswith(('dwconv.bias', '.1.bias')) and 'norm' not in name):
-            state[name] = value if is_stem else value[None]  # MinkowskiConvolution's bias is 1 x C
+            state[name] = value if is_stem else value[None]  # MinkowskiEngine: 1 x C.
         else:
             state[f'{module}.ln.{kind}'] = value
     state = {f'encoder.{name}': value for name, value in state.items()}
@@ -72,7 +73,7 @@ def sparse(dense):
     return dict(model=state | {'mask_token': torch.zeros(1, 16, 1, 1)}, epoch=1600)
 
 
-def test_fcmaes_sparse_kernels_become_dense_ones():
+def test_sparse_kernels_of_fcmae_become_dense():
     dense = network(V2)
     file = sparse(dense)
     assert file['model']['encoder.stages.0.0.dwconv.kernel'].shape == (49, 8)
@@ -85,7 +86,7 @@ def test_fcmaes_sparse_kernels_become_dense_ones():
 
 
 @pytest.mark.parametrize('prefix', ['', 'encoder.'])
-def test_fcmaes_published_files_have_dense_kernels_and_the_authors_names(prefix):
+def test_published_fcmae_files_have_dense_kernels_and_the_names_of_the_authors(prefix):
     """``pt_only/convnextv2_*_1k_224_fcmae.pt``; facebookresearch/ConvNeXt-V2, issues 47 and 65."""
     dense = network(V2)
     file = {f'{prefix}{name}': value for name, value in dense.items()}
@@ -94,7 +95,7 @@ def test_fcmaes_published_files_have_dense_kernels_and_the_authors_names(prefix)
     assert state.format == 'official' and same(state, dense) and state.unused == ('mask_token',)
 
 
-def test_dinov3s_last_norm_is_there_twice_and_is_loaded():
+def test_the_last_norm_of_dinov3_is_in_the_file_twice_and_is_loaded():
     """facebookresearch/dinov3, ``dinov3/models/convnext.py``: norms = Identity x 3, norm."""
     body = network()
     norm = dict(weight=torch.randn(32), bias=torch.randn(32))
@@ -105,8 +106,8 @@ def test_dinov3s_last_norm_is_there_twice_and_is_loaded():
 
 
 @pytest.mark.parametrize('prefix', ['', 'model.'])
-def test_transformers_5_keeps_dinov3s_stages_one_level_down(prefix):
-    """transformers 5, ``models/dinov3_convnext``; as a backbone it has no last norm."""
+def test_transformers_5_has_the_stages_of_dinov3_one_level_deeper(prefix):
+    """transformers 5, ``models/dinov3_convnext``; its backbone class has no last norm."""
     body = network()
     file = {}
     for name, value in body.items():
@@ -125,7 +126,7 @@ def test_transformers_5_keeps_dinov3s_stages_one_level_down(prefix):
 
 
 @pytest.mark.parametrize('arch', [SMALL, V2])
-def test_the_authors_classifiers_have_the_backbones_own_names(arch):
+def test_classifiers_of_the_authors_have_our_names(arch):
     file = classifier(arch)
     state = to_backbone(dict(model=file))
     assert state.format == 'official' and not state.loads_final_norm
@@ -141,17 +142,17 @@ def mmpretrain(names):
     return {f'backbone.{name}': value for name, value in names.items()}
 
 
-def test_mmpretrains_norm3_is_the_classifiers_norm_or_a_detectors_output_norm():
+def test_norm3_of_mmpretrain_is_the_norm_of_a_classifier_or_an_output_norm_of_a_detector():
     body = network(norms='3')
     norm = {kind: body[f'norm3.{kind}'] for kind in ('weight', 'bias')}
     head = {'head.fc.weight': torch.zeros(10, 32), 'head.fc.bias': torch.zeros(10)}
     state = to_backbone(dict(state_dict=mmpretrain(body) | head))
     assert state.final_norm == norm and 'norm3.weight' not in state.tensors
     assert state.unused == tuple(head)
-    # Without the head it is still the classifier's.
+    # Without the head it is still the norm of a classifier.
     assert to_backbone(mmpretrain(body)).final_norm == norm
 
-    # DETR reads the last stage alone; so there are norm3 and a neck.
+    # DETR reads only the last stage, so its file has norm3 and a neck.
     state = to_backbone(mmpretrain(body) | {'neck.convs.0.conv.weight': torch.zeros(1)})
     assert state.final_norm == {} and same(state, body)
     state = to_backbone(mmpretrain(network(norms='123')))
@@ -181,7 +182,7 @@ def test_mmpretrains_norm3_is_the_classifiers_norm_or_a_detectors_output_norm():
         (('checkpoint', 'ema', 'params'), 'anything.at.all.'),
     ],
 )
-def test_what_leads_to_the_network_is_taken_off_whatever_it_is(keys, prefix):
+def test_any_keys_and_prefixes_before_the_network_are_removed(keys, prefix):
     body = network(norms='0123')
     file = {prefix + name: value for name, value in body.items()}
     for key in reversed(keys):
@@ -189,7 +190,7 @@ def test_what_leads_to_the_network_is_taken_off_whatever_it_is(keys, prefix):
     assert same(to_backbone(file), body)
 
 
-def test_compiled_parts_are_named_as_if_they_were_not():
+def test_names_of_compiled_modules_are_like_those_of_others():
     body = network()
     file = {name.replace('stages.2.', 'stages.2._orig_mod.'): v for name, v in body.items()}
     assert same(to_backbone(file), body)
@@ -206,7 +207,7 @@ def test_compiled_parts_are_named_as_if_they_were_not():
     ],
 )
 @pytest.mark.parametrize('nested', [True, False])
-def test_moving_averages_and_students_count_only_where_they_are_alone(wanted, copy, nested):
+def test_moving_averages_and_students_are_used_only_if_nothing_else_is_there(wanted, copy, nested):
     right, wrong = network(), network()
     file = {}
     for place, tensors in ((copy, wrong), (wanted, right)):
@@ -218,16 +219,16 @@ def test_moving_averages_and_students_count_only_where_they_are_alone(wanted, co
     assert same(to_backbone(file), right)
 
 
-def test_two_networks_to_choose_from_are_an_error_that_names_both():
+def test_two_networks_are_an_error_that_names_both():
     file = {f'{place}.{n}': v for place in ('rgb', 'thermal') for n, v in network().items()}
-    with pytest.raises(ValueError, match=r"holds 2 ConvNeXts, at 'rgb\.', 'thermal\.': give one"):
+    with pytest.raises(ValueError, match=r"holds 2 ConvNeXts, at 'rgb\.', 'thermal\.': save one"):
         to_backbone(file)
 
 
 # --- files that are something else
 
 
-def test_what_is_no_tensor_is_passed_over_and_nothing_is_changed():
+def test_other_values_than_tensors_are_ignored_and_the_file_is_not_changed():
     body = classifier()
     optimizer = dict(state={0: dict(exp_avg=torch.zeros(3), step=1)}, param_groups=[dict(lr=0.1)])
     file = dict(model=body, optimizer=optimizer, epoch=1, args=None, extra={}, classes=['a'])
@@ -241,9 +242,9 @@ def test_what_is_no_tensor_is_passed_over_and_nothing_is_changed():
 @pytest.mark.parametrize(
     'file, first',
     [
-        ({}, 'none'),
-        (dict(model={}), 'none'),
-        (dict(epoch=1, model=None, meta=dict(a=dict())), 'none'),
+        ({}, 'no tensors'),
+        (dict(model={}), 'no tensors'),
+        (dict(epoch=1, model=None, meta=dict(a=dict())), 'no tensors'),
         (dict(state_dict={'conv1.weight': torch.zeros(3), 'b': 1, 'c': torch.ones(1)}), 'conv1'),
         ({'backbone.layer1.0.weight': torch.zeros(3)}, 'backbone.layer1.0.weight'),
         # EdgeNeXt in timm has the same names and smaller kernels.
@@ -251,34 +252,35 @@ def test_what_is_no_tensor_is_passed_over_and_nothing_is_changed():
         ({'stages.0.0.dwconv.weight': torch.zeros(8)}, 'stages.0.0.dwconv.weight'),
     ],
 )
-def test_a_file_without_a_convnext_is_an_error_that_says_what_it_holds(file, first):
-    with pytest.raises(ValueError, match=f"no tensor with the name of a ConvNeXt's.*: {first}"):
-        to_backbone(file)
+def test_a_file_without_a_convnext_is_an_error_that_names_its_first_tensors(file, first):
+    message = f'^a.pth holds no ConvNeXt, because it has no tensor like .*; it has {first}'
+    with pytest.raises(WeightsError, match=message):
+        to_backbone(file, source='a.pth')
 
 
 @pytest.mark.parametrize('shape', [(), (0,), (3,), (2, 3), (3, 2, 2), (1, 2, 1, 1), (2,) * 5])
-def test_shapes_that_no_convnext_has_are_left_for_the_loader_to_find(shape):
+def test_impossible_shapes_do_not_stop_the_renaming(shape):
     dense = network(V2)
     for state in (network(SMALL), dense, sparse(dense)['model']):
         odd = {name: torch.zeros(shape) for name in state}
         odd |= {name: value for name, value in state.items() if 'stages.0.0.dwconv' in name}
         found = to_backbone(odd)
         assert len(found.tensors) == (61 if 'stages.0.0.gamma' in state else 66)
-        infer_arch(found.tensors)  # any answer, and no error
+        infer_arch(found.tensors)  # It raises no error.
 
 
 # --- variants
 
 
 @pytest.mark.parametrize('name', ARCHS)
-def test_a_variant_is_known_by_its_tensors(name):
+def test_a_variant_is_recognised_by_its_tensors(name):
     with torch.device('meta'):
         tensors = ConvNeXt(name).state_dict()
     arch = infer_arch(tensors)
     assert arch == ARCHS[name] and arch_name(arch) == name
 
 
-def test_other_networks_have_a_shape_and_no_name():
+def test_other_networks_have_depths_and_channels_but_no_name():
     arch = infer_arch(network(V2))
     assert (arch.depths, arch.channels, arch.grn) == (V2['depths'], V2['channels'], True)
     assert arch_name(arch) is None and arch_name(None) is None

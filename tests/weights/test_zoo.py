@@ -1,4 +1,4 @@
-"""The table of published files against what their sources say."""
+"""The table of published files agrees with the tables of their publishers."""
 
 import dataclasses
 import re
@@ -30,12 +30,12 @@ upernet_convnext_base_in22k_ade20k   ade20k/upernet_convnext_base_22k_640x640.pt
 
 
 @pytest.mark.parametrize('row', URLS.strip().splitlines())
-def test_a_short_name_stands_for_the_file_its_authors_list(row):
+def test_a_short_name_has_the_file_that_the_authors_list(row):
     name, path = row.split()
     assert ZOO[name].source == f'https://dl.fbaipublicfiles.com/convnext/{path}'
 
 
-def test_all_published_families_are_there():
+def test_all_published_families_are_in_the_table():
     families = Counter(
         re.sub(r'_?(atto|femto|pico|nano|tiny|small|base|large|xlarge|huge)', '', name)
         for name in ZOO
@@ -58,12 +58,12 @@ def test_every_row_is_consistent():
     assert len(set(sources)) == len(sources)
 
 
-def test_what_the_recipes_start_from_is_no_moving_average():
+def test_recipes_do_not_start_from_moving_averages():
     for name in ('convnext_tiny_in1k', 'convnext_small_in1k', 'convnext_base_in1k'):
         assert not ZOO[name].ema and ZOO[f'{name}_ema'].ema
 
 
-def test_licences_are_the_publishers():
+def test_licences_are_those_of_the_publishers():
     for name, weights in ZOO.items():
         expected = zoo.MIT
         if name.startswith('convnextv2'):
@@ -76,15 +76,15 @@ def test_licences_are_the_publishers():
         assert bool(weights.how_to_get) == name.startswith('dinov3')
 
 
-def test_the_table_is_frozen():
+def test_the_table_cannot_be_changed():
     with pytest.raises(TypeError):
         ZOO['mine'] = ZOO['convnext_tiny_in1k']
     with pytest.raises(dataclasses.FrozenInstanceError):
         ZOO['convnext_tiny_in1k'].licence = 'none'
 
 
-def test_a_wrong_name_gets_the_nearest_ones():
-    assert zoo.nearest('convnext_tiny_1k')[0] == 'convnext_tiny_in1k'
-    assert zoo.nearest('convnext_v2_tiny_fcmae')[0] == 'convnextv2_tiny_fcmae'
-    assert zoo.nearest('dinov3_tiny')[0] == 'dinov3_convnext_tiny'
-    assert zoo.nearest('qqq') == []
+def test_a_wrong_name_leads_to_similar_names():
+    assert zoo.similar_names('convnext_tiny_1k')[0] == 'convnext_tiny_in1k'
+    assert zoo.similar_names('convnext_v2_tiny_fcmae')[0] == 'convnextv2_tiny_fcmae'
+    assert zoo.similar_names('dinov3_tiny')[0] == 'dinov3_convnext_tiny'
+    assert zoo.similar_names('qqq') == []

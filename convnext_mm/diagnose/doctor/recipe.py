@@ -23,7 +23,7 @@ from convnext_mm.diagnose.doctor.findings import Finding, guarded, note, ok, wro
 from convnext_mm.diagnose.doctor.installation import cores
 from convnext_mm.diagnose.lr_table import lr_table
 from convnext_mm.errors import UserError
-from convnext_mm.weights.files import local_file, locate, read_checkpoint
+from convnext_mm.weights.files import locate, read_checkpoint
 from convnext_mm.weights.zoo import ZOO
 
 _TIMEOUT = 5.0  # seconds a server may take to say that it has a file
@@ -284,8 +284,8 @@ def _checkpoint(cfg: Config, checkpoint: str) -> Iterator[Finding]:
     if not isinstance(locate(checkpoint), Path):
         yield note('checkpoint', f'{checkpoint} is not on this machine yet', 'testing downloads it')
         return
-    check_model_file(checkpoint, cfg, complete=True)
-    content = read_checkpoint(local_file(checkpoint))
+    content = read_checkpoint(checkpoint)
+    check_model_file(content, cfg, checkpoint, complete=True)
     trained = tuple(classes.of_checkpoint(content).get('classes', ()))
     here = tuple(classes.of_dataset(cfg, 'val_dataloader').get('classes', ()))
     if trained and here and trained != here:

@@ -12,7 +12,6 @@ from torch import nn
 
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.errors import UserError
-from convnext_mm.messages.wording import such_as
 
 # Modules whose number of classes is another thing than the data set's: an RPN tells objects from no
 # objects, a backbone's is of its pretraining, HTC's semantic head has classes of its own.
@@ -20,34 +19,11 @@ _NOT_HEADS = ('backbone', 'rpn_head', 'semantic_head')
 
 
 class ClassesHook(Hook):
-    """Stops a run whose checkpoint, heads, data set and evaluators speak of different classes.
-
-    A training may start from a checkpoint whose heads are for other classes; one line says so.
-
-    Args:
-        testing: Whether the checkpoint is to be tested as it is.
+    """Stops a run whose heads, data set and evaluators speak of different classes.
 
     Raises:
         UserError: There is a difference; the message says which and what to do.
     """
-
-    def __init__(self, testing: bool) -> None:
-        self.testing = testing
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        held = checkpoint.get('state_dict', checkpoint)
-        own = _bare(runner.model).state_dict()
-        other = [n for n, v in own.items() if n in held and held[n].shape != v.shape]
-        if other and self.testing:
-            raise UserError(
-                f'{such_as(other)} of the checkpoint of another shape than in the model: is it of '
-                'another config, or trained on other classes?'
-            )
-        if other:
-            runner.logger.warning(
-                f'{such_as(other)} of another shape than in {runner.cfg.load_from}, which is of '
-                'other classes: they start anew'
-            )
 
     def before_train(self, runner: Runner) -> None:
         _check_heads(runner, 'train')

@@ -1,4 +1,4 @@
-"""What a weights file is, from its tensors alone: no model is built."""
+"""Describe a weights file from its tensors, without building a model."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ import torch
 from torch import Tensor
 
 from convnext_mm.archs import NUM_STAGES, Arch
-from convnext_mm.errors import UserError
+from convnext_mm.errors import WeightsError
+from convnext_mm.messages.wording import counted, listed
 from convnext_mm.weights.files import read_checkpoint
-from convnext_mm.weights.formats import Network, arch_name, find_network, infer_arch
+from convnext_mm.weights.formats import UNNAMED, Network, arch_name, find_network, infer_arch
 from convnext_mm.weights.names import OFFICIAL, to_theirs
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Facts about a checkpoint with a ConvNeXt in it; names and counts are of tensors.
+    """The metadata of a checkpoint with a ConvNeXt. Counts are numbers of tensors.
 
     Attributes:
         format: Name of the format.
-        project: Whose names it has.
-        where: What stood before the network's names, wrappers included.
-        arch: Name of the published variant, or None for a network of another shape.
-        depths, channels, grn: Its shape; None if stages are missing.
+        project: The project that the names come from.
+        where: Prefix of the network in the file, including keys of dicts.
+        arch: Name of the published variant, or None for other depths and channels.
+        depths, channels, grn: The shape of the network; None if stages are missing.
         in_channels: Channels of the image.
-        backbone: Tensors of stem and stages.
-        missing: Our names of those of the variant that are not in the file. (If whole stages are,
-            there is no variant to compare with.)
-        parameters: Number of values in stem, stages and norms.
+        backbone: Tensors of the stem and stages.
+        missing: Our names of stem and stage tensors that are not in the file. It is empty if whole
+            stages are missing, because the variant is then unknown.
+        parameters: Number of values in the stem, stages and norms.
         output_norms: Stages with an output norm.
-        final_norm: Whether there is a classifier's or trunk's last norm.
+        final_norm: Whether there is a final norm of a classifier or trunk.
         loads_final_norm: Whether ``final_norm='auto'`` loads it.
-        others: Tensors outside the backbone, by their module (``neck``, ``head``).
-        dtypes: Tensors of the backbone by type.
-        minimum, maximum, mean: Of all finite values in the backbone.
-        nan, infinite: How many values are not finite.
+        others: Module -> tensors outside of the backbone (``neck``, ``head``).
+        dtypes: Type -> tensors of the backbone.
+        minimum, maximum, mean: Statistics of all finite values in the backbone.
+        nan, infinite: Numbers of values that are not finite.
     """
 
     format: str
@@ -65,35 +66,34 @@ class Inspection:
 
 
 def inspect_file(source: str) -> Inspection:
-    """Inspect what :func:`~convnext_mm.weights.files.read_checkpoint` reads.
+    """Inspect a file.
+
+    Args:
+        source: As for :func:`~convnext_mm.weights.files.read_checkpoint`.
 
     Raises:
-        UserError: It cannot be read, or there is no ConvNeXt in it.
+        UserError: The file cannot be read, or holds no ConvNeXt.
     """
-    try:
-        checkpoint = read_checkpoint(source)
-    except (FileNotFoundError, ValueError) as error:
-        raise UserError(str(error)) from error
-    try:
-        return inspect(checkpoint)
-    except ValueError as error:
-        raise UserError(f'{source}: {error}') from error
+    return inspect(read_checkpoint(source), source)
 
 
-def inspect(checkpoint: Mapping) -> Inspection:
-    """The facts about what a file holds.
+def inspect(checkpoint: Mapping, source: str = UNNAMED) -> Inspection:
+    """Inspect the content of a file.
+
+    Args:
+        checkpoint: Tensors by name, possibly inside further dicts.
+        source: Name of the checkpoint in messages.
 
     Raises:
-        ValueError: There is no ConvNeXt in it, or more than one to choose from, or a tensor of it
-            has no values to look at.
+        WeightsError: The checkpoint holds no ConvNeXt or several, or a tensor has no plain values.
     """
-    network = find_network(checkpoint)
+    network = find_network(checkpoint, source=source)
     tensors = network.tensors
     own = {name: t for name, t in tensors.items() if not name.startswith('head.')}
     for name, tensor in own.items():
         if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
             kind = "on the device 'meta'" if tensor.is_meta else f'{tensor.layout}, {tensor.dtype}'
-            raise ValueError(f'{name} is {kind}; weights are dense, with a value at each place')
+            raise WeightsError(f'{source}: {name} is {kind}; weights must be dense, with values')
     arch = infer_arch(tensors)
     stem = tensors.get('downsample_layers.0.0.weight')
     return Inspection(
@@ -118,10 +118,10 @@ def inspect(checkpoint: Mapping) -> Inspection:
 
 
 def describe(source: str, found: Inspection) -> str:
-    """The facts for a reader, with what to do with the file."""
+    """Return the metadata as text, with the lines of a config that load the file."""
     rows = {
         'format': f'{found.format} ({found.project})',
-        'found at': found.where or 'the top',
+        'found at': found.where or 'the top level',
         'variant': _variant(found),
         'backbone': _backbone(found),
         'output norms': ', '.join(f'norm{i}' for i in found.output_norms) or 'none',
@@ -140,12 +140,12 @@ def describe(source: str, found: Inspection) -> str:
 
 
 def as_json(found: Inspection) -> dict:
-    """The facts as plain values."""
+    """Return the metadata as plain values."""
     return asdict(found)
 
 
 def _missing(arch: Arch | None, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Our names of the stem and stages of a variant that are not there."""
+    """Return our names of the tensors of stem and stages that are missing."""
     if arch is None:
         return ()
     has_gamma = 'stages.0.0.gamma' in tensors
@@ -162,7 +162,7 @@ def _missing(arch: Arch | None, tensors: Mapping[str, Tensor]) -> tuple[str, ...
 
 
 def _others(network: Network) -> dict[str, int]:
-    """Counts of what is beside the network, by module, the classifier's last layer first."""
+    """Count the tensors beside the network by module, the last layer of a classifier first."""
     head = sum(name.startswith('head.') for name in network.tensors)
     root = network.prefix.removesuffix('backbone.')
     modules = Counter(name.removeprefix(root).split('.')[0] for name in network.others)
@@ -170,12 +170,12 @@ def _others(network: Network) -> dict[str, int]:
 
 
 def _statistics(tensors: Iterable[Tensor]) -> dict[str, float | None]:
-    """Range and mean of all finite values, and how many are not."""
+    """Return range and mean of the finite values, and the numbers of the others."""
     low, high, total, count, nan, infinite = [], [], 0.0, 0, 0, 0
     for tensor in tensors:
         values = tensor.flatten().float()
         part = float(values.sum())
-        if not isfinite(part):  # looked into only then: it takes several passes
+        if not isfinite(part):  # Only then, because it takes several passes.
             nan += int(values.isnan().sum())
             infinite += int(values.isinf().sum())
             values = values[values.isfinite()]
@@ -201,8 +201,8 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def _variant(found: Inspection) -> str:
     if found.depths is None:
-        return 'stages are missing'
-    name = found.arch or 'none that is published'
+        return 'unknown: stages are missing'
+    name = found.arch or 'not a published one'
     version = 'V2' if found.grn else 'V1'
     return f'{name}: ConvNeXt {version}, depths {found.depths}, channels {found.channels}'
 
@@ -210,7 +210,7 @@ def _variant(found: Inspection) -> str:
 def _backbone(found: Inspection) -> str:
     text = f'{found.backbone} tensors of stem and stages, {found.parameters:,} values with norms'
     if found.missing:
-        text += f'\n{len(found.missing)} MISSING, such as {found.missing[0]}'
+        text += f'\n{counted(len(found.missing), "tensor")} MISSING: {listed(found.missing)}'
     return text
 
 
@@ -218,13 +218,13 @@ def _final_norm(found: Inspection) -> str:
     if not found.final_norm:
         return 'none'
     if found.loads_final_norm:
-        return 'there, trained on the maps too: loaded into norm3'
-    return "there, for pooled features: not loaded, unless by final_norm='load'"
+        return 'trained on whole maps: loaded into norm3'
+    return "trained on pooled features: loaded only with final_norm='load'"
 
 
 def _values(found: Inspection) -> str:
     if found.minimum is None:
-        return 'none that is finite'
+        return 'none is finite'
     text = f'from {found.minimum:.4g} to {found.maximum:.4g}, mean {found.mean:.4g}'
     bad = {'NaN': found.nan, 'INFINITE': found.infinite}
     wrong = ', '.join(f'{count:,} {name}' for name, count in bad.items() if count)
@@ -233,7 +233,7 @@ def _values(found: Inspection) -> str:
 
 def _use(source: str, found: Inspection) -> str:
     if found.depths is None or found.missing:
-        return 'it does not load: tensors are missing'
+        return 'it cannot be loaded, because tensors are missing'
     arch = repr(found.arch)
     if not found.arch:
         arch = f'dict(depths={found.depths}, channels={found.channels}, grn={found.grn})'
@@ -245,5 +245,5 @@ def _use(source: str, found: Inspection) -> str:
         f"    init_cfg=dict(type='ConvNeXtPretrained', checkpoint={source!r}))",
     ]
     if found.output_norms:
-        lines.insert(0, f'tools/test.py CONFIG {source}; or for a new model')
+        lines.insert(0, f'tools/test.py CONFIG {source}; or in the config of a new model')
     return '\n'.join(lines)
