@@ -46,7 +46,7 @@ except ModuleNotFoundError as error:
 
 from convnext_mm.archs import ARCHS, Arch
 from convnext_mm.backbone import ConvNeXt, ConvNeXtBlock
-from convnext_mm.compat import allow_mmengine_checkpoints, keep_mmpretrain_optional
+from convnext_mm.compat import allow_mmengine_checkpoints
 from convnext_mm.optim import LayerDecayOptimWrapperConstructor
 from convnext_mm.weights.loading import ConvNeXtPretrained
 
@@ -61,5 +61,4 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
 ]
 
-allow_mmengine_checkpoints()
-keep_mmpretrain_optional()
+allow_mmengine_checkpoints()  # a registration as well: of types that torch.load may read

@@ -5,9 +5,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from _options import add_config_options, exit_code
+
 from convnext_mm.config.reading import load_config, work_dir_of
 from convnext_mm.diagnose.browse import browse
-from convnext_mm.engine import launch
 
 
 def main() -> int:
@@ -24,8 +25,8 @@ def main() -> int:
         metavar='FILE.png',
         help='file to write (<split>.png in the work dir)',
     )
-    launch.add_config_options(parser)
-    return launch.exit_code(show, parser.parse_args())
+    add_config_options(parser)
+    return exit_code(show, parser.parse_args())
 
 
 def show(args: argparse.Namespace) -> None:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 from mmengine.config import Config
 
+from convnext_mm.compat import apply_workarounds
 from convnext_mm.errors import UserError
-
-# Of the libraries, on every config that inherits from `mmdet::` or builds a segmentor: nothing that
-# a user of this package can do about.
-for _message in (
-    'pkg_resources is deprecated',
-    '``build_loss`` would be deprecated soon',
-    'Default ``avg_non_ignore`` is False',
-    'To copy construct from a tensor',
-):
-    warnings.filterwarnings('ignore', message=_message)
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
@@ -30,6 +20,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     Raises:
         UserError: There is no such file.
     """
+    apply_workarounds()
     if not Path(path).is_file():
         raise UserError(f'{path}: no such file')
     cfg = Config.fromfile(path)
