@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _options import add_config_options, exit_code
 
-from convnext_mm.config.reading import load_config, work_dir_of
+from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.diagnose.browse import browse
 
 
@@ -31,7 +31,7 @@ def main() -> int:
 
 def show(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
-    path = args.out or work_dir_of(cfg, args.config) / f'{args.split}.png'
+    path = args.out or find_work_dir(cfg) / f'{args.split}.png'
     print(browse(cfg, args.split, args.count, path, args.seed))
 
 

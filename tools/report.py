@@ -10,7 +10,7 @@ import sys
 
 from _options import add_config_options, exit_code
 
-from convnext_mm.config.reading import load_config, work_dir_of
+from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.evaluation.report.page import NAME, write_report
 from convnext_mm.evaluation.report.results import read_results
 from convnext_mm.evaluation.tta.config import augment_test
@@ -34,7 +34,7 @@ def report(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.tta:
         augment_test(cfg)
-    path = work_dir_of(cfg, args.config, args.work_dir) / NAME
+    path = find_work_dir(cfg, args.work_dir) / NAME
     write_report(cfg, found, path)
     print(f'written: {path}')
 

@@ -10,7 +10,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -18,11 +18,11 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from convnext_mm.config.batch_size import accumulate, scale_lr, warn_of_other_batch_size
+from convnext_mm.config.batch_size import accumulate, batch_size, scale_lr
 from convnext_mm.config.model_file import check_model_file
 from convnext_mm.config.nodes import dicts_below
-from convnext_mm.config.reading import load_config, work_dir_of
-from convnext_mm.config.schedule_checks import warn_of_cut_off_schedule
+from convnext_mm.config.reading import find_work_dir, load_config
+from convnext_mm.config.schedule_checks import cut_off_schedule
 from convnext_mm.datasets.files import check_data
 from convnext_mm.datasets.own.adapt import adopt
 from convnext_mm.engine.hooks.classes import ClassesHook
@@ -30,6 +30,7 @@ from convnext_mm.engine.hooks.empty_results import EmptyResultsHook
 from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.tta.config import augment_test
+from convnext_mm.messages.findings import Finding, Level, as_text, raise_errors
 from convnext_mm.messages.log import log_once
 from convnext_mm.weights.files import local_file
 
@@ -67,16 +68,16 @@ def train(args: argparse.Namespace) -> Runner:
     cfg = _read_config(args)
     if args.data:
         adopt(cfg, args.data, args.cfg_options)
-    warn_of_cut_off_schedule(cfg)  # before --accumulate, which changes what would be advised
+    _tell(cut_off_schedule(cfg))  # before --accumulate, which changes what would be advised
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.accumulate:
-        accumulate(cfg)
+        cfg = accumulate(cfg)
     elif args.auto_scale_lr:
-        scale_lr(cfg)
+        cfg = scale_lr(cfg)
     else:
-        warn_of_other_batch_size(cfg)
+        _tell(batch_size(cfg))
     if args.resume:
         _resume(cfg, args.resume)
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
@@ -125,7 +126,7 @@ def _read_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', local_rank)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    cfg.work_dir = str(work_dir_of(cfg, args.config, args.work_dir))
+    cfg.work_dir = str(find_work_dir(cfg, args.work_dir))
     path = Path(args.config).resolve()
     if path.parent == Path(cfg.work_dir).resolve():
         # MMEngine writes the run's settings into the work dir under the config's name, and must
@@ -133,6 +134,15 @@ def _read_config(args: argparse.Namespace) -> Config:
         name = path.with_stem(f'{path.stem}_as_run')
         cfg = Config(cfg.to_dict(), cfg_text=cfg.text, filename=str(name))
     return cfg
+
+
+def _tell(findings: Iterable[Finding]) -> None:
+    """Stop on errors and log notes."""
+    findings = list(findings)
+    raise_errors(findings)
+    for finding in findings:
+        if finding.level is Level.NOTE:
+            log_once(as_text([finding]), logging.WARNING)
 
 
 def _resume(cfg: Config, checkpoint: str) -> None:

@@ -196,7 +196,7 @@ def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, 
     assert 'training in fp32 instead of mixed precision' in done.output
     assert re.search(r'mIoU\s+│\s+\d+\.\d\d', done.output)
     # The schedule that comes with another optimizer.
-    assert re.search(r'eta_min=0.001 of PolyLR .* Set param_scheduler.eta_min=0', done.output)
+    assert re.search(r'eta_min=0.001 of PolyLR .* \n +set param_scheduler.eta_min=0', done.output)
     assert (work / 'curves.png').exists() and (work / 'predictions.png').exists()
     page = (work / 'report.html').read_text()
     assert 'iteration 4' in page
