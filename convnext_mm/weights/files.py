@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
-from mmengine.logging import print_log
 
+from convnext_mm.messages.log import log_once
 from convnext_mm.weights.download import DownloadError, download
 from convnext_mm.weights.reading import read_tensors
 from convnext_mm.weights.zoo import ZOO, nearest
@@ -223,7 +223,7 @@ def _hub_token() -> str:
 def _download(url: str, path: Path, headers: Mapping[str, str] | None = None) -> Path:
     if path.is_file():
         return path
-    print_log(f'downloading {url} to {path}', logger='current')
+    log_once(f'downloading {url} to {path}')
     return download(
         url,
         path,
@@ -243,6 +243,6 @@ def _log_now_and_then(name: str, seconds: float = 10.0) -> Callable[[int, int | 
         if time.monotonic() - last >= seconds:
             last = time.monotonic()
             of = f' of {total / 1e6:,.0f}' if total else ''
-            print_log(f'{name}: {done / 1e6:,.0f}{of} MB', logger='current')
+            log_once(f'{name}: {done / 1e6:,.0f}{of} MB')
 
     return log
