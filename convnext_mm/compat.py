@@ -1,14 +1,19 @@
-"""What current versions of other packages break in OpenMMLab's, mended in one place.
+"""Workarounds for versions of other packages that break OpenMMLab's packages.
 
-- torch >= 2.6 refuses the checkpoints MMEngine 0.10 writes: :func:`allow_mmengine_checkpoints`.
+- Since 2.6, torch refuses the checkpoints that MMEngine 0.10 writes. ``import convnext_mm`` calls
+  :func:`allow_mmengine_checkpoints`, which registers their types with ``torch.load``.
 - A current transformers, or a torchvision that does not match torch, breaks MMPretrain 1.2, and
-  with it MMDetection, for which it is optional: :func:`keep_mmpretrain_optional`.
+  with it MMDetection, which needs MMPretrain for some models only. The libraries also warn of
+  their own deprecations. :func:`apply_workarounds` deals with both. It changes the whole process,
+  so ``import convnext_mm`` does not call it. Every command does, in
+  :func:`convnext_mm.config.reading.load_config`.
 """
 
 from __future__ import annotations
 
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -18,14 +23,32 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+# Warnings of the libraries about their own code. A user of this package cannot act on them.
+_LIBRARY_WARNINGS = (
+    'pkg_resources is deprecated',
+    '``build_loss`` would be deprecated soon',
+    'Default ``avg_non_ignore`` is False',
+    'To copy construct from a tensor',
+)
+
+
+def apply_workarounds() -> None:
+    """Keep MMPretrain optional and silence known warnings of the libraries, in this process.
+
+    A second call changes nothing. No package is imported.
+    """
+    for message in _LIBRARY_WARNINGS:
+        warnings.filterwarnings('ignore', message=message)
+    keep_mmpretrain_optional()
+
 
 def allow_mmengine_checkpoints() -> None:
-    """Let ``torch.load`` with ``weights_only=True`` read the checkpoints MMEngine writes.
+    """Let ``torch.load`` with ``weights_only=True`` read the checkpoints that MMEngine writes.
 
-    Since torch 2.6 that is the default, and MMEngine's files hold, beside tensors, its log history:
-    :class:`HistoryBuffer` objects with numpy arrays. Without this, ``--resume`` ends in
-    ``Weights only load failed``. Only these inert types are allowed; a file that wants to run
-    anything else is still refused.
+    ``weights_only=True`` is the default since torch 2.6. Beside tensors, MMEngine's files hold its
+    log history: :class:`HistoryBuffer` objects with numpy arrays. Without this function
+    ``--resume`` fails with ``Weights only load failed``. Only these types are allowed, which run no
+    code. A file with any other type is still refused.
     """
     arrays = getattr(np, '_core', None) or np.core  # renamed in numpy 2
     torch.serialization.add_safe_globals(
@@ -42,9 +65,9 @@ def allow_mmengine_checkpoints() -> None:
 
 
 def _history_method(owner: object, name: str) -> Callable:
-    """Stands in for the ``getattr`` with which a pickled HistoryBuffer refers to its statistics.
+    """Replace the ``getattr`` by which a pickled HistoryBuffer names its statistics functions.
 
-    The real one would let a file reach any attribute of what it can already name.
+    The real ``getattr`` would let a file reach any attribute of any object that it can name.
     """
     if owner is not HistoryBuffer or name.startswith('_'):
         raise pickle.UnpicklingError(f'refused: attribute {name!r} of {owner!r} in a checkpoint')
@@ -52,11 +75,11 @@ def _history_method(owner: object, name: str) -> Callable:
 
 
 def keep_mmpretrain_optional() -> None:
-    """Make an MMPretrain that cannot be imported count as one that is not installed.
+    """Treat an MMPretrain that cannot be imported as one that is not installed.
 
-    MMDetection imports it under ``except ImportError``. With a current transformers the import
-    ends in a TypeError instead (``NoneType takes no arguments``), with a torchvision built for
-    another torch in a RuntimeError, and ``import mmdet.models`` fails. Nothing is imported here.
+    MMDetection imports MMPretrain under ``except ImportError``. With a current transformers the
+    import raises a TypeError instead (``NoneType takes no arguments``). With a torchvision built
+    for another torch it raises a RuntimeError. In both cases ``import mmdet.models`` fails.
     """
     if not any(isinstance(finder, _MMPretrainFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _MMPretrainFinder())
@@ -75,13 +98,13 @@ class _MMPretrainFinder(MetaPathFinder):
 
 
 class _ImportErrorLoader(Loader):
-    """Runs a module and reports whatever goes wrong as an ImportError."""
+    """Run a module and turn every exception into an ImportError."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._loader, name)  # the loader's other services, such as its source
+        return getattr(self._loader, name)  # other methods, such as get_source
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)

@@ -5,9 +5,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from convnext_mm.config.reading import load_config, work_dir_of
+from _options import add_config_options, exit_code
+
+from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.diagnose.browse import browse
-from convnext_mm.engine import launch
 
 
 def main() -> int:
@@ -24,13 +25,13 @@ def main() -> int:
         metavar='FILE.png',
         help='file to write (<split>.png in the work dir)',
     )
-    launch.add_config_options(parser)
-    return launch.exit_code(show, parser.parse_args())
+    add_config_options(parser)
+    return exit_code(show, parser.parse_args())
 
 
 def show(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
-    path = args.out or work_dir_of(cfg, args.config) / f'{args.split}.png'
+    path = args.out or find_work_dir(cfg) / f'{args.split}.png'
     print(browse(cfg, args.split, args.count, path, args.seed))
 
 

@@ -4,7 +4,8 @@
 import argparse
 import sys
 
-from convnext_mm.engine.launch import exit_code
+from _options import exit_code
+
 from convnext_mm.weights.convert import TARGETS, convert_file
 
 

@@ -9,10 +9,11 @@ import warnings
 warnings.filterwarnings('ignore')
 
 try:
+    from _options import add_config_options, exit_code
     from rich.console import Console
 
+    from convnext_mm.compat import apply_workarounds
     from convnext_mm.diagnose.doctor.run import examine
-    from convnext_mm.engine import launch
 except (ImportError, OSError) as error:  # OSError: a library of CUDA that is not there
     print(f'error: {error}\nWithout that nothing else can be checked: make setup', file=sys.stderr)
     sys.exit(1)
@@ -25,13 +26,14 @@ def main() -> int:
     )
     parser.add_argument('config', nargs='?', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='a trained model of it')
-    launch.add_config_options(parser)
+    add_config_options(parser)
     args = parser.parse_args()
+    apply_workarounds()
     from mmengine.logging import MMLogger  # here, for without MMEngine convnext_mm says what to do
 
     MMLogger.get_current_instance().setLevel('ERROR')  # what the checks' models and optimizers log
     well: list[bool] = []
-    code = launch.exit_code(lambda args: well.append(check(args)), args)
+    code = exit_code(lambda args: well.append(check(args)), args)
     return code or int(not all(well))
 
 

@@ -4,7 +4,8 @@
 import argparse
 import sys
 
-from convnext_mm.engine import launch
+from _options import add_config_options, exit_code
+
 from convnext_mm.export.run import export_file
 
 RESULT = """
@@ -33,8 +34,8 @@ def main() -> int:
         metavar='PICTURE',
         help='compare on these pictures, as the test pipeline prepares them (rendered shapes)',
     )
-    launch.add_config_options(parser)
-    return launch.exit_code(export_file, parser.parse_args())
+    add_config_options(parser)
+    return exit_code(export_file, parser.parse_args())
 
 
 if __name__ == '__main__':

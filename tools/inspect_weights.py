@@ -5,8 +5,9 @@ import argparse
 import json
 import sys
 
+from _options import exit_code
+
 from convnext_mm.diagnose.inspect_weights import as_json, describe, inspect_file
-from convnext_mm.engine.launch import exit_code
 
 
 def show(args: argparse.Namespace) -> None:

@@ -4,11 +4,11 @@
 import argparse
 import sys
 
+from _options import add_config_options, exit_code
 from mmengine.logging import MMLogger
 
 from convnext_mm.config.reading import load_config
 from convnext_mm.diagnose.lr_table import as_json, as_markdown, as_text, lr_table
-from convnext_mm.engine import launch
 
 FORMATS = {'text': as_text, 'markdown': as_markdown, 'json': as_json}
 
@@ -17,10 +17,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--format', choices=FORMATS, default='text', help='of the table (text)')
-    launch.add_config_options(parser)
+    add_config_options(parser)
     args = parser.parse_args()
     MMLogger.get_current_instance().setLevel('WARNING')  # the constructor logs a table of its own
-    return launch.exit_code(show, args)
+    return exit_code(show, args)
 
 
 def show(args: argparse.Namespace) -> None:

@@ -7,11 +7,11 @@ import json
 import sys
 from dataclasses import asdict
 
+from _options import exit_code
 from rich.console import Console
 
 from convnext_mm.config.reading import load_config
 from convnext_mm.diagnose.stats import RULE, model_stats, stats_table
-from convnext_mm.engine import launch
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
         help="size of the image (1280 800; for segmentation the config's test scale)",
     )
     parser.add_argument('--json', action='store_true', help='print JSON, unrounded')
-    return launch.exit_code(report, parser.parse_args())
+    return exit_code(report, parser.parse_args())
 
 
 def report(args: argparse.Namespace) -> None:

@@ -4,7 +4,8 @@
 import argparse
 import sys
 
-from convnext_mm.engine import launch
+from _options import add_config_options, exit_code
+
 from convnext_mm.inference.run import predict_files
 
 RESULTS = """
@@ -43,10 +44,10 @@ def main() -> int:
     parser.add_argument(
         '--no-pictures', dest='pictures', action='store_false', help='write no pictures'
     )
-    launch.add_config_options(parser)
+    add_config_options(parser)
     args = parser.parse_args()
     unread: list[str] = []
-    code = launch.exit_code(lambda args: unread.extend(predict_files(args)), args)
+    code = exit_code(lambda args: unread.extend(predict_files(args)), args)
     return code or int(bool(unread))
 
 

@@ -8,8 +8,9 @@ the work dir, whose training curves it shows. A pickle can run code: open only y
 import argparse
 import sys
 
-from convnext_mm.config.reading import load_config, work_dir_of
-from convnext_mm.engine import launch
+from _options import add_config_options, exit_code
+
+from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.evaluation.report.page import NAME, write_report
 from convnext_mm.evaluation.report.results import read_results
 from convnext_mm.evaluation.tta.config import augment_test
@@ -24,8 +25,8 @@ def main() -> int:
         help="where it goes (the config's work_dir, else work_dirs/<config name>)",
     )
     parser.add_argument('--tta', action='store_true', help='the test was one with --tta')
-    launch.add_config_options(parser)
-    return launch.exit_code(report, parser.parse_args())
+    add_config_options(parser)
+    return exit_code(report, parser.parse_args())
 
 
 def report(args: argparse.Namespace) -> None:
@@ -33,7 +34,7 @@ def report(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.tta:
         augment_test(cfg)
-    path = work_dir_of(cfg, args.config, args.work_dir) / NAME
+    path = find_work_dir(cfg, args.work_dir) / NAME
     write_report(cfg, found, path)
     print(f'written: {path}')
 

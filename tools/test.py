@@ -7,19 +7,37 @@ import sys
 
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as in train.py
 
-from convnext_mm.engine import launch
+from _options import add_run_options, exit_code, set_local_rank
+
+from convnext_mm.engine import test
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights: path, URL, hf:// or timm:// id, or short name')
-    launch.add_common_options(parser)
+    add_run_options(parser)
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this file')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions here')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument('--report', action='store_true', help='write report.html into the work dir')
-    return launch.exit_code(launch.test, parser.parse_args())
+    return exit_code(run, parser.parse_args())
+
+
+def run(args: argparse.Namespace) -> None:
+    set_local_rank(args)
+    test(
+        args.config,
+        args.checkpoint,
+        work_dir=args.work_dir,
+        options=args.cfg_options,
+        launcher=args.launcher,
+        out=args.out,
+        show_dir=args.show_dir,
+        tta=args.tta,
+        report=args.report,
+        verbose=args.verbose,
+    )
 
 
 if __name__ == '__main__':

@@ -5,41 +5,44 @@ import argparse
 import os
 import sys
 
-# OpenMP threads that spin while they wait take the cores from data-loader workers and whatever else
-# runs; on a busy CPU that makes training several times slower. It is read when torch is loaded.
+# OpenMP threads spin while they wait, and take the cores from the data-loader workers. On a busy
+# CPU that makes training several times slower. OpenMP reads this when torch is loaded.
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')
 
-from convnext_mm.engine import launch
+from _options import add_run_options, exit_code, set_local_rank
+
+from convnext_mm.engine import train
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    launch.add_common_options(parser)
+    add_run_options(parser)
     parser.add_argument(
         '--data',
         metavar='PATH',
         help='train on a data set of your own: objects in COCO format, or images and label maps; '
-        'classes, heads and schedule are set, and written as a config into the work dir',
+        'classes, heads and schedule are adapted, and the config is written into the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     batch = parser.add_mutually_exclusive_group()
     batch.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help="scale the learning rate by the batch size over the recipe's",
+        help='scale the learning rate in proportion to the batch size',
     )
     batch.add_argument(
         '--accumulate',
         action='store_true',
-        help="keep the recipe's batch size on fewer GPUs: sum the gradients of several batches",
+        help='keep the batch size of the recipe on fewer GPUs: accumulate gradients',
     )
     parser.add_argument(
         '--resume',
         nargs='?',
-        const='auto',
+        const=True,
+        default=False,
         metavar='CHECKPOINT',
-        help='resume from this checkpoint or, without one, from the latest in the work dir',
+        help='resume from this checkpoint or, without one, from the last in the work dir',
     )
     parser.add_argument(
         '--no-report',
@@ -47,7 +50,24 @@ def main() -> int:
         action='store_false',
         help='write no report.html of the last evaluation into the work dir',
     )
-    return launch.exit_code(launch.train, parser.parse_args())
+    return exit_code(run, parser.parse_args())
+
+
+def run(args: argparse.Namespace) -> None:
+    set_local_rank(args)
+    train(
+        args.config,
+        data=args.data,
+        work_dir=args.work_dir,
+        options=args.cfg_options,
+        accumulate=args.accumulate,
+        auto_scale_lr=args.auto_scale_lr,
+        amp=args.amp,
+        resume=args.resume,
+        launcher=args.launcher,
+        report=args.report,
+        verbose=args.verbose,
+    )
 
 
 if __name__ == '__main__':

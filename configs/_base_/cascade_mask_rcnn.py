@@ -1,10 +1,10 @@
-# The authors' Cascade Mask R-CNN: MMDetection's, with 4conv1fc box heads, class-aware and decoded
-# regression, GIoU loss and SyncBN in the box heads (BN where there is a single process).
+# The authors' Cascade Mask R-CNN. It differs from MMDetection's in the box heads: 4conv1fc,
+# class-aware and decoded regression, GIoU loss and SyncBN (BN if there is a single process).
 # Source: facebookresearch/ConvNeXt, object_detection/configs/convnext/cascade_mask_rcnn_*.py.
 _base_ = ['mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py', './coco_instance_3x.py']
 
 model = dict(
-    # A leaf states arch, drop path and weights. The layer scale is the weights'.
+    # A recipe adds arch, drop path and weights. The layer scale is loaded with the weights.
     backbone=dict(_delete_=True, type='convnext_mm.ConvNeXt', layer_scale_init_value=1.0),
     roi_head=dict(
         bbox_head=[
@@ -17,7 +17,7 @@ model = dict(
                 fc_out_channels=1024,
                 roi_feat_size=7,
                 num_classes=80,
-                # Each stage of the cascade expects better boxes, hence smaller deviations.
+                # Each stage of the cascade gets better boxes, so the deviations are smaller.
                 bbox_coder=dict(
                     type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[xy, xy, wh, wh]
                 ),

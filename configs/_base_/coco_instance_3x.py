@@ -1,7 +1,8 @@
 # The authors' COCO recipe: data, schedule and optimizer of all seven COCO models.
 #
-# 36 epochs of 118k images at batch 16 (8 GPUs x 2 images); lr x0.1 at epochs 27 and 33; linear
-# warm-up over 500 iterations. MMDetection's port of ConvNeXt warms up over 1000.
+# 36 epochs of 118k images with a batch size of 16 (8 GPUs x 2 images). The learning rate falls to a
+# tenth at epochs 27 and 33. Linear warm-up over 500 iterations; MMDetection's port of ConvNeXt has
+# 1000.
 # Source: facebookresearch/ConvNeXt, object_detection/configs/convnext/.
 _base_ = [
     'mmdet::_base_/datasets/coco_instance.py',
@@ -9,7 +10,7 @@ _base_ = [
     'mmdet::_base_/default_runtime.py',
 ]
 
-# As in DETR and Sparse R-CNN: resize, or resize, crop and resize.
+# As in DETR and Sparse R-CNN: resize, or resize, crop and resize again.
 short_sides = [(side, 1333) for side in range(480, 801, 32)]
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
@@ -48,7 +49,7 @@ param_scheduler = [
     ),
 ]
 
-# A leaf states the learning rate and the decay rate.
+# A recipe adds the learning rate and the decay rate.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     constructor='convnext_mm.LayerDecayOptimWrapperConstructor',
@@ -56,14 +57,11 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', betas=(0.9, 0.999), weight_decay=0.05),
 )
 
-# pycocotools' numbers without the wait.
+# The AP of pycocotools, computed much faster.
 val_evaluator = dict(type='convnext_mm.evaluation.coco.FastCocoMetric')
 test_evaluator = val_evaluator
 
-# A table of the last AP, curves and pictures at the end.
-custom_hooks = [dict(type='convnext_mm.engine.hooks.summary.SummaryHook')]
-
-# --tta: each image at three scales, as it is and flipped.
+# For --tta: each image at three scales, with and without a flip.
 tta_model = dict(
     type='convnext_mm.evaluation.tta.instance.InstanceTTAModel',
     tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),

@@ -1,12 +1,12 @@
-# Mask R-CNN on ConvNeXt V2, as MMDetection's project trains it; the authors published no recipe.
+# Mask R-CNN with ConvNeXt V2, as in MMDetection's project. The authors published no recipe.
 #
-# 36 epochs at batch 32 (8 GPUs x 4 images) with large-scale jitter to 1024x1024; linear warm-up
-# over 1000 iterations. Its AP is with soft-NMS, which the V1 recipes do not use.
+# 36 epochs with a batch size of 32 (8 GPUs x 4 images), large-scale jitter to 1024x1024, linear
+# warm-up over 1000 iterations. The test uses soft-NMS. The V1 recipes do not.
 # Source: open-mmlab/mmdetection, projects/ConvNeXt-V2.
 _base_ = './mask_rcnn.py'
 
 model = dict(
-    backbone=dict(layer_scale_init_value=0.0),  # V2 has GRN instead
+    backbone=dict(layer_scale_init_value=0.0),  # none: V2 has GRN instead
     test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))),
 )
 

@@ -1,14 +1,15 @@
-# The authors' UperNet for ADE20K but for the crop: model, schedule and optimizer of all six.
+# The authors' UperNet for ADE20K without the crop: model, schedule and optimizer of all six models.
 #
-# 160k iterations at batch 16 (8 GPUs x 2 crops), 127 epochs of 20,210 images: linear warm-up over
-# 1500 iterations, then linearly to 0. (MMCV 1.x's line to 0 started at iteration 0, under the
-# warm-up: the authors' peak was 0.9% lower. MMSegmentation's port does as here.)
+# 160k iterations with a batch size of 16 (8 GPUs x 2 crops), which is 127 epochs of 20,210 images.
+# Linear warm-up over 1500 iterations, then linear decay to 0. In MMCV 1.x, which the authors used,
+# the decay began at iteration 0, below the warm-up. So their peak was 0.9% lower. MMSegmentation's
+# port of ConvNeXt does as here.
 # Source: facebookresearch/ConvNeXt, semantic_segmentation/configs/convnext/.
 _base_ = ['mmseg::_base_/models/upernet_r50.py', 'mmseg::_base_/default_runtime.py']
 
 model = dict(
     pretrained=None,
-    # A leaf states arch, drop path and weights. The layer scale is the weights'.
+    # A recipe adds arch, drop path and weights. The layer scale is loaded with the weights.
     backbone=dict(_delete_=True, type='convnext_mm.ConvNeXt', layer_scale_init_value=1.0),
     decode_head=dict(num_classes=150),
     auxiliary_head=dict(num_classes=150),
@@ -38,8 +39,6 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
-# A table of the last mIoU, curves and pictures at the end.
-custom_hooks = [dict(type='convnext_mm.engine.hooks.summary.SummaryHook')]
 
-# --tta: the whole image at several scales, as it is and flipped.
+# For --tta: the whole image at several scales, with and without a flip.
 tta_model = dict(type='convnext_mm.evaluation.tta.semantic.WholeImageTTAModel')

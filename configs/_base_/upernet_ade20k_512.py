@@ -9,8 +9,8 @@ model = dict(
 )
 train_dataloader = dict(batch_size=2)
 
-# --tta: the authors' ratios are of the size that the single-scale test gives an image.
-# MMSegmentation's are of the file's own.
+# For --tta: the authors scale relative to the size of the single-scale test. MMSegmentation scales
+# relative to the size of the image file.
 tta_pipeline = [
     _base_.tta_pipeline[0],
     dict(

@@ -1,14 +1,14 @@
-# The demo's model on real micrographs, from scratch on a CPU: one class, 120 training images.
+# The model of the demo on micrographs, from scratch on a CPU: one class, 120 training images.
 # Data: nuclei of the 2018 Data Science Bowl (BBBC038, CC0) in COCO format under data/nuclei.
 #   tools/train.py configs/cascade/convnext_atto_nuclei.py
-# An example of a data set of one's own: what differs from the shapes is what is stated here.
+# This is an example for your own data: it states only what differs from the config for the shapes.
 _base_ = './convnext_atto_shapes.py'
 
 data_root = 'data/nuclei/'
 metainfo = dict(classes=('nucleus',))
 
-# Half of the nuclei are smaller than 13 px, so images are enlarged: twice in testing, by 1.5 to 2.5
-# in training, of which crops of 256 px keep the cost down.
+# Half of the nuclei are smaller than 13 px, so images are enlarged: by 2 for tests and by 1.5 to
+# 2.5 for training. Training uses crops of 256 px to save time.
 test_scale = (512, 512)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -35,7 +35,7 @@ tta_pipeline = [
 train_dataloader = dict(
     batch_size=4,
     dataset=dict(
-        # 120 images pass too quickly for an epoch to mean much.
+        # With 120 images, an epoch would be too short.
         _delete_=True,
         type='RepeatDataset',
         times=8,
@@ -60,7 +60,7 @@ model = dict(
         bbox_head=[dict(head, num_classes=1) for head in _base_.model.roi_head.bbox_head],
         mask_head=dict(num_classes=1),
     ),
-    # Up to 99 nuclei an image.
+    # There are up to 99 nuclei in an image.
     train_cfg=dict(
         rpn=dict(sampler=dict(num=256)),
         rpn_proposal=dict(nms_pre=1000, max_per_img=300),

@@ -1,8 +1,8 @@
-# Cascade Mask R-CNN with ConvNeXt of atto's shape on the built-in shapes, from scratch on a CPU.
+# Cascade Mask R-CNN, ConvNeXt as large as V2-atto, on the built-in shapes, from scratch on a CPU.
 #   make demo
-# Its base's model made small: 128 px images, 48 channels behind the backbone, two cascade stages,
-# few RoIs. What lets it train from scratch in minutes: BN in FPN and heads, initial weights scaled
-# by fan-in, boxes and masks that share their weights among the classes.
+# The model of the base is made small: images of 128 px, 48 channels behind the backbone, two stages
+# of the cascade, few RoIs. Three settings let it train from scratch in minutes: BN in FPN and
+# heads, initial weights scaled by fan-in, and class-agnostic boxes and masks.
 _base_ = '../_base_/cascade_mask_rcnn.py'
 
 classes = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
@@ -25,7 +25,7 @@ model = dict(
     rpn_head=dict(
         in_channels=width,
         feat_channels=width,
-        # Anchors of 16 to 128 px: the objects have 19 to 70.
+        # Anchors of 16 to 128 px. The objects are 19 to 70 px large.
         anchor_generator=dict(scales=[4], strides=strides),
     ),
     roi_head=dict(
@@ -154,7 +154,3 @@ param_scheduler = [
 ]
 randomness = dict(seed=0)
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1), logger=dict(interval=10))
-custom_hooks = [
-    dict(type='convnext_mm.engine.hooks.progress.ProgressBarHook'),
-    *_base_.custom_hooks,
-]

@@ -12,7 +12,7 @@ model = dict(
     ),
     neck=dict(in_channels=[256, 512, 1024, 2048]),
 )
-# The authors trained L and XL in fp32.
+# The authors trained ConvNeXt-L and XL in fp32.
 optim_wrapper = dict(
     type='OptimWrapper', paramwise_cfg=dict(decay_rate=0.7), optimizer=dict(lr=1e-4)
 )

@@ -1,5 +1,5 @@
 # Mask R-CNN, ConvNeXt V2-T, 3x with large-scale jitter, from FCMAE weights. Soft-NMS.
-# V2-B's recipe on a smaller backbone: no AP of it has been published, and none was measured here.
+# The recipe of V2-B on a smaller backbone. No AP was published, and none was measured here.
 #   tools/train.py configs/mask_rcnn/convnext_v2_t_coco.py
 _base_ = '../_base_/mask_rcnn_v2.py'
 

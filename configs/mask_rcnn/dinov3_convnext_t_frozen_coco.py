@@ -1,5 +1,5 @@
-# Mask R-CNN, ConvNeXt-T, 3x, on DINOv3's weights as they are; FPN, heads and output norms train.
-# No AP of it was published, and none was measured here.
+# Mask R-CNN, ConvNeXt-T, 3x, with frozen DINOv3 weights. FPN, heads and output norms train.
+# No AP was published, and none was measured here.
 #   tools/train.py configs/mask_rcnn/dinov3_convnext_t_frozen_coco.py
 _base_ = './dinov3_convnext_t_coco.py'
 

@@ -2,7 +2,7 @@
 #   tools/train.py configs/upernet/convnext_b_in22k_ade20k.py
 _base_ = '../_base_/upernet_ade20k_640.py'
 
-# The second mIoU is that of the multi-scale test: tools/test.py ... --tta
+# mIoU_multi_scale: tools/test.py CONFIG CHECKPOINT --tta
 published = dict(mIoU=52.6, mIoU_multi_scale=53.1, weights='upernet_convnext_base_in22k_ade20k')
 
 model = dict(

@@ -2,7 +2,7 @@
 #   tools/train.py configs/upernet/convnext_l_in22k_ade20k.py
 _base_ = '../_base_/upernet_ade20k_640.py'
 
-# The second mIoU is that of the multi-scale test: tools/test.py ... --tta
+# mIoU_multi_scale: tools/test.py CONFIG CHECKPOINT --tta
 published = dict(mIoU=53.2, mIoU_multi_scale=53.7, weights='upernet_convnext_large_in22k_ade20k')
 
 model = dict(
@@ -14,5 +14,5 @@ model = dict(
     decode_head=dict(in_channels=[192, 384, 768, 1536]),
     auxiliary_head=dict(in_channels=768),
 )
-# The authors trained L and XL in fp32.
+# The authors trained ConvNeXt-L and XL in fp32.
 optim_wrapper = dict(type='OptimWrapper')

@@ -2,7 +2,7 @@
 #   tools/train.py configs/upernet/convnext_xl_in22k_ade20k.py
 _base_ = '../_base_/upernet_ade20k_640.py'
 
-# The second mIoU is that of the multi-scale test: tools/test.py ... --tta
+# mIoU_multi_scale: tools/test.py CONFIG CHECKPOINT --tta
 published = dict(mIoU=53.6, mIoU_multi_scale=54.0, weights='upernet_convnext_xlarge_in22k_ade20k')
 
 model = dict(
@@ -14,5 +14,5 @@ model = dict(
     decode_head=dict(in_channels=[256, 512, 1024, 2048]),
     auxiliary_head=dict(in_channels=1024),
 )
-# The authors trained L and XL in fp32.
+# The authors trained ConvNeXt-L and XL in fp32.
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=8e-5))

@@ -1,1 +1,1 @@
-"""Read a config, walk through it, build its model, rescale its schedule."""
+"""Read a config, build its model, rescale its schedule, check both."""

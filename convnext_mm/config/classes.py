@@ -1,4 +1,4 @@
-"""The classes that a config's data set and a checkpoint speak of."""
+"""The classes of a config and of a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from convnext_mm.config.nodes import leaf_datasets
 
 
 def of_dataset(cfg: Config, loader: str = 'test_dataloader') -> dict:
-    """The ``metainfo`` of a loader's data set, which is not read: `classes`, perhaps `palette`.
+    """Return the ``metainfo`` of the data set of a loader: `classes`, and `palette` if it has one.
 
-    Empty where there is no such loader, or its data set has no classes.
+    The files of the data set are not read. The result is empty if there is no such loader, or if
+    its data set has no classes.
     """
     dataset = next(leaf_datasets(cfg.get(loader)), None)
     if dataset is None:
@@ -24,12 +25,15 @@ def of_dataset(cfg: Config, loader: str = 'test_dataloader') -> dict:
 
 
 def of_checkpoint(content: Mapping) -> dict:
-    """The ``metainfo`` that training left in a checkpoint, or nothing: older ones wrote CLASSES."""
+    """Return the ``metainfo`` that a training saved in its checkpoint; it may be empty.
+
+    MMDetection 2 and MMSegmentation 0 wrote ``CLASSES`` and ``PALETTE``.
+    """
     meta = content.get('meta') or {}
     meta = meta.get('dataset_meta') or meta
     found = {str(key).lower(): value for key, value in meta.items()}
     if not found.get('classes'):
         return {}
-    if isinstance(found['classes'], str):  # a data set of one class, written without its comma
+    if isinstance(found['classes'], str):  # one class, written as ('name') without a comma
         found['classes'] = (found['classes'],)
     return {key: found[key] for key in ('classes', 'palette') if found.get(key) is not None}

@@ -1,4 +1,4 @@
-"""Build the model of a config without memory."""
+"""Build the model of a config on the meta device."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import nn
 
 
 def build_on_meta(cfg: Config) -> nn.Module:
-    """Build the config's detector or segmentor of tensors with shapes and no values.
+    """Build the detector or segmentor of a config on the meta device; leave the config as it is.
 
-    No weights are loaded, and the largest model takes a second and no memory. The config stays as
-    it is.
+    Its tensors have shapes and no values. No weights are loaded. The largest model takes a second
+    and no memory.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = copy.deepcopy(cfg.model)  # building writes train_cfg and test_cfg into the heads'
+    model = copy.deepcopy(cfg.model)  # Building writes train_cfg and test_cfg into the heads.
     try:
         with torch.device('meta'):
             built = MODELS.build(model)
     except RuntimeError:
-        # Some constructors (Swin's drop path) read values, which meta tensors do not have.
+        # Some constructors (drop path of Swin) read values, and meta tensors have none.
         built = MODELS.build(copy.deepcopy(cfg.model))
-    # Some (SSD's) make parameters that no device context reaches.
+    # Some constructors (SSD) make parameters outside of the device context.
     return built.to('meta')

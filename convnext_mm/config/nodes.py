@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 
 
 def dicts_below(node: object) -> Iterator[ConfigDict]:
-    """Every dict below a node of a config, the node included."""
+    """Yield every dict below a node of a config, and the node itself."""
     if isinstance(node, dict):
         yield node
         node = node.values()
@@ -19,7 +19,7 @@ def dicts_below(node: object) -> Iterator[ConfigDict]:
 
 
 def leaf_datasets(node: object) -> Iterator[ConfigDict]:
-    """The data sets of a loader, inside of RepeatDataset, ConcatDataset and the like."""
+    """Yield the data sets of a loader, without wrappers such as RepeatDataset or ConcatDataset."""
     if isinstance(node, dict):
         if 'dataset' in node or 'datasets' in node:
             yield from leaf_datasets(node.get('dataset'))
@@ -32,12 +32,12 @@ def leaf_datasets(node: object) -> Iterator[ConfigDict]:
 
 
 def schedulers(cfg: Config) -> list[ConfigDict]:
-    """The configs of the parameter schedulers; there may be one, several or none."""
+    """Return the configs of the parameter schedulers: one, several or none."""
     found = cfg.get('param_scheduler') or []
     return [found] if isinstance(found, dict) else list(found)
 
 
 def scheduler_name(cfg: Config, index: int) -> str:
-    """How ``--cfg-options`` calls a scheduler."""
+    """Return the name of a scheduler in ``--cfg-options``."""
     listed = isinstance(cfg.param_scheduler, (list, tuple))
     return f'param_scheduler.{index}' if listed else 'param_scheduler'

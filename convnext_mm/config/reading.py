@@ -1,56 +1,53 @@
-"""Reading a config, and its model without the memory: what the tools share."""
+"""Read a config, and find the folder of its runs."""
 
 from __future__ import annotations
 
-import warnings
+import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 
+from convnext_mm.compat import apply_workarounds
 from convnext_mm.errors import UserError
 
-# Of the libraries, on every config that inherits from `mmdet::` or builds a segmentor: nothing that
-# a user of this package can do about.
-for _message in (
-    'pkg_resources is deprecated',
-    '``build_loss`` would be deprecated soon',
-    'Default ``avg_non_ignore`` is False',
-    'To copy construct from a tensor',
-):
-    warnings.filterwarnings('ignore', message=_message)
 
-
-def load_config(path: str | Path, options: dict | None = None) -> Config:
-    """Read a config file and override settings of it.
+def load_config(config: str | Path | Config, options: Mapping[str, object] | None = None) -> Config:
+    """Read a config and override settings of it.
 
     Args:
-        path: The config file.
+        config: A file, or a config, which is copied.
         options: New values by dotted key, as ``--cfg-options`` gives them.
 
     Raises:
-        UserError: There is no such file.
+        UserError: The file does not exist.
     """
-    if not Path(path).is_file():
-        raise UserError(f'{path}: no such file')
-    cfg = Config.fromfile(path)
+    apply_workarounds()
+    if isinstance(config, Config):
+        cfg = copy.deepcopy(config)
+    elif Path(config).is_file():
+        cfg = Config.fromfile(config)
+    else:
+        raise UserError(f'{config}: no such file')
     if options:
-        cfg.merge_from_dict(options)
+        cfg.merge_from_dict(dict(options))
     return cfg
 
 
-def work_dir_of(cfg: Config, config: str | Path, given: str | Path | None = None) -> Path:
-    """Where a run of a config keeps its files: as told, as the config says, else by its name.
+def find_work_dir(cfg: Config, given: str | Path | None = None) -> Path:
+    """Return the folder of the runs of a config.
 
-    A config without a ``work_dir`` that lies in a run's folder belongs to that run.
+    It is `given`, or else the ``work_dir`` of the config, or else ``work_dirs/<config name>``. A
+    config that lies in the folder of a run belongs to that run.
 
-    Args:
-        cfg: As read.
-        config: Its file.
-        given: What the command line says.
+    Raises:
+        UserError: Nothing names the folder: the config was not read from a file.
     """
     if given or cfg.get('work_dir'):
         return Path(given or cfg.work_dir)
-    beside = Path(config).parent
-    if (beside / 'last_checkpoint').is_file() or next(beside.glob('*/vis_data'), None):
-        return beside
-    return Path('work_dirs', Path(config).stem)
+    if not cfg.filename:
+        raise UserError('the config comes from no file and has no work_dir: give a work_dir')
+    folder = Path(cfg.filename).parent
+    if (folder / 'last_checkpoint').is_file() or next(folder.glob('*/vis_data'), None):
+        return folder
+    return Path('work_dirs', Path(cfg.filename).stem)

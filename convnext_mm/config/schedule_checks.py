@@ -1,103 +1,107 @@
-"""What of a schedule is probably not meant: said by lr_table, the doctor and before a training."""
+"""Likely mistakes in a schedule. A training logs them, the doctor and lr_table print them."""
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 
 from mmengine.config import Config, ConfigDict
 
 from convnext_mm.config.nodes import scheduler_name, schedulers
-from convnext_mm.config.schedule import differences, last_end, stretched
-from convnext_mm.messages.log import log_once
+from convnext_mm.config.schedule import changed_settings, last_end, rescaled_schedulers
+from convnext_mm.messages.findings import Finding, note
+from convnext_mm.messages.wording import counted
 
-# A group that keeps more of its peak than the heads by this factor is one an eta_min holds up.
+# A group is held up by eta_min if the part of its peak that it keeps is this much larger than the
+# part that the heads keep.
 _HELD_UP = 1.1
-# Where eta_min is more of the peak than this, the schedule is no decay for the heads either.
+# If eta_min is a larger part of the peak, the rate of the heads does not decay either.
 _RATIO = 0.5
 
 
-def warn_of_cut_off_schedule(cfg: Config) -> None:
-    """Say so if the training ends before its schedule does."""
-    for warning in cut_off(cfg):
-        log_once(warning, logging.WARNING)
+def cut_off_schedule(cfg: Config) -> Iterator[Finding]:
+    """Check that the schedule does not end after the training.
 
-
-def cut_off(cfg: Config) -> Iterator[str]:
-    """What of the schedule the training is too short for: its length alone was changed."""
+    It does if only the length of the training was changed.
+    """
     train_cfg = cfg.get('train_cfg') or {}
     by_epoch = 'max_iters' not in train_cfg
     length = train_cfg.get('max_epochs' if by_epoch else 'max_iters')
-    unit = ('epoch' if by_epoch else 'iteration') + 's' * (length != 1)
-    counted = [s for s in schedulers(cfg) if s.get('by_epoch', True) == by_epoch]
-    late = [text for s in counted if length for text in _beyond(s, length)]
+    same_unit = [s for s in schedulers(cfg) if s.get('by_epoch', True) == by_epoch]
+    late = [text for s in same_unit if length for text in _after_the_end(s, length)]
     if not late:
         return
     before, recipe = schedulers(cfg), last_end(cfg, by_epoch)
-    after = stretched(cfg, recipe, length, by_epoch) if recipe > length else before
+    after = rescaled_schedulers(cfg, recipe, length, by_epoch) if recipe > length else before
     if any(s.get('end', math.inf) <= s.get('begin', 0) for s in after):
-        after = before  # one would have to be left out, which no option does
-    fitting = [
+        after = before  # No option can leave a scheduler out.
+    options = [
         f'{scheduler_name(cfg, index)}.{key}={_option(value)}'
-        for index, changed in differences(before, after)
+        for index, changed in changed_settings(before, after)
         for key, value in changed.items()
     ]
-    yield (
-        f'the training ends after {length:,} {unit}, too early for {", ".join(late)}: '
-        + (f'to fit it, --cfg-options {" ".join(fitting)}' if fitting else 'choose lower ones')
+    unit = 'epoch' if by_epoch else 'iteration'
+    yield note(
+        'schedule',
+        f'the training ends after {counted(length, unit)}, too early for {", ".join(late)}',
+        f'rescale it: --cfg-options {" ".join(options)}' if options else 'choose lower ones',
     )
 
 
-def flattened(cfg: Config, rates: Sequence[tuple[float, float]]) -> Iterator[str]:
-    """An ``eta_min`` that is the same for all parameter groups, and so undoes their decay.
+def flattened_decay(cfg: Config, rates: Sequence[tuple[float, float]]) -> Iterator[Finding]:
+    """Check that ``eta_min`` does not cancel the layer-wise decay of the learning rate.
+
+    An absolute ``eta_min`` is the same for all parameter groups.
 
     Args:
-        cfg: The config with the schedulers.
-        rates: For each group the peak of its learning rate, as the optimizer has it, and the last.
+        cfg: A config with schedulers.
+        rates: The peak and the last learning rate of each parameter group.
     """
     floor = next(floors(cfg), None)
     if floor is None:
         return
     index, scheduler = floor
     peak, end = max(rates)
-    left = [(last / own, own) for own, last in rates if own]
-    held_up = [(kept, own) for kept, own in left if kept > _HELD_UP * end / peak]
+    kept = [(last / own, own) for own, last in rates if own]
+    held_up = [(part, own) for part, own in kept if part > _HELD_UP * end / peak]
     if not held_up:
         return
-    kept, own = max(held_up)
+    part, own = max(held_up)
     ratio = scheduler.eta_min / peak
-    remedy = f'Set {scheduler_name(cfg, index)}.eta_min=0'
-    # PolyLR knows no ratio.
+    remedy = f'set {scheduler_name(cfg, index)}.eta_min=0'
+    # PolyLR has no eta_min_ratio.
     if 'Cosine' in scheduler.type and ratio < _RATIO:
         remedy += f', or eta_min=None and eta_min_ratio={ratio:g}'
-    yield (
+    yield note(
+        'learning rates',
         f'eta_min={scheduler.eta_min:g} of {scheduler.type} is the same for all groups '
-        f'and flattens their decay: where the heads end at {end / peak:.0%} of {peak:.3g}, '
-        f'{len(held_up)} group{"s end" if len(held_up) > 1 else " ends"} higher, '
-        f'up to {kept:.0%} of {own:.3g}. {remedy}'
+        f'and flattens their decay: the heads end at {end / peak:.0%} of {peak:.3g}, '
+        f'{counted(len(held_up), "group")} higher, up to {part:.0%} of {own:.3g}',
+        remedy,
     )
 
 
 def floors(cfg: Config) -> Iterator[tuple[int, ConfigDict]]:
-    """The schedulers of the learning rate with an absolute ``eta_min``, and their places."""
+    """Yield the schedulers of the learning rate with an absolute ``eta_min``, and their indices."""
     for index, scheduler in enumerate(schedulers(cfg)):
-        of_rate = scheduler.get('param_name', 'lr') == 'lr' and 'Momentum' not in scheduler.type
-        if scheduler.get('eta_min') and of_rate:
+        is_lr = scheduler.get('param_name', 'lr') == 'lr' and 'Momentum' not in scheduler.type
+        if scheduler.get('eta_min') and is_lr:
             yield index, scheduler
 
 
-def _beyond(scheduler: ConfigDict, length: int) -> Iterator[str]:
+def _after_the_end(scheduler: ConfigDict, length: int) -> Iterator[str]:
+    """Yield in words what a scheduler would do after the end of the training."""
     kind = scheduler.type.rpartition('.')[2]
+    begin = scheduler.get('begin', 0)
     if kind.startswith('MultiStep'):
-        beyond = [f'{m:,}' for m in scheduler.milestones if m >= length]
-        if beyond and length > 1:  # in a single epoch nothing can be a milestone
-            yield f'milestone{"s" if len(beyond) > 1 else ""} {" and ".join(beyond)} of {kind}'
+        late = [f'{m:,}' for m in scheduler.milestones if begin + m >= length]
+        if late and length > 1:  # A training of a single epoch has no room for a milestone.
+            yield f'milestone{"s" if len(late) > 1 else ""} {" and ".join(late)} of {kind}'
     elif kind.startswith(('CosineAnnealing', 'Poly', 'Linear')):
         key = 'T_max' if scheduler.get('T_max') else 'end'
-        done = scheduler.get(key) or 0
-        if done + (key == 'T_max') * scheduler.get('begin', 0) > length:
-            yield f'{key} {done:,} of {kind}'
+        last = scheduler.get(key) or 0
+        if last + (begin if key == 'T_max' else 0) > length:
+            yield f'{key} {last:,} of {kind}'
 
 
 def _option(value: object) -> str:

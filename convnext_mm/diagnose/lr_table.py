@@ -13,7 +13,8 @@ from torch import nn
 
 from convnext_mm.config.model import build_on_meta
 from convnext_mm.config.nodes import schedulers
-from convnext_mm.config.schedule_checks import cut_off, flattened
+from convnext_mm.config.schedule_checks import cut_off_schedule, flattened_decay
+from convnext_mm.messages.findings import as_text as as_message
 from convnext_mm.optim import format_layer_ids
 
 # An epoch of schedules by epoch that MMEngine converts to iterations; its length is not known.
@@ -142,9 +143,10 @@ def _build_schedulers(cfg: Config, wrapper: OptimWrapper) -> list[_ParamSchedule
 
 
 def _warnings(cfg: Config, groups: Sequence[Group]) -> Iterator[str]:
-    yield from cut_off(cfg)
     peak = max(groups, key=lambda group: group.lr_scale).rate.peak
-    yield from flattened(cfg, [(group.lr_scale * peak, group.rate.end) for group in groups])
+    rates = [(group.lr_scale * peak, group.rate.end) for group in groups]
+    for finding in (*cut_off_schedule(cfg), *flattened_decay(cfg, rates)):
+        yield as_message([finding])
 
 
 def as_text(table: LrTable) -> str:

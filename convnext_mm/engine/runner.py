@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import Runner as MMEngineRunner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 
 _ONLY_FOR_RESUMING = ('optimizer', 'param_schedulers')
 
 
-class CheckedRunner(Runner):
-    """A Runner that loads the content of a file that was read and checked before it was built.
+class Runner(MMEngineRunner):
+    """MMEngine's Runner that can load a file that was read and checked before the Runner was built.
 
     It holds the content until it loads it, without the parts that only resuming needs.
     """

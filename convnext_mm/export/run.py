@@ -19,7 +19,7 @@ from rich.console import Console
 from torch import nn
 
 from convnext_mm import ConvNeXt
-from convnext_mm.config.reading import load_config, work_dir_of
+from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.errors import UserError
 from convnext_mm.inference import Predictor, sources
 
@@ -42,7 +42,7 @@ def export_file(args: argparse.Namespace) -> None:
     from convnext_mm.export.facts import facts_of
 
     cfg = load_config(args.config, args.cfg_options)
-    out = Path(args.out or work_dir_of(cfg, args.config) / 'model.onnx')
+    out = Path(args.out or find_work_dir(cfg) / 'model.onnx')
     if out.suffix != '.onnx':
         raise UserError(f'--out {out}: the file must end in .onnx')
     predictor = Predictor(cfg, args.checkpoint, 'cpu')

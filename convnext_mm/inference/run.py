@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from convnext_mm.config.reading import load_config, work_dir_of
+from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.errors import UserError
 from convnext_mm.inference import sources
 from convnext_mm.inference.predictor import Predictor
@@ -33,7 +33,7 @@ def predict_files(args: argparse.Namespace) -> list[str]:
     paths = sources.find(args.images)
     cfg = load_config(args.config, args.cfg_options)
     predictor = Predictor(cfg, args.checkpoint, args.device)
-    folder = Path(args.out or work_dir_of(cfg, args.config) / 'predictions')
+    folder = Path(args.out or find_work_dir(cfg) / 'predictions')
     unread: list[str] = []
     done = 0
     try:

@@ -14,7 +14,7 @@ def percent(value: float) -> str:
 
 def counted(number: float, noun: str) -> str:
     """Write a number and its noun: ``1 class``, ``1,003 objects``."""
-    plural = 'es' if noun.endswith(('s', 'x', 'ch')) else 's'
+    plural = 'es' if noun.endswith(('s', 'x', 'tch', 'nch')) else 's'
     return f'{number:,} {noun}{"" if number == 1 else plural}'
 
 

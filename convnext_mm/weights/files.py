@@ -14,9 +14,9 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
-from mmengine.logging import print_log
 
 from convnext_mm.errors import MissingWeightsError
+from convnext_mm.messages.log import log_once
 from convnext_mm.weights.download import download
 from convnext_mm.weights.reading import read_file
 from convnext_mm.weights.zoo import ZOO, similar_names
@@ -141,7 +141,7 @@ def _checksum(url: str) -> str | None:
 
 
 def _download(url: str, path: Path) -> Path:
-    print_log(f'downloading {url} to {path}', logger='current')
+    log_once(f'downloading {url} to {path}')
     progress = _log_progress(path.name)
     return download(url, path, sha256_prefix=_checksum(url), timeout=TIMEOUT, progress=progress)
 
@@ -155,6 +155,6 @@ def _log_progress(name: str, seconds: float = 10.0) -> Callable[[int, int | None
         if time.monotonic() - last >= seconds:
             last = time.monotonic()
             of = f' of {total / 1e6:,.0f}' if total else ''
-            print_log(f'{name}: {done / 1e6:,.0f}{of} MB', logger='current')
+            log_once(f'{name}: {done / 1e6:,.0f}{of} MB')
 
     return log

@@ -13,9 +13,10 @@ from convnext_mm.config.model import build_on_meta
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.config.reading import load_config
 from convnext_mm.config.schedule import MIN_STEPS
-from convnext_mm.config.schedule_checks import cut_off
+from convnext_mm.config.schedule_checks import cut_off_schedule
 from convnext_mm.datasets.own.adapt_config import OwnData, Split, fit
 from convnext_mm.errors import UserError
+from convnext_mm.messages.findings import as_text
 from tests.conftest import ROOT
 
 CLASSES = ('bolt', 'nut', 'washer')
@@ -200,7 +201,7 @@ def test_milestones_move_with_a_number_of_epochs_that_was_given(epochs, mileston
         f'milestones {milestones} instead of [27, 33]'
     ) in changes
     assert cfg.param_scheduler[0].end == 500  # iterations, of which there are enough
-    assert not list(cut_off(cfg))
+    assert not list(cut_off_schedule(cfg))
 
 
 def test_a_cosine_in_epochs_ends_with_a_number_of_epochs_that_was_given():
@@ -223,7 +224,7 @@ def test_a_warm_up_in_epochs_leaves_room_for_the_schedule(epochs, ends):
     cosine = dict(type='CosineAnnealingLR', by_epoch=True, begin=20, end=300, T_max=280)
     cfg.merge_from_dict(dict(param_scheduler=[warm_up, cosine]))
     cfg.train_cfg.max_epochs = epochs
-    advice = '; '.join(cut_off(cfg))
+    advice = as_text(cut_off_schedule(cfg))
     fitted(cfg, 'train_cfg.max_epochs', images=100_000)
     assert [s.end for s in cfg.param_scheduler] == ends
     last = cfg.param_scheduler[-1]
@@ -264,4 +265,7 @@ def test_a_recipe_in_iterations_for_unknown_data_keeps_its_length():
     cfg.train_dataloader.dataset.type = 'LoveDADataset'
     changes = fitted(cfg)[1]
     assert cfg.train_cfg.max_iters == 160_000
-    assert 'schedule: 160,000 iterations as in the recipe, whose data set is not known' in changes
+    assert (
+        'schedule: 160,000 iterations as in the recipe; the size of its data set is not known'
+        in changes
+    )

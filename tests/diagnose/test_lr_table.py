@@ -54,7 +54,7 @@ def test_an_absolute_eta_min_above_a_groups_rate_is_warned_of():
     }
     (warning,) = table(ADE, **options).warnings
     assert 'eta_min=5e-05 of CosineAnnealingLR' in warning
-    assert 'the heads end at 5% of 0.001, 10 groups end higher' in warning
+    assert 'the heads end at 5% of 0.001, 10 groups higher' in warning
     assert 'up to 179% of 2.8e-05' in warning and 'eta_min_ratio=0.05' in warning
     schedule[0] = dict(schedule[0], eta_min=None, eta_min_ratio=0.05)
     assert table(ADE, **options).warnings == ()
@@ -66,7 +66,7 @@ def test_an_eta_min_as_high_as_the_rate_is_to_be_0_and_no_ratio_of_1(kind):
     options = {'param_scheduler': schedule, 'train_cfg.max_iters': 200}
     (warning,) = table(ADE, **options).warnings
     assert 'the heads end at 100% of 0.0001' in warning and 'up to 209% of 4.78e-05' in warning
-    assert warning.endswith('Set param_scheduler.0.eta_min=0')
+    assert warning.endswith('set param_scheduler.0.eta_min=0')
     schedule[0]['eta_min'] = 0
     assert table(ADE, **options).warnings == ()
 

@@ -1,4 +1,4 @@
-"""What is said when a detector finds nothing, or the parts of a run differ in their classes."""
+"""Detectors that find nothing, and runs in which the classes differ."""
 
 from types import SimpleNamespace
 
@@ -43,7 +43,7 @@ def test_scores_below_the_threshold_are_measured():
 
 def test_no_boxes_at_all_and_weights_that_are_nan_are_told_apart():
     model = Detector()
-    assert 'nor is it at a score threshold of 0' in why_nothing(model, None)
+    assert 'also with a score threshold of 0' in why_nothing(model, None)
     model.head.weight.data.fill_(float('nan'))
     assert '1 tensor (head.weight) hold NaN' in why_nothing(model, None)
 
@@ -62,7 +62,7 @@ def test_only_an_evaluation_without_any_detection_is_explained():
     hook.before_test_epoch(runner)
     hook.after_test_iter(runner, 0, None, [{'pred_sem_seg': 1}])
     hook.after_test_epoch(runner)
-    assert len(said) == 1 and said[0].startswith('nothing was detected in 1 images: the highest')
+    assert len(said) == 1 and said[0].startswith('nothing was detected in 1 image: the highest')
 
 
 def run(classes, categories, num_classes=2):
@@ -84,8 +84,8 @@ def test_classes_that_agree_pass_and_further_categories_do_no_harm():
 @pytest.mark.parametrize(
     'classes, categories, number, message',
     [
-        (('cat', 'dog'), ('cat', 'dog'), 80, '2 classes and model.head 80'),
-        (('cat', 'dog'), ('cat', 'hound'), 2, '1 class (dog) of the data set are no categories'),
+        (('cat', 'dog'), ('cat', 'dog'), 80, '2 classes, model.head 80'),
+        (('cat', 'dog'), ('cat', 'hound'), 2, 'has no category for 1 class (dog)'),
         (('cat', 'dog'), ('dog', 'cat'), 2, 'another order'),
     ],
 )

@@ -5,11 +5,11 @@ import json
 import pickle
 import re
 
+import _options
 import cv2
 import pytest
 import torch
 
-from convnext_mm.engine import launch
 from tests.conftest import ROOT, run_tool
 from tests.small_models import segmentor
 
@@ -26,20 +26,65 @@ def trained(small_detector, tmp_path_factory):
     return folder, done.output
 
 
-def metrics(output):
+def log_of(work_dir):
+    """The text of the newest log file in a work dir."""
+    return max(work_dir.glob('*/*.log')).read_text()
+
+
+def metrics(log):
     """The metrics MMEngine logs after the last evaluation of a run."""
-    last = re.findall(r'(?:Epoch|Iter)\((?:test|val)\).*', output)[-1]
+    last = re.findall(r'(?:Epoch|Iter)\((?:test|val)\).*', log)[-1]
     return dict(re.findall(r'(coco/\w+|mIoU): (-?[\d.]+)', last))
 
 
-def test_training_ends_with_a_table_curves_and_pictures(trained):
+def without_bar(output):
+    """The lines of the terminal but for the redrawn ones of a progress bar."""
+    lines = re.split(r'[\r\n]+', output)
+    return [line.rstrip() for line in lines if line.strip() and 'it/s' not in line]
+
+
+def test_a_person_sees_what_will_happen_and_nothing_of_the_log(trained):
+    folder, output = trained
+    lines = without_bar(output)
+    assert lines[:2] == ['loading data and model', 'training']
+    plan = dict(line.split(maxsplit=1) for line in lines[2:11])
+    assert plan['config'] == str(folder / 'config.py')
+    assert plan['data'].startswith('16 images in ') and plan['data'].endswith(
+        '6 classes (circle, square, triangle and 3 more); 6 images to evaluate on'
+    )
+    assert plan['model'] == 'CascadeRCNN with ConvNeXt, 4.8M parameters'
+    assert plan['weights'] == 'none, training starts from scratch'
+    assert plan['schedule'] == '2 epochs, 8 steps of 4 images; evaluation every epoch'
+    assert plan['optimizer'] == 'AdamW, learning rate 0.0015, fp32'
+    assert plan['device'].startswith('CPU')
+    assert plan['results'] == str(folder / 'work')
+    # Evaluations, the table, and the paths.
+    assert len(lines) < 32 and 'mmengine' not in output and 'index created' not in output
+    log = log_of(folder / 'work')
+    for part in ('System environment', 'index created!', 'CascadeRCNN with', 'Epoch(val) [2]'):
+        assert part in log
+
+
+def test_verbose_shows_the_log(trained, tmp_path):
+    folder, _ = trained
+    done = run_tool(
+        'test.py',
+        *(folder / 'config.py', folder / 'work' / 'epoch_2.pth', '--work-dir', tmp_path),
+        '--verbose',
+    )
+    assert done.code == 0, done.output
+    assert 'System environment' in done.output and 'testing: 100%' not in done.output
+    assert metrics(done.output) == metrics(log_of(tmp_path))
+
+
+def test_training_ends_with_a_table_and_a_picture_of_predictions(trained):
     folder, output = trained
     table = output[output.rindex('minutes') :]
     assert re.search(r'AP\s+.*AP50\s+.*AP75', table)
     assert re.search(r'box\s+.*0\.\d{3}', table) and re.search(r'mask\s+.*0\.\d{3}', table)
-    for name in ('curves.png', 'predictions.png'):
-        image = cv2.imread(str(folder / 'work' / name))
-        assert image.std() > 10, name  # not blank
+    assert cv2.imread(str(folder / 'work' / 'predictions.png')).std() > 10  # not blank
+    for name in ('epoch_2.pth', 'predictions.png', 'report.html'):
+        assert f'written: {folder / "work" / name}' in output
     assert 'training: 100%' in output
 
 
@@ -68,7 +113,7 @@ def test_testing_gives_the_metrics_of_training_and_writes_predictions(trained, t
     assert done.code == 0, done.output
     (log,) = (folder / 'work').glob('*/vis_data/scalars.json')
     trained_ap = json.loads(log.read_text().splitlines()[-1])['coco/bbox_mAP']
-    assert float(metrics(done.output)['coco/bbox_mAP']) == pytest.approx(trained_ap, abs=5e-5)
+    assert float(metrics(log_of(tmp_path))['coco/bbox_mAP']) == pytest.approx(trained_ap, abs=5e-5)
     with open(tmp_path / 'out.pkl', 'rb') as file:
         predictions = pickle.load(file)
     assert len(predictions) == 6 and 'masks' in predictions[0]['pred_instances']
@@ -83,7 +128,7 @@ def test_test_time_augmentation_merges_boxes_and_masks(trained, tmp_path):
         *('--work-dir', tmp_path, '--tta', '--out', tmp_path / 'out.pkl'),
     )
     assert done.code == 0, done.output
-    assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= metrics(done.output).keys()
+    assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= metrics(log_of(tmp_path)).keys()
     with open(tmp_path / 'out.pkl', 'rb') as file:
         prediction = pickle.load(file)[0]['pred_instances']
     assert len(prediction['masks']) == len(prediction['bboxes']) <= 100
@@ -98,7 +143,8 @@ def test_training_resumes_where_it_stopped(trained, tmp_path):
     )
     assert done.code == 0, done.output
     assert not (tmp_path / 'report.html').exists()
-    assert 'resumed epoch: 1, iter: 4' in done.output
+    assert 'epoch_1.pth, resumed at iteration 4' in done.output
+    assert 'resumed epoch: 1, iter: 4' in log_of(tmp_path)
     resumed = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
     whole = torch.load(folder / 'work' / 'epoch_2.pth', weights_only=True)
     assert resumed['meta']['iter'] == whole['meta']['iter'] == 8
@@ -137,8 +183,10 @@ def test_the_recipes_batch_is_kept_by_accumulating_gradients(smaller_batch, tmp_
     done = run_tool('train.py', smaller_batch, '--work-dir', tmp_path, '--accumulate')
     assert done.code == 0, done.output
     assert (
-        "batch of 4 as the recipe's: 1 process x 2 images, gradients of 2 batches a step"
+        'batch size 4 as in the recipe: 1 process x 2 images, gradients of 2 batches in a step'
     ) in done.output
+    # The steps that will be made.
+    assert '1 epoch, 4 steps of 4 images (2 batches each)' in done.output
     checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
     assert checkpoint['meta']['iter'] == 8
     assert {s['step'].item() for s in checkpoint['optimizer']['state'].values()} == {4}
@@ -151,8 +199,8 @@ def test_another_batch_than_the_recipes_is_warned_of(smaller_batch, tmp_path):
         *('--cfg-options', 'optim_wrapper.paramwise_cfg.num_layers=12'),
     )
     assert (
-        'the learning rate is for a batch of 4, and this run has 2 (1 process x 2 images): '
-        '--accumulate keeps the batch of 4, --auto-scale-lr scales the learning rate'
+        'the learning rate is for a batch of 4, and this run has 2 (1 process x 2 images)\n'
+        '  --accumulate keeps the batch of 4, --auto-scale-lr scales the learning rate'
     ) in done.output
     # A setting that contradicts another is one line as well.
     assert (done.code, 'Traceback' in done.output) == (2, False)
@@ -179,6 +227,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4),
     visualization=dict(type='SegVisualizationHook'),
 )
+# Listed by a config, they are there once.
 custom_hooks = [
     dict(type='convnext_mm.engine.hooks.progress.ProgressBarHook'),
     dict(type='convnext_mm.engine.hooks.summary.SummaryHook'),
@@ -196,8 +245,9 @@ def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, 
     assert 'training in fp32 instead of mixed precision' in done.output
     assert re.search(r'mIoU\s+│\s+\d+\.\d\d', done.output)
     # The schedule that comes with another optimizer.
-    assert re.search(r'eta_min=0.001 of PolyLR .* Set param_scheduler.eta_min=0', done.output)
-    assert (work / 'curves.png').exists() and (work / 'predictions.png').exists()
+    assert re.search(r'eta_min=0.001 of PolyLR .* \n +set param_scheduler.eta_min=0', done.output)
+    assert done.output.count('iteration 4: mIoU') == 1
+    assert done.output.count(f'written: {work / "predictions.png"}') == 1
     page = (work / 'report.html').read_text()
     assert 'iteration 4' in page
     reported = float(re.search(r'<b>([\d.]+)</b><span>mIoU', page)[1])
@@ -207,7 +257,7 @@ def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, 
         *('--out', work / 'out.pkl', '--show-dir', work / 'show'),
     )
     assert done.code == 0, done.output
-    assert float(metrics(done.output)['mIoU']) == pytest.approx(reported, abs=0.06)
+    assert float(metrics(log_of(work))['mIoU']) == pytest.approx(reported, abs=0.06)
     assert (work / 'out.pkl').exists()
     assert len(list((work / 'show').rglob('*.png'))) == 6
 
@@ -236,7 +286,7 @@ def test_without_coco_it_stops_at_once_and_says_how_to_get_it(tmp_path):
 
 def test_the_help_says_how_a_setting_is_written():
     parser = argparse.ArgumentParser()
-    launch.add_config_options(parser)
+    _options.add_config_options(parser)
     assert '--cfg-options KEY=VALUE [KEY=VALUE ...]' in parser.format_help()
 
 

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from rich.console import Console
 
 from convnext_mm.config.nodes import leaf_datasets
@@ -25,6 +24,7 @@ from convnext_mm.datasets.own.check_maps import Maps, palette_for
 from convnext_mm.datasets.own.inspection import Inspected
 from convnext_mm.datasets.own.recognise import images_in
 from convnext_mm.errors import UserError
+from convnext_mm.messages.log import log_once
 from convnext_mm.messages.problems import ERROR
 
 CONFIG_NAME = 'own_data.py'
@@ -65,7 +65,7 @@ def adopt(cfg: Config, path: str | Path, options: Mapping[str, object] | None = 
     changes = [*inspection.notes(seen), *fit(cfg, own, options or ())]
     if first:
         for change in changes:
-            print_log(change, logger='current')
+            log_once(change)
         _write_config(cfg, work_dir / CONFIG_NAME, changes)
 
 
@@ -162,9 +162,9 @@ def _write_config(cfg: Config, path: Path, changes: list[str]) -> None:
     text = ''.join(f'# {line}\n' for line in head) + _text(cfg)
     if path.is_file() and path.read_text() != text:
         os.replace(path, path.with_suffix('.py.old'))
-        print_log(f'{path} was there already: it is now {path.name}.old', logger='current')
+        log_once(f'{path} was there already: it is now {path.name}.old')
     _write_whole(path, text)
-    print_log(f'written, to edit and run again: tools/train.py {path}', logger='current')
+    log_once(f'written, to edit and run again: tools/train.py {path}')
 
 
 def _text(cfg: Config) -> str:

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from convnext_mm.config.heads import resize_heads
 from convnext_mm.config.nodes import dicts_below, leaf_datasets
-from convnext_mm.config.schedule import fit_schedule
+from convnext_mm.config.schedule import rescale_schedule
 from convnext_mm.datasets.own.recognise import below
 from convnext_mm.datasets.published.catalogue import training_images
 from convnext_mm.errors import UserError
@@ -111,7 +111,7 @@ def fit(cfg: Config, own: OwnData, given: Collection[str] = ()) -> list[str]:
     filters = [d.get('filter_cfg') or {} for d in leaf_datasets(cfg.train_dataloader)]
     skips_empty = any(filter_cfg.get('filter_empty_gt') for filter_cfg in filters)
     images = train.used if skips_empty else train.count
-    changes += fit_schedule(cfg, images, before, given)
+    changes += rescale_schedule(cfg, images, before, given)
     return changes
 
 

@@ -1,1 +1,1 @@
-"""All hooks: what MMEngine calls in the course of a training or test."""
+"""Hooks, which MMEngine calls in the course of a training or test."""

@@ -1,4 +1,4 @@
-"""A hook that says why a detector finds nothing."""
+"""Explain why a detector finds nothing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from convnext_mm.engine.hooks.classes import _bare
-from convnext_mm.messages.wording import such_as
+from convnext_mm.engine.hooks.unwrap import unwrap
+from convnext_mm.messages.wording import counted, such_as
 
 
 class EmptyResultsHook(Hook):
-    """Says why, when a detector finds nothing in all the images it is evaluated on."""
+    """Log the reason if a detector finds no object in any image of an evaluation."""
 
     def before_val_epoch(self, runner: Runner) -> None:
         self._found: list[int] = []
@@ -32,8 +32,8 @@ class EmptyResultsHook(Hook):
         found = [count for counts in all_gather_object(self._found) for count in counts]
         if found and not any(found):
             runner.logger.warning(
-                f'nothing was detected in {len(found):,} images: '
-                f'{why_nothing(_bare(runner.model), self._batch)}'
+                f'nothing was detected in {counted(len(found), "image")}: '
+                f'{why_nothing(unwrap(runner.model), self._batch)}'
             )
         self._batch = None
 
@@ -43,42 +43,44 @@ class EmptyResultsHook(Hook):
 
 
 def why_nothing(model: nn.Module, batch: object) -> str:
-    """The reason why a detector finds nothing in a batch, found by looking.
+    """Return the reason why a detector finds nothing in a batch.
+
+    The function predicts on the batch again, with a score threshold of 0.
 
     Args:
         model: A detector of MMDetection.
-        batch: As its data loader gives it.
+        batch: A batch of its data loader.
     """
     broken = [name for name, p in model.named_parameters() if not p.isfinite().all()]
     if broken:
         return (
-            f'{such_as(broken)} hold NaN or infinite values, so training diverged; lower the '
+            f'{such_as(broken)} hold NaN or infinite values: the training diverged. Lower the '
             'learning rate, warm up longer, or train without mixed precision'
         )
     try:
         with _threshold_zero(model) as thresholds, torch.no_grad():
             outputs = model.test_step(batch)
-    except RuntimeError as error:  # such as for want of memory, which must not end a training
-        return f'why cannot be said, for a look at all its boxes failed ({error})'
+    except RuntimeError as error:  # such as too little memory, which must not end a training
+        return f'the reason is not known: a prediction with a score threshold of 0 failed ({error})'
     scores = [s.pred_instances.scores for s in outputs if len(s.pred_instances)]
     if not scores:
         return (
-            'nor is it at a score threshold of 0, so the RPN proposes nothing or all boxes are '
-            'empty; look at the training loss and at the pictures it trains on'
+            'also with a score threshold of 0. The RPN proposes nothing, or all boxes are empty. '
+            'Look at the training loss, and at the training images with tools/browse.py'
         )
     if not thresholds:
-        return 'the model has no score threshold; look at its test_cfg'
+        return 'the model has no score threshold. Look at its test_cfg'
     highest = max(s.max().item() for s in scores)
     return (
-        f'the highest score in the last batch is {highest:.3f}, and the '
-        f'threshold (score_thr in model.test_cfg) is {max(thresholds)}; train longer, check that '
-        'pretrained weights were loaded, or lower the threshold'
+        f'the highest score in the last batch is {highest:.3f}, and the threshold (score_thr in '
+        f'model.test_cfg) is {max(thresholds)}. Train longer, check that pretrained weights were '
+        'loaded, or lower the threshold'
     )
 
 
 @contextlib.contextmanager
 def _threshold_zero(model: nn.Module) -> Iterator[list[float]]:
-    """A detector that reports boxes of any score; gives the thresholds it had."""
+    """Set all score thresholds of a detector to 0 for a while; yield their values."""
     settings = {
         id(cfg): cfg
         for module in model.modules()

@@ -1,4 +1,4 @@
-"""A hook that checks the schedule with the learning rates of the optimizer."""
+"""A hook that checks the schedule against the learning rates of the optimizer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
-from convnext_mm.config.schedule_checks import flattened, floors
+from convnext_mm.config.schedule_checks import flattened_decay, floors
+from convnext_mm.messages.findings import as_text
 
 
 class FlattenedDecayHook(Hook):
-    """Says before a training what :func:`flattened` finds, by the rates of the optimizer."""
+    """Log the findings of :func:`flattened_decay` before a training.
+
+    Only the optimizer knows the learning rate of each parameter group, so this check cannot run
+    before it is built.
+    """
 
     def before_train(self, runner: Runner) -> None:
         floor = next(floors(runner.cfg), None)
@@ -18,5 +23,5 @@ class FlattenedDecayHook(Hook):
             return
         groups = runner.optim_wrapper.optimizer.param_groups
         rates = [(g.get('initial_lr', g['lr']), floor[1].eta_min) for g in groups]
-        for warning in flattened(runner.cfg, rates):
-            runner.logger.warning(warning)
+        for finding in flattened_decay(runner.cfg, rates):
+            runner.logger.warning(as_text([finding]))

@@ -1,4 +1,4 @@
-"""A hook that shows the results when a training ends."""
+"""Show the results when a training or test ends: a table, and predictions as one picture."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from rich.console import Console
 
-from convnext_mm.evaluation.curves import plot_curves
 from convnext_mm.evaluation.table import metrics_table
+from convnext_mm.messages.log import log_once
 from convnext_mm.visualization.pictures import Picture, contact_sheet
+
+PREDICTIONS = 'predictions.png'
 
 
 @HOOKS.register_module()
 class SummaryHook(Hook):
-    """At the end of training: a table of the last metrics, curves, and predictions to look at.
+    """Print the last metrics; after a training, write ``predictions.png`` into the work dir.
 
-    Into the work dir go ``curves.png`` (loss, learning rate, metrics over the iterations) and
-    ``predictions.png`` (ground truth above, prediction below, of the last evaluation).
+    It shows validation images of the last evaluation with ground truth above and prediction below.
+    The trainings and tests of :mod:`convnext_mm.engine` have this hook without being told.
 
     Args:
-        num_pictures: Validation images drawn, the first ones.
+        num_pictures: The number of validation images, from the first on.
         score_thr: Predictions below this score are not drawn.
     """
 
@@ -34,8 +36,8 @@ class SummaryHook(Hook):
     def __init__(self, num_pictures: int = 8, score_thr: float = 0.5) -> None:
         self.num_pictures = num_pictures
         self.score_thr = score_thr
+        self.metrics: dict[str, float] = {}
         self._pictures: list[Picture] = []
-        self._metrics: dict[str, float] = {}
         self._started = 0.0
 
     def before_train(self, runner: Runner) -> None:
@@ -49,32 +51,47 @@ class SummaryHook(Hook):
     ) -> None:
         room = self.num_pictures - len(self._pictures)
         if is_main_process() and room > 0:
-            self._pictures += [Picture.of(sample) for sample in outputs[:room]]
+            # Models of other packages may predict something without an image.
+            drawable = [sample for sample in outputs[:room] if hasattr(sample, 'img_path')]
+            self._pictures += map(Picture.of, drawable)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._metrics = dict(metrics or {})
+        self.metrics = dict(metrics or {})
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        folder = Path(runner.work_dir)
-        drawings = {'curves.png': lambda path: plot_curves(folder, path)}
+        self._print_table(runner)
+        if checkpoint := last_checkpoint(runner.work_dir):
+            log_once(f'written: {checkpoint}')
         if self._pictures:
-            meta = runner.val_dataloader.dataset.metainfo
-            drawings['predictions.png'] = lambda path: contact_sheet(
-                self._pictures, meta, self.score_thr, path
-            )
-        written = []
-        for name, draw in drawings.items():
-            try:
-                draw(folder / name)
-            except OSError as error:  # a finished training must not fail for want of a picture
-                runner.logger.warning(f'{name} is not drawn: {error}')
-            else:
-                written.append(folder / name)
-        console = Console()
-        if self._metrics:
+            self._draw(runner, Path(runner.work_dir, PREDICTIONS))
+
+    before_test = before_train
+    after_test_epoch = after_val_epoch
+
+    @master_only
+    def after_test(self, runner: Runner) -> None:
+        self._print_table(runner)
+
+    def _print_table(self, runner: Runner) -> None:
+        if self.metrics:
             minutes = (time.monotonic() - self._started) / 60
             title = f'{runner.experiment_name.rsplit("_", 2)[0]}: {minutes:.1f} minutes'
-            console.print(metrics_table(self._metrics, title))
-        for path in written:
-            console.print(f'written: {path}', highlight=False, soft_wrap=True)
+            Console().print(metrics_table(self.metrics, title))
+
+    def _draw(self, runner: Runner, path: Path) -> None:
+        try:
+            meta = runner.val_dataloader.dataset.metainfo
+            contact_sheet(self._pictures, meta, self.score_thr, path)
+        except Exception as error:  # without a picture, the training has still ended well
+            reason = error if isinstance(error, OSError) else f'{type(error).__name__}: {error}'
+            runner.logger.warning(f'no {path.name}: {reason}')
+        else:
+            log_once(f'written: {path}')
+
+
+def last_checkpoint(work_dir: str | Path) -> Path | None:
+    """Return the last checkpoint that MMEngine wrote into a work dir, if it is there."""
+    pointer = Path(work_dir, 'last_checkpoint')
+    path = Path(pointer.read_text().strip()) if pointer.is_file() else None
+    return path if path and path.exists() else None

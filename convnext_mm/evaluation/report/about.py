@@ -14,7 +14,7 @@ from mmdet.datasets import CocoDataset
 from mmengine.config import Config, ConfigDict
 from mmseg.datasets import ADE20KDataset
 
-from convnext_mm.config.batch_size import images_a_step, lr_factor
+from convnext_mm.config.batch_size import auto_scale_lr_factor, global_batch_size
 from convnext_mm.config.nodes import dicts_below, leaf_datasets
 from convnext_mm.datasets.published import catalogue as published
 from convnext_mm.evaluation.report.differences import differences, stated_by
@@ -119,7 +119,7 @@ def _recipe(cfg: Config, checkpoint: str | None, split: str) -> Iterator[tuple[s
     yield 'trained from', _start(cfg, model) or ('scratch' if training else '')
     wrapper = cfg.get('optim_wrapper', {})
     optimizer = wrapper.get('optimizer', {})
-    factors = dict(lr=lr_factor(cfg) if training else 1, weight_decay=1)
+    factors = dict(lr=auto_scale_lr_factor(cfg) if training else 1, weight_decay=1)
     settings = [f'{k} {optimizer[k] * f:g}' for k, f in factors.items() if k in optimizer]
     decay = wrapper.get('paramwise_cfg', {})
     if decay.get('decay_rate', 1.0) != 1.0:
@@ -132,7 +132,7 @@ def _recipe(cfg: Config, checkpoint: str | None, split: str) -> Iterator[tuple[s
         length = f'{loop["max_iters"] // counts:,} {"steps" if counts > 1 else "iterations"}'
     # After a training only the recipe's is known.
     recipes = cfg.get('auto_scale_lr', {}).get('base_batch_size')
-    batch = images_a_step(cfg) if training else recipes
+    batch = global_batch_size(cfg) if training else recipes
     yield 'schedule', length + (f', batch of {batch}' if length and batch else '')
     yield 'precision in training', 'mixed' if wrapper.get('type') == 'AmpOptimWrapper' else 'fp32'
     yield 'test-time augmentation', 'yes' if is_augmented(cfg) else 'no'

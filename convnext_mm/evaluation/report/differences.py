@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 import convnext_mm
-from convnext_mm.config.batch_size import images_a_step
+from convnext_mm.config.batch_size import global_batch_size
 from convnext_mm.config.reading import load_config
 from convnext_mm.evaluation.tta.config import augment_test, is_augmented
 
@@ -52,9 +52,9 @@ def differences(recipe: Config, cfg: Config, split: str) -> list[tuple[str, str,
         augment_test(recipe)
     both = (_compared(config, split) for config in (recipe, cfg))
     found = list(_differences(*both, ()))
-    if split == 'val' and images_a_step(cfg) != recipe.auto_scale_lr.base_batch_size:
+    if split == 'val' and global_batch_size(cfg) != recipe.auto_scale_lr.base_batch_size:
         base = recipe.auto_scale_lr.base_batch_size
-        found.append(('images a step', str(base), str(images_a_step(cfg))))
+        found.append(('images a step', str(base), str(global_batch_size(cfg))))
     return found
 
 

@@ -1,0 +1,153 @@
+"""Steps that training and testing share, from a config to an MMEngine Runner.
+
+A step takes a config and returns a changed copy.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from convnext_mm.config.model_file import check_model_file
+from convnext_mm.config.nodes import dicts_below
+from convnext_mm.config.reading import find_work_dir, load_config
+from convnext_mm.engine.hooks.classes import ClassesHook
+from convnext_mm.engine.hooks.empty_results import EmptyResultsHook
+from convnext_mm.engine.hooks.plan import PlanHook, config_name
+from convnext_mm.engine.hooks.progress import ProgressBarHook
+from convnext_mm.engine.hooks.summary import SummaryHook
+from convnext_mm.engine.runner import Runner
+from convnext_mm.engine.terminal import Terminal
+from convnext_mm.errors import UserError
+from convnext_mm.messages.findings import Finding, Level, as_text, raise_errors
+from convnext_mm.messages.log import log_once
+from convnext_mm.messages.wording import such_as
+from convnext_mm.weights.files import local_file, read_checkpoint
+
+
+def read_config(
+    config: str | Path | Config,
+    options: Mapping[str, object] | None = None,
+    work_dir: str | Path | None = None,
+    launcher: str = 'none',
+) -> Config:
+    """Read the config of a run, and set its work dir and launcher."""
+    cfg = load_config(config, options)
+    cfg.launcher = launcher
+    cfg.work_dir = str(find_work_dir(cfg, work_dir))
+    if launcher == 'mpi' and 'OMPI_COMM_WORLD_LOCAL_RANK' in os.environ:
+        # MMEngine reads LOCAL_RANK, and Open MPI does not set it.
+        os.environ.setdefault('LOCAL_RANK', os.environ['OMPI_COMM_WORLD_LOCAL_RANK'])
+    return cfg
+
+
+def keep_config_file(cfg: Config) -> Config:
+    """Give the copy of the config in the work dir another name, if the config lies there itself.
+
+    MMEngine writes the settings of a run into the work dir under the name of the config. It must
+    not overwrite a config there.
+    """
+    path = Path(cfg.filename or '').resolve()
+    if not cfg.filename or path.parent != Path(cfg.work_dir).resolve():
+        return cfg
+    name = path.with_stem(f'{path.stem}_as_run')
+    return Config(cfg.to_dict(), cfg_text=cfg.text, filename=str(name))
+
+
+def distribute_without_gpu(cfg: Config) -> Config:
+    """Connect the processes on CPUs; the start-up and DDP settings of MMEngine need a GPU.
+
+    Raises:
+        UserError: The launcher works with GPUs only.
+    """
+    if cfg.launcher == 'none' or torch.cuda.is_available():
+        return cfg
+    if cfg.launcher != 'pytorch':
+        raise UserError(f'--launcher {cfg.launcher}: without a GPU only pytorch works')
+    log_once('no GPU: distributed by gloo, with BN in each process for SyncBN')
+    torch.distributed.init_process_group('gloo')  # The Runner keeps an existing group.
+    cfg = copy.deepcopy(cfg)
+    for norm in dicts_below(cfg.model):
+        if norm.get('type') == 'SyncBN':
+            norm.type = 'BN'
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    return cfg
+
+
+def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping | None]:
+    """Download the weights of a run and check that they fit, before any data is read.
+
+    Returns:
+        The config with the path of the weights, and the content of ``load_from``, for
+        :func:`build_runner`. The content is None if there is none, or if a run is resumed: a
+        checkpoint of the same run fits.
+
+    Raises:
+        WeightsError: The weights are missing or do not fit the model.
+    """
+    cfg = copy.deepcopy(cfg)
+    if not testing:
+        for node in dicts_below(cfg.model):
+            if node.get('type') == 'ConvNeXtPretrained':
+                local_file(node.checkpoint)
+    if not cfg.get('load_from'):
+        return cfg, None
+    source, cfg.load_from = cfg.load_from, str(local_file(cfg.load_from))
+    if cfg.get('resume'):
+        return cfg, None
+    content = read_checkpoint(source)
+    other = check_model_file(content, cfg, source, complete=testing).other_shape
+    if other:
+        log_once(
+            f'{such_as(other)} of another shape in {source}, such as heads for other classes: '
+            'these start from random values',
+            logging.WARNING,
+        )
+    return cfg, content
+
+
+def build_runner(
+    cfg: Config, terminal: Terminal, content: Mapping | None, testing: bool = False
+) -> Runner:
+    """Build the Runner with the hooks that every run has.
+
+    Args:
+        cfg: The config.
+        terminal: The terminal, which decides what a person sees of the log.
+        content: The content of ``load_from``, if it was read already.
+        testing: Whether the Runner is to test.
+    """
+    log_once(f'loading {"the" if testing else "data and"} model')
+    runner = terminal.build_runner(keep_config_file(cfg))
+    if content is not None:
+        runner.hold(content)
+    for hook in (ClassesHook(), EmptyResultsHook(), PlanHook(config_name(cfg))):
+        runner.register_hook(hook)
+    for kind in (SummaryHook,) if terminal.verbose else (SummaryHook, ProgressBarHook):
+        if not any(isinstance(hook, kind) for hook in runner.hooks):  # A config may list it.
+            runner.register_hook(kind())
+    return runner
+
+
+def tell(findings: Iterable[Finding]) -> None:
+    """Show notes as warnings.
+
+    Raises:
+        UserError: There are errors among the findings.
+    """
+    findings = list(findings)
+    raise_errors(findings)
+    for finding in findings:
+        if finding.level is Level.NOTE:
+            log_once(as_text([finding]), logging.WARNING)

@@ -1,0 +1,173 @@
+"""Train a detector or segmentor."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from convnext_mm.config import batch_size
+from convnext_mm.config.schedule_checks import cut_off_schedule
+from convnext_mm.datasets.files import check_data
+from convnext_mm.datasets.own.adapt import adopt
+from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
+from convnext_mm.engine.hooks.summary import SummaryHook, last_checkpoint
+from convnext_mm.engine.setup import (
+    build_runner,
+    distribute_without_gpu,
+    fetch_weights,
+    read_config,
+    tell,
+)
+from convnext_mm.engine.terminal import Terminal
+from convnext_mm.errors import UserError
+from convnext_mm.messages.log import log_once
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training.
+
+    Attributes:
+        work_dir: The folder with its logs and results.
+        metrics: The metrics of the last evaluation; empty without one.
+        checkpoint: The last checkpoint, if one was written.
+        runner: MMEngine's Runner with the trained model, ``runner.model``.
+    """
+
+    work_dir: Path
+    metrics: dict[str, float]
+    checkpoint: Path | None
+    runner: Runner
+
+
+def train(
+    config: str | Path | Config,
+    *,
+    data: str | Path | None = None,
+    work_dir: str | Path | None = None,
+    options: Mapping[str, object] | None = None,
+    accumulate: bool = False,
+    auto_scale_lr: bool = False,
+    amp: bool = False,
+    resume: bool | str | Path = False,
+    launcher: str = 'none',
+    report: bool = True,
+    verbose: bool = False,
+) -> Training:
+    """Train a detector or segmentor, and evaluate it on the way as the config says.
+
+    Args:
+        config: A config file of MMDetection or MMSegmentation, or a config, which is not changed.
+        data: A data set of your own to train on: a folder, or a COCO JSON. The config is adapted
+            to it and written into the work dir.
+        work_dir: The folder for logs and results; by default the ``work_dir`` of the config, or
+            ``work_dirs/<config name>``.
+        options: Settings of the config to override, by dotted name.
+        accumulate: Keep the batch size of the recipe on fewer GPUs by accumulating gradients.
+        auto_scale_lr: Scale the learning rate in proportion to the batch size.
+        amp: Train in mixed precision.
+        resume: Resume from the last checkpoint in the work dir (True), or from this file.
+        launcher: How the processes were started: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        report: Write ``report.html`` of the last evaluation into the work dir.
+        verbose: Print the whole log, as MMEngine does.
+
+    Raises:
+        UserError: A setting, the data or the weights are wrong. The message says what to do.
+    """
+    if accumulate and auto_scale_lr:
+        raise UserError('accumulate and auto_scale_lr exclude each other: choose one')
+    with Terminal(verbose) as terminal:
+        cfg = read_config(config, options, work_dir, launcher)
+        if data:
+            cfg = adapt_to_data(cfg, data, options)
+        tell(cut_off_schedule(cfg))  # before accumulate, which changes the numbers in its advice
+        if amp:
+            cfg = use_mixed_precision(cfg)
+        if accumulate:
+            cfg = batch_size.accumulate(cfg)
+        elif auto_scale_lr:
+            cfg = batch_size.scale_lr(cfg)
+        else:
+            tell(batch_size.batch_size(cfg))
+        if resume:
+            cfg = resume_from(cfg, resume)
+        check_data(cfg, ('train_dataloader', 'val_dataloader'))
+        cfg = train_in_fp32_without_gpu(cfg)
+        cfg = distribute_without_gpu(cfg)
+        cfg, content = fetch_weights(cfg)
+        runner = build_runner(cfg, terminal, content)
+        runner.register_hook(FlattenedDecayHook())
+        if report:
+            _register_report(runner, cfg)
+        runner.train()
+        summary = next(hook for hook in runner.hooks if isinstance(hook, SummaryHook))
+        folder = Path(cfg.work_dir)
+        return Training(folder, summary.metrics, last_checkpoint(folder), runner)
+
+
+def adapt_to_data(
+    cfg: Config, data: str | Path, options: Mapping[str, object] | None = None
+) -> Config:
+    """Adapt a config to a data set of the user, and write it into the work dir.
+
+    Args:
+        cfg: A config with a ``work_dir``.
+        data: A folder, or a COCO JSON.
+        options: Settings that the user chose. They stay.
+
+    Raises:
+        UserError: The data has errors, or is not for this config.
+    """
+    cfg = copy.deepcopy(cfg)
+    adopt(cfg, data, options)
+    return cfg
+
+
+def use_mixed_precision(cfg: Config) -> Config:
+    """Train in mixed precision."""
+    cfg = copy.deepcopy(cfg)
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    return cfg
+
+
+def train_in_fp32_without_gpu(cfg: Config) -> Config:
+    """Replace mixed precision by fp32 if there is no GPU."""
+    if cfg.optim_wrapper.get('type') != 'AmpOptimWrapper' or torch.cuda.is_available():
+        return cfg
+    log_once('no GPU: training in fp32 instead of mixed precision')
+    cfg = copy.deepcopy(cfg)
+    cfg.optim_wrapper.type = 'OptimWrapper'
+    for key in ('loss_scale', 'dtype'):
+        cfg.optim_wrapper.pop(key, None)
+    return cfg
+
+
+def resume_from(cfg: Config, checkpoint: bool | str | Path) -> Config:
+    """Resume from a checkpoint, or from the last one in the work dir (True).
+
+    A training without a checkpoint starts from the beginning.
+    """
+    cfg = copy.deepcopy(cfg)
+    if checkpoint is not True:
+        cfg.resume, cfg.load_from = True, str(checkpoint)
+    elif Path(cfg.work_dir, 'last_checkpoint').is_file():
+        cfg.resume, cfg.load_from = True, None
+    else:  # With resume=True, MMEngine would ignore the weights of load_from as well.
+        log_once(f'resume: no checkpoint in {cfg.work_dir}, so training starts from the beginning')
+    return cfg
+
+
+def _register_report(runner: Runner, cfg: Config) -> None:
+    try:  # not at the top: a training needs one of MMDetection and MMSegmentation, not both
+        from convnext_mm.engine.hooks.report import ReportHook
+    except (ImportError, AssertionError) as error:  # The libraries assert each other's versions.
+        runner.logger.warning(f'no report when training ends: {error}')
+    else:
+        runner.register_hook(ReportHook(Path(cfg.filename or 'config.py').name))

@@ -1,0 +1,86 @@
+"""The steps from a config to a training: what each changes, and that it changes a copy."""
+
+import pytest
+from mmengine.config import Config
+
+from convnext_mm import engine
+from convnext_mm.config.reading import find_work_dir
+from convnext_mm.engine import training
+from convnext_mm.engine.setup import keep_config_file, read_config
+from convnext_mm.errors import UserError
+
+
+def test_resuming_without_a_checkpoint_begins_with_the_weights_of_the_config(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(training, 'log_once', said.append)
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='coco.pth'))
+    resumed = training.resume_from(cfg, True)
+    assert resumed.load_from == 'coco.pth' and not resumed.get('resume')
+    assert said == [
+        f'resume: no checkpoint in {tmp_path}, so training starts from the beginning',
+    ]
+    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    resumed = training.resume_from(cfg, True)
+    assert (resumed.load_from, resumed.resume) == (None, True)  # MMEngine finds it
+    resumed = training.resume_from(cfg, 'epoch_3.pth')
+    assert (resumed.load_from, resumed.resume) == ('epoch_3.pth', True)
+    assert cfg.load_from == 'coco.pth' and 'resume' not in cfg
+
+
+@pytest.mark.parametrize('stated', ["'here'", 'None'])
+def test_a_run_is_where_the_config_says(stated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'small.py').write_text(f'work_dir = {stated}')
+    cfg = read_config('small.py')
+    assert cfg.work_dir == ('here' if stated != 'None' else 'work_dirs/small')
+    assert read_config('small.py', work_dir='told').work_dir == 'told'
+
+
+@pytest.mark.parametrize('left', ['last_checkpoint', '20260101_000000/vis_data/scalars.json'])
+def test_a_config_in_the_folder_of_a_run_belongs_to_that_run(left, tmp_path):
+    config = tmp_path / 'own_data.py'
+    config.touch()
+    cfg = Config.fromfile(config)
+    assert str(find_work_dir(cfg)) == 'work_dirs/own_data'
+    (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / left).touch()
+    assert find_work_dir(cfg) == tmp_path
+    cfg.work_dir = 'stated'
+    assert str(find_work_dir(cfg)) == 'stated'
+
+
+def test_a_config_in_the_work_dir_is_not_overwritten(tmp_path):
+    (tmp_path / 'own_data.py').write_text('lr = 1')
+    elsewhere = read_config(tmp_path / 'own_data.py', work_dir=tmp_path / 'work')
+    assert keep_config_file(elsewhere) is elsewhere
+    beside = keep_config_file(read_config(tmp_path / 'own_data.py', work_dir=tmp_path))
+    assert beside.filename == str(tmp_path / 'own_data_as_run.py') and beside.lr == 1
+
+
+def test_a_config_from_python_is_copied_and_needs_a_work_dir():
+    cfg = Config(dict(lr=1))
+    assert read_config(cfg, options=dict(lr=2), work_dir='there').lr == 2
+    assert cfg.to_dict() == dict(lr=1)
+    with pytest.raises(UserError, match='give a work_dir'):
+        read_config(cfg)
+
+
+def test_mixed_precision_is_left_out_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(training.torch.cuda, 'is_available', lambda: False)
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+    mixed = training.use_mixed_precision(cfg)
+    assert mixed.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
+    assert training.train_in_fp32_without_gpu(mixed).optim_wrapper == cfg.optim_wrapper
+
+
+def test_two_ways_to_deal_with_the_batch_size_are_an_error():
+    with pytest.raises(UserError, match='exclude each other'):
+        engine.train('any.py', accumulate=True, auto_scale_lr=True)
+
+
+def test_the_package_has_train_and_test_without_loading_them(monkeypatch):
+    import convnext_mm
+
+    assert convnext_mm.train is engine.train and convnext_mm.test is engine.test
+    with pytest.raises(AttributeError, match='has no attribute'):
+        convnext_mm.fit  # noqa: B018
