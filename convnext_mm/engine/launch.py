@@ -24,7 +24,7 @@ from convnext_mm.config.nodes import dicts_below
 from convnext_mm.config.reading import load_config, work_dir_of
 from convnext_mm.config.schedule_checks import warn_of_cut_off_schedule
 from convnext_mm.datasets.files import check_data
-from convnext_mm.datasets.own.adapt import adopt
+from convnext_mm.datasets.own.adapt import adapt_to_own_data
 from convnext_mm.engine.hooks.classes import ClassesHook
 from convnext_mm.engine.hooks.empty_results import EmptyResultsHook
 from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
@@ -66,7 +66,7 @@ def train(args: argparse.Namespace) -> Runner:
     """Train as ``tools/train.py`` is told, and evaluate on the way as the config says."""
     cfg = _read_config(args)
     if args.data:
-        adopt(cfg, args.data, args.cfg_options)
+        adapt_to_own_data(cfg, args.data, args.cfg_options or ())
     warn_of_cut_off_schedule(cfg)  # before --accumulate, which changes what would be advised
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'

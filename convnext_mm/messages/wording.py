@@ -19,7 +19,7 @@ def counted(number: float, noun: str) -> str:
     if noun.endswith('y') and noun[-2:-1] not in 'aeiou':
         plural = f'{noun[:-1]}ies'
     else:
-        plural = noun + ('es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's')
+        plural = noun + ('es' if noun.endswith(('s', 'x', 'sh', 'tch', 'nch')) else 's')
     return f'{number:,} {plural}'
 
 

@@ -12,6 +12,7 @@ from convnext_mm.messages.wording import counted, listed, percent, such_as
         (2, 'class', '2 classes'),
         (0, 'box', '0 boxes'),
         (3, 'patch', '3 patches'),
+        (3, 'epoch', '3 epochs'),
         (4, 'category', '4 categories'),
         (5, 'key', '5 keys'),
         (1003, 'object', '1,003 objects'),
