@@ -102,7 +102,7 @@ def test_heads_at_any_depth_are_resized_and_an_rpn_is_not():
             loss_cls=dict(class_weight=[1.0, 1.0, 1.0, 0.1]),
         ),
     )
-    assert 'model.roi_head.bbox_head[1].num_classes = 3' in changes
+    assert 'model.roi_head.bbox_head.1.num_classes = 3' in changes
 
 
 def test_wrapped_data_sets_stay_wrapped_and_joined_ones_become_one():
