@@ -31,7 +31,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from convnext_mm.config.reading import load_config
-from convnext_mm.datasets.own.adapt import adopt
+from convnext_mm.datasets.own.adapt import adapt_to_own_data
 from convnext_mm.datasets.shapes import write as shapes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -171,7 +171,7 @@ def config(folder: Path, args: argparse.Namespace) -> Config:
     cfg.work_dir = str(folder / 'work')
     cfg.model.backbone.init_cfg = None
     cfg.model.test_cfg.rcnn.score_thr = 0.0  # random weights give low scores; keep 100 detections
-    adopt(cfg, folder / 'data')
+    adapt_to_own_data(cfg, folder / 'data')
     init_default_scope('mmdet')
     if args.device == 'cpu':
         cfg.optim_wrapper.type = 'OptimWrapper'

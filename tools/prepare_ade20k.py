@@ -3,8 +3,9 @@
 
 import sys
 
-from convnext_mm.datasets.published import prepare
+from prepare_coco import main  # the script beside this one
+
 from convnext_mm.datasets.published.catalogue import ADE20K
 
 if __name__ == '__main__':
-    sys.exit(prepare.main(ADE20K))
+    sys.exit(main(ADE20K))

@@ -1,4 +1,4 @@
-"""The number of classes of a model's heads, wherever in its config they are."""
+"""Read and set the number of classes in every head of a model config."""
 
 from __future__ import annotations
 
@@ -6,69 +6,63 @@ from collections.abc import Iterator, Mapping
 
 from mmengine.config import ConfigDict
 
-# Parts whose num_classes, if any, is not that of the data set: the RPN tells objects from no
-# objects, a backbone's is of what it was pretrained on; the others hold no heads.
+# Parts whose num_classes is not the number of classes of the data set. An RPN separates objects
+# from background, and a backbone has the classes of its pretraining. The others hold no heads.
 _NOT_HEADS = ('backbone', 'neck', 'rpn_head', 'data_preprocessor', 'train_cfg', 'test_cfg')
-
-
-def resize_heads(model: ConfigDict, classes: int) -> Iterator[str]:
-    """Set every head's number of classes, and what goes with it; yields a line for each change.
-
-    Args:
-        model: A config's model; heads may be in lists (cascades, auxiliary heads) and at any depth.
-        classes: How many there are, background not counted where the library does not count it.
-    """
-    yield from _resize(model, 'model', classes)
+# Panoptic models count things and stuff. All objects of a data set of the user are things.
+_THINGS, _STUFF = 'num_things_classes', 'num_stuff_classes'
 
 
 def head_sizes(model: Mapping) -> dict[str, int]:
-    """Every head's ``num_classes`` in a model's config, by its dotted path."""
-    return dict(_sizes(model, 'model'))
+    """Return the ``num_classes`` of every head in a model config, by dotted path."""
+    sizes = {path: node.get('num_classes') for path, node in _nodes(model, 'model')}
+    return {path: size for path, size in sizes.items() if isinstance(size, int)}
 
 
-def _sizes(node: object, path: str) -> Iterator[tuple[str, int]]:
-    if isinstance(node, (list, tuple)):
-        for index, child in enumerate(node):
-            yield from _sizes(child, f'{path}.{index}')
-    if not isinstance(node, Mapping):
-        return
-    if isinstance(node.get('num_classes'), int):
-        yield path, node['num_classes']
-    for key, child in node.items():
-        if key not in _NOT_HEADS:
-            yield from _sizes(child, f'{path}.{key}')
+def resize_heads(model: ConfigDict, classes: int) -> Iterator[str]:
+    """Set the number of classes in every head, in place; yield a line for each change.
 
+    The number of output channels and the class weights of losses follow the number of classes.
 
-def _resize(node: object, path: str, classes: int) -> Iterator[str]:
-    if isinstance(node, (list, tuple)):
-        for index, child in enumerate(node):
-            yield from _resize(child, f'{path}[{index}]', classes)
-    if not isinstance(node, dict):
-        return
-    # Panoptic models count things and stuff; of a user's objects, all are things.
-    kinds = [node[key] for key in ('num_things_classes', 'num_stuff_classes') if key in node]
-    before = node.get('num_classes', sum(kinds) if kinds else None)
-    if isinstance(before, int) and before != classes:
-        counts = {'num_classes': classes, 'num_things_classes': classes, 'num_stuff_classes': 0}
+    Args:
+        model: The model of a config. Heads may be in lists (cascades, auxiliary heads), at any
+            depth.
+        classes: The number of classes, as ``num_classes`` counts them (without background).
+    """
+    for path, node in [*_nodes(model, 'model')]:
+        kinds = [node[key] for key in (_THINGS, _STUFF) if key in node]
+        before = node.get('num_classes', sum(kinds) if kinds else None)
+        if not isinstance(before, int) or before == classes:
+            continue
+        counts = {'num_classes': classes, _THINGS: classes, _STUFF: 0}
         counts = {key: count for key, count in counts.items() if key in node}
         if node.get('out_channels') == before:
             counts['out_channels'] = classes
         node.update(counts)
         yield from (f'{path}.{key} = {count}' for key, count in counts.items())
-        yield from _reweigh(node, path, before, classes)
-    for key, child in node.items():
-        if key not in _NOT_HEADS:
-            yield from _resize(child, f'{path}.{key}', classes)
+        yield from _resize_class_weights(node, path, before, classes)
 
 
-def _reweigh(head: ConfigDict, path: str, before: int, classes: int) -> Iterator[str]:
-    """Weights for each class in a head's losses: kept only where the classes' are all equal."""
-    losses = [(key, loss) for key, loss in head.items() if isinstance(loss, dict)]
+def _nodes(node: object, path: str) -> Iterator[tuple[str, Mapping]]:
+    """Yield every dict of a model that may be a head, with its dotted path."""
+    if isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from _nodes(child, f'{path}.{index}')
+    elif isinstance(node, Mapping):
+        yield path, node
+        for key, child in node.items():
+            if key not in _NOT_HEADS:
+                yield from _nodes(child, f'{path}.{key}')
+
+
+def _resize_class_weights(head: ConfigDict, path: str, before: int, classes: int) -> Iterator[str]:
+    """Resize the class weights of the losses: equal weights are kept, others become 1."""
+    losses = [(key, loss) for key, loss in head.items() if isinstance(loss, Mapping)]
     for key, loss in losses:
         weights = loss.get('class_weight')
+        # There may be one more, for the background.
         if not isinstance(weights, (list, tuple)) or len(weights) not in (before, before + 1):
             continue
-        of_background = list(weights[before:])
-        alike = len(set(weights[:before])) == 1
-        loss.class_weight = [weights[0] if alike else 1.0] * classes + of_background
-        yield f'{path}.{key}.class_weight = {"as before" if alike else "1"} for each class'
+        weight = weights[0] if len(set(weights[:before])) == 1 else 1.0
+        loss.class_weight = [weight] * classes + list(weights[before:])
+        yield f'{path}.{key}.class_weight = {weight:g} for each class'

@@ -1,4 +1,4 @@
-"""Where a config expects its data set, whether it is there, and how to get it if not."""
+"""Check that the files of a config's data sets exist, and say how to get missing ones."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from convnext_mm.config.nodes import leaf_datasets
-from convnext_mm.datasets.published import catalogue as published
+from convnext_mm.datasets.published.catalogue import find_published
 from convnext_mm.errors import UserError
 
-_DEMO_HINT = 'To see the whole job run without any download:  make demo'
+_DEMO_HINT = 'To try a training without a download:  make demo'
 
 
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
-    """Stop before anything is built if data that these loaders read is not there.
+    """Stop before anything is built if files that these loaders read are missing.
 
     Args:
         cfg: A detection or segmentation config.
         loaders: Keys of `cfg`, such as ``train_dataloader``.
 
     Raises:
-        UserError: Lists what is missing and says how to get it.
+        UserError: It lists the missing files and says how to get them.
     """
     missing: list[str] = []
     roots: list[str] = []
@@ -32,19 +32,19 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
             if absent:
                 missing += [path for path in absent if path not in missing]
                 roots.append(dataset.get('data_root') or '')
-        annotations = _annotations(cfg.get(loader.replace('dataloader', 'evaluator')))
+        annotations = _missing_annotations(cfg.get(loader.replace('dataloader', 'evaluator')))
         missing += [path for path in annotations if path not in missing]
     if not missing:
         return
     lines = ['the data set is not there. Missing:', *(f'  {path}' for path in missing)]
-    dataset = published.behind(missing)
+    dataset = find_published(missing)
     if dataset:
-        lines.append(dataset.hint(next(iter(roots), dataset.root).rstrip('/') or '.'))
+        lines.append(dataset.how_to_get(next(iter(roots), dataset.root).rstrip('/') or '.'))
     raise UserError('\n'.join([*lines, _DEMO_HINT]))
 
 
 def _paths(dataset: ConfigDict) -> list[Path]:
-    """The annotation file and the folders a data set reads, or else its root; only local ones."""
+    """Return the local files and folders that a data set reads, or else its root."""
     root = dataset.get('data_root') or ''
     if '://' in root:
         return []
@@ -53,8 +53,8 @@ def _paths(dataset: ConfigDict) -> list[Path]:
     return paths or ([Path(root)] if root else [])
 
 
-def _annotations(evaluators: object) -> Iterator[str]:
-    """Annotation files that evaluators read and that are not there."""
+def _missing_annotations(evaluators: object) -> Iterator[str]:
+    """Yield the annotation files of evaluators that are missing."""
     for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
         path = (evaluator or {}).get('ann_file')
         if path and '://' not in path and not Path(path).exists():

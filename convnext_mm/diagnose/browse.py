@@ -16,13 +16,8 @@ from mmengine.structures import BaseDataElement
 
 from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
-from convnext_mm.visualization.drawing import (
-    colours,
-    draw_instances,
-    draw_labels,
-    text_width,
-    write,
-)
+from convnext_mm.visualization.drawing import draw_instances, draw_labels, text_width, write
+from convnext_mm.visualization.palette import palette
 
 _SHEET_WIDTH = 1800  # px, about
 _TILE = 440  # px, the longer side of a picture at most
@@ -93,11 +88,11 @@ def _tile(sample: dict, meta: dict, rgb: bool) -> np.ndarray:
     image, scale = _image(sample['inputs'], rgb)
     data: BaseDataElement = sample['data_samples']
     classes = tuple(meta['classes'])
-    palette = colours(meta)
+    colours = palette(meta)
     if 'gt_sem_seg' in data:
-        drawn, found = _with_labels(image, data, classes, palette)
+        drawn, found = _with_labels(image, data, classes, colours)
     else:
-        drawn, found = _with_instances(image, scale, data, classes, palette)
+        drawn, found = _with_instances(image, scale, data, classes, colours)
     height, width = sample['inputs'].shape[-2:]
     name = Path(data.get('img_path') or '').name
     return _captioned(drawn, name, f'{width}x{height}, {found}')

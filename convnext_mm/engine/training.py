@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from convnext_mm.config import batch_size
 from convnext_mm.config.schedule_checks import cut_off_schedule
 from convnext_mm.datasets.files import check_data
-from convnext_mm.datasets.own.adapt import adopt
+from convnext_mm.datasets.own.adapt import adapt_to_own_data
 from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
 from convnext_mm.engine.hooks.summary import SummaryHook, last_checkpoint
 from convnext_mm.engine.setup import (
@@ -125,7 +125,7 @@ def adapt_to_data(
         UserError: The data has errors, or is not for this config.
     """
     cfg = copy.deepcopy(cfg)
-    adopt(cfg, data, options)
+    adapt_to_own_data(cfg, data, options or ())
     return cfg
 
 

@@ -13,7 +13,8 @@ from pycocotools import mask as rle
 
 from convnext_mm.inference.pictures import Pictures, save
 from convnext_mm.inference.sources import Frame
-from convnext_mm.visualization.drawing import colours, draw_instances, draw_labels
+from convnext_mm.visualization.drawing import draw_instances, draw_labels
+from convnext_mm.visualization.palette import palette
 
 # COCO's 80 classes have ids up to 90, with these left out.
 _COCO_CLASSES = ('person', 'toothbrush', 80)  # first, last, number
@@ -34,7 +35,7 @@ class Results(ABC):
     def __init__(self, folder: Path, meta: Mapping, pictures: bool = True) -> None:
         self.folder = folder
         self.classes = tuple(meta['classes'])
-        self.palette = colours(meta)
+        self.palette = palette(meta)
         self.images: list[dict] = []
         self._pictures = Pictures(folder / 'pictures') if pictures else None
         self._names: dict[Path, str] = {}

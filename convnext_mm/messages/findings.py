@@ -1,4 +1,4 @@
-"""What a check finds, and how a person reads it.
+"""Findings: the results of a check, and how they are raised, printed or logged.
 
 A check is a function of a config, a data set or an installation that yields findings. Its caller
 decides what to do: a training raises on errors (:func:`raise_errors`), a tool prints all findings
@@ -7,23 +7,26 @@ decides what to do: a training raises on errors (:func:`raise_errors`), a tool p
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from textwrap import indent
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from convnext_mm.errors import UserError
 from convnext_mm.messages.wording import listed
 
-_WIDTHS = (2, 8, 20)  # columns of the margin, the level and the place
+_MARGIN = '  '
+_LEVEL_WIDTH = 8
+_WHERE_WIDTH = 20
+_LEAST_WIDTH = 40  # columns of text in a narrow terminal
 
 
 class Level(Enum):
-    """How much a finding matters, the most first; the value is its colour in a terminal."""
+    """How much a finding matters, most serious first; the value is its colour in a terminal."""
 
     ERROR = 'red'
     REPAIRED = 'yellow'
@@ -38,10 +41,10 @@ class Finding:
     Attributes:
         level: ``ERROR`` stops a training, ``REPAIRED`` was corrected in a copy, ``NOTE`` is worth
             knowing, ``OK`` is as it should be.
-        where: The split, setting or package that was looked at; empty for a whole data set.
+        where: The split, setting or package that was checked; empty for a whole data set.
         what: What was found.
         examples: The cases, each in words, if there can be several.
-        remedy: What to do, or what was done.
+        remedy: What to do, or what was done; may have several lines.
     """
 
     level: Level
@@ -88,7 +91,7 @@ def raise_errors(findings: Iterable[Finding]) -> None:
     """Stop if there is an error among the findings.
 
     Raises:
-        UserError: Its message has a line for each error, and one for each remedy.
+        UserError: Its message has a line for each error, and one or more for each remedy.
     """
     errors = errors_in(findings)
     if errors:
@@ -96,32 +99,50 @@ def raise_errors(findings: Iterable[Finding]) -> None:
 
 
 def as_text(findings: Iterable[Finding]) -> str:
-    """Write findings as plain text, as for a message or a log file."""
+    """Write findings as plain text, for an error message or a log file."""
     lines = []
     for finding in findings:
         where = f'{finding.where}: ' if finding.where else ''
         lines.append(f'{where}{finding.text}')
         if finding.remedy:
-            lines.append(indent(finding.remedy, '  '))
+            lines.append(textwrap.indent(finding.remedy.strip('\n'), _MARGIN))
     return '\n'.join(lines)
 
 
-def show(findings: Iterable[Finding], console: Console) -> list[Finding]:
-    """Print findings as they come, one line each and one for the remedy; return them."""
+def show(
+    findings: Iterable[Finding], console: Console, where_width: int = _WHERE_WIDTH
+) -> list[Finding]:
+    """Print each finding as soon as it is there, with its remedy below; return all of them.
+
+    Long lines are wrapped in a terminal only. Names, and the lines of a remedy that has several
+    (commands, addresses), are never cut: they can be copied.
+
+    Args:
+        findings: The results of a check; a generator runs while its findings are printed.
+        console: Where to print.
+        where_width: Columns for :attr:`Finding.where`.
+    """
+    indent = ' ' * (len(_MARGIN) + _LEVEL_WIDTH + where_width + 2)
+    width = max(_LEAST_WIDTH, console.width - len(indent)) if console.is_terminal else sys.maxsize
     shown = []
     for finding in findings:
-        style = finding.level.value
-        line = Table.grid(padding=(0, 1))
-        for width in (*_WIDTHS, None):
-            line.add_column(width=width, overflow='fold')
+        level = f'{_MARGIN}{finding.level.name.lower():<{_LEVEL_WIDTH}} '
+        where = f'{finding.where:<{where_width}} '
         dim = 'dim' if finding.level is Level.OK else ''
-        level = Text(finding.level.name.lower(), style)
-        line.add_row('', level, finding.where, Text(finding.text, dim))
+        lines = _wrap(finding.text, width)
+        text = Text.assemble((level, finding.level.value), where, (f'\n{indent}'.join(lines), dim))
+        console.print(text, soft_wrap=True)
         remedy = finding.remedy.strip('\n')
-        if remedy and '\n' not in remedy:
-            line.add_row('', '', '', Text(f'-> {remedy}', 'cyan'))
-        console.print(line)
-        if '\n' in remedy:  # It has commands and addresses, which no line break may cut.
-            console.print(Text(indent(remedy, ' ' * _WIDTHS[0]), 'cyan'), soft_wrap=True)
+        if '\n' in remedy:
+            console.print(Text(textwrap.indent(remedy, _MARGIN), 'cyan'), soft_wrap=True)
+        elif remedy:
+            lines = _wrap(f'-> {remedy}', width)
+            console.print(Text(textwrap.indent('\n'.join(lines), indent), 'cyan'), soft_wrap=True)
         shown.append(finding)
     return shown
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    lines = text.splitlines() or ['']
+    wrap = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False).wrap
+    return [part for line in lines for part in wrap(line) or ['']]

@@ -1,30 +1,35 @@
-"""How numbers and lists are written, in messages and in the report."""
+"""Write numbers, plurals and long lists the same way in every message and in the report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Collection, Iterable
 
 _LISTED = 3
 
 
 def percent(value: float) -> str:
-    """Write a share as a number of percent; a negative one, which does not exist, as a dash."""
+    """Write a fraction as percent: ``0.834`` is ``83.4``; a negative one, "none", is a dash."""
     return '\N{EN DASH}' if value < 0 else f'{100 * value:.1f}'
 
 
 def counted(number: float, noun: str) -> str:
-    """Write a number and its noun: ``1 class``, ``1,003 objects``."""
-    plural = 'es' if noun.endswith(('s', 'x', 'tch', 'nch')) else 's'
-    return f'{number:,} {noun}{"" if number == 1 else plural}'
+    """Write a number and its noun: ``1 class``, ``3 categories``, ``1,003 objects``."""
+    if number == 1:
+        return f'1 {noun}'
+    if noun.endswith('y') and noun[-2:-1] not in 'aeiou':
+        plural = f'{noun[:-1]}ies'
+    else:
+        plural = noun + ('es' if noun.endswith(('s', 'x', 'sh', 'tch', 'nch')) else 's')
+    return f'{number:,} {plural}'
 
 
 def listed(things: Iterable[object], limit: int = _LISTED) -> str:
-    """Write the first of a list and the number of the others: ``a, b, c and 4 more``."""
+    """Write the first things of a list and the number of the others: ``a, b, c and 4 more``."""
     names = [str(thing) for thing in things]
     more = len(names) - limit
     return ', '.join(names[:limit]) + (f' and {more:,} more' if more > 0 else '')
 
 
-def such_as(names: Sized, noun: str = 'tensor') -> str:
+def such_as(names: Collection[object], noun: str = 'tensor', limit: int = _LISTED) -> str:
     """Write how many there are and the first of them: ``5 tensors (a, b, c and 2 more)``."""
-    return f'{counted(len(names), noun)} ({listed(names)})'
+    return f'{counted(len(names), noun)} ({listed(names, limit)})'

@@ -7,8 +7,7 @@ to the picture, and a label that would cover another one moves or is left out.
 
 from __future__ import annotations
 
-import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,29 +16,11 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-Colour = tuple[int, int, int]
+from convnext_mm.visualization.palette import Colour
 
 _OPACITY = 0.45
 # A label may be this many times as large as the object it names.
 _LABEL_TO_OBJECT = 4
-_GOLDEN = 0.618034  # of the colour circle from one class to the next: far apart, and never the same
-
-
-def colours(meta: Mapping, count: int | None = None) -> list[Colour]:
-    """The RGB colour of each class: the data set's own palette, or else one made up.
-
-    Args:
-        meta: A data set's ``metainfo``.
-        count: Number of colours, by default one for each of its classes.
-    """
-    count = len(meta['classes']) if count is None else count
-    palette = meta.get('palette')
-    if isinstance(palette, (list, tuple)) and len(palette) >= count:
-        return [tuple(int(value) for value in colour) for colour in palette[:count]]
-    hues = [(0.02 + i * _GOLDEN) % 1.0 for i in range(count)]
-    # Every second one lighter, for classes beyond the dozen of hues that can be told apart.
-    rgb = [colorsys.hsv_to_rgb(hue, 0.85 - 0.3 * (i % 2), 0.95) for i, hue in enumerate(hues)]
-    return [tuple(round(255 * value) for value in colour) for colour in rgb]
 
 
 def draw_instances(

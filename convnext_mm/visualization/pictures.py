@@ -11,7 +11,8 @@ import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
-from convnext_mm.visualization.drawing import colours, draw_instances, draw_labels, write
+from convnext_mm.visualization.drawing import draw_instances, draw_labels, write
+from convnext_mm.visualization.palette import palette
 
 _TILE_WIDTH = 320  # px
 _COLUMNS = 4
@@ -83,7 +84,7 @@ def _drawn(
     classes = meta['classes']
     if f'{kind}_sem_seg' in sample:
         labels = _resized(sample.get(f'{kind}_sem_seg').data, image.shape[:2])[0]
-        return draw_labels(image, labels, classes, colours(meta))
+        return draw_labels(image, labels, classes, palette(meta))
     objects: InstanceData | None = sample.get(f'{kind}_instances')
     if objects is None:
         return image
@@ -99,7 +100,7 @@ def _drawn(
     # A single class is known.
     names = classes if len(classes) > 1 else ('',)
     labels = objects.labels.numpy()
-    return draw_instances(image, boxes, labels, names, colours(meta), masks, scores)
+    return draw_instances(image, boxes, labels, names, palette(meta), masks, scores)
 
 
 def _captioned(image: np.ndarray, caption: str) -> np.ndarray:

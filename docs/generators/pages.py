@@ -241,17 +241,17 @@ def learning_rates(config: str) -> str:
 
 
 def layouts() -> str:
-    """What ``--data`` recognises, from the docstring of ``datasets/own/recognise.py``."""
-    from convnext_mm.datasets.own import recognise as own
+    """The layouts that ``--data`` recognises, from the docstring of ``own/recognise.py``."""
+    from convnext_mm.datasets.own import recognise
 
     return (
-        f'Objects in COCO format:\n\n{_fenced(_literal(own, 0))}\n\n'
-        f'Label maps:\n\n{_fenced(_literal(own, 1))}'
+        f'Objects in COCO format:\n\n{_fenced(_literal(recognise, 0))}\n\n'
+        f'Label maps:\n\n{_fenced(_literal(recognise, 1))}'
     )
 
 
 def schedule_rule() -> str:
-    """The rule in the docstring of ``config/schedule.py``, with the numbers it goes by."""
+    """The rule in the docstring of ``config/schedule.py``, with the value of ``MIN_STEPS``."""
     from convnext_mm.config import schedule
 
     text = inspect.getdoc(schedule).partition('The rule: ')[2]
@@ -261,86 +261,25 @@ def schedule_rule() -> str:
 
 
 def checks(kind: str) -> str:
-    """All problems that the checks of a kind of data know, as they tell them."""
-    files = dict(coco=('check_coco', 'objects', 'inspection'), maps=('check_maps', 'inspection'))
-    folder = ROOT / 'convnext_mm' / 'datasets' / 'own'
-    found = [row for name in files[kind] for row in _problems(folder / f'{name}.py')]
-    levels = ('ERROR', 'REPAIRED', 'NOTE')
-    found.sort(key=lambda row: levels.index(row[0]))
-    rows = [(level.lower(), what, remedy) for level, what, remedy in dict.fromkeys(found)]
-    return table(('level', 'what is told', 'what is done, or to do'), rows)
+    """The problems that the checks of a kind of data set find, errors first."""
+    from convnext_mm.datasets.own.coco import problems as coco
+    from convnext_mm.datasets.own.label_maps import problems as maps
+    from convnext_mm.datasets.own.problem import Problem
+    from convnext_mm.messages.findings import Level
+
+    module = {'coco': coco, 'maps': maps}[kind]
+    found = [problem for problem in vars(module).values() if isinstance(problem, Problem)]
+    found.sort(key=lambda problem: list(Level).index(problem.level))
+    header = ('level', 'what is found', 'what to do, or what was done')
+    return table(
+        header,
+        [(p.level.name.lower(), _without_fields(p.what), _without_fields(p.remedy)) for p in found],
+    )
 
 
-def _problems(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Level, name and remedy of every problem that a module can add, read from its source."""
-    tree = ast.parse(path.read_text())
-    for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
-        for node in sorted(ast.walk(function), key=_line):
-            told = isinstance(node, ast.Call) and getattr(
-                node.func, 'attr', getattr(node.func, 'id', '')
-            )
-            if told == 'add':
-                arguments = _flat(node.args)
-            elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
-                arguments = node.value.elts  # to be added by the caller
-            else:
-                continue
-            if not _is_level(arguments):
-                continue
-            above = [n for n in (*tree.body, *ast.walk(function)) if _line(n) < node.lineno]
-            texts = _texts(sorted(above, key=_line))
-            words = [_text(argument, texts) for argument in arguments[1:]]
-            # The split, if it is a text here, comes first, and a remedy last.
-            what, *rest = [word for word in words if word and word not in ('train', 'test')]
-            yield arguments[0].id, what, rest[-1] if rest else ''
-
-
-def _is_level(arguments: list[ast.expr]) -> bool:
-    levels = ('ERROR', 'REPAIRED', 'NOTE')
-    return bool(arguments) and isinstance(arguments[0], ast.Name) and arguments[0].id in levels
-
-
-def _flat(arguments: list[ast.expr]) -> list[ast.expr]:
-    flat = []
-    for argument in arguments:
-        starred = isinstance(argument, ast.Starred) and isinstance(argument.value, ast.Tuple)
-        flat += argument.value.elts if starred else [argument]
-    return flat
-
-
-def _line(node: ast.AST) -> int:
-    return getattr(node, 'lineno', 0)
-
-
-def _texts(nodes: list[ast.AST]) -> dict[str, str]:
-    """Variables that are set to a text; the last one counts."""
-    return {
-        node.targets[0].id: text
-        for node in nodes
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        if (text := _text(node.value, {}))
-    }
-
-
-def _text(node: ast.expr, variables: dict[str, str]) -> str:
-    """A text of the source, with ... for what only a run knows; '' for other expressions."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, str) else ''
-    if isinstance(node, ast.Name):
-        return variables.get(node.id, '')
-    if isinstance(node, ast.BinOp):
-        return _text(node.left, variables) + _text(node.right, variables)
-    if isinstance(node, ast.IfExp):
-        return _text(node.body, variables)
-    if isinstance(node, ast.JoinedStr):
-        parts = (
-            _text(part.value, variables) or '...'
-            if isinstance(part, ast.FormattedValue)
-            else part.value
-            for part in node.values
-        )
-        return ''.join(parts)
-    return ''
+def _without_fields(text: str) -> str:
+    """Write a format string with ... for its fields."""
+    return re.sub(r'\{\w+\}', '...', text)
 
 
 # --- the tools

@@ -1,4 +1,4 @@
-"""Recipes made ready for other data: every place that names it, and a schedule of its size."""
+"""Recipes adapted to other data: every setting that names it, and a schedule for its size."""
 
 import copy
 import dataclasses
@@ -14,7 +14,8 @@ from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.config.reading import load_config
 from convnext_mm.config.schedule import MIN_STEPS
 from convnext_mm.config.schedule_checks import cut_off_schedule
-from convnext_mm.datasets.own.adapt_config import OwnData, Split, fit
+from convnext_mm.datasets.own.adapt_config import adapt_config
+from convnext_mm.datasets.own.write import PreparedData, PreparedSplit
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import as_text
 from tests.conftest import ROOT
@@ -33,22 +34,22 @@ UPERNET = 'configs/upernet/convnext_t_ade20k.py'
 def data(kind, images=100, **changes):
     root = Path('/data/parts')
     splits = {
-        split: Split(root / f'images/{split}', root / f'annotations/{split}', count, count)
+        split: PreparedSplit(root / f'images/{split}', root / f'annotations/{split}', count, count)
         for split, count in (('train', images), ('val', 20), ('test', 30))
     }
-    own = OwnData(kind, root, CLASSES, [[1, 2, 3], [4, 5, 6], [7, 8, 9]], splits)
-    return dataclasses.replace(own, **changes)
+    prepared = PreparedData(kind, root, CLASSES, [[1, 2, 3], [4, 5, 6], [7, 8, 9]], splits)
+    return dataclasses.replace(prepared, **changes)
 
 
-def fitted(config, *options, **changes):
+def adapted(config, *options, **changes):
     cfg = config if isinstance(config, Config) else load_config(ROOT / config)
     kind = 'maps' if cfg.get('default_scope') == 'mmseg' else 'coco'
-    return cfg, fit(cfg, data(kind, **changes), options)
+    return cfg, adapt_config(cfg, data(kind, **changes), options)
 
 
 @pytest.mark.parametrize('config', CONFIGS)
-def test_every_recipe_is_made_ready(config):
-    cfg, _ = fitted(config)
+def test_every_recipe_is_adapted(config):
+    cfg, _ = adapted(config)
     segments = cfg.default_scope == 'mmseg'
     for split in ('train', 'val', 'test'):
         (dataset,) = leaf_datasets(cfg[f'{split}_dataloader'])
@@ -65,7 +66,7 @@ def test_every_recipe_is_made_ready(config):
 
 @pytest.mark.parametrize('config', ['configs/cascade/convnext_t_coco.py', UPERNET])
 def test_every_head_of_the_model_has_the_classes(config):
-    cfg, changes = fitted(config)
+    cfg, changes = adapted(config)
     sizes = {
         name: module.num_classes
         for name, module in build_on_meta(cfg).named_modules()
@@ -102,7 +103,7 @@ def test_heads_at_any_depth_are_resized_and_an_rpn_is_not():
             loss_cls=dict(class_weight=[1.0, 1.0, 1.0, 0.1]),
         ),
     )
-    assert 'model.roi_head.bbox_head[1].num_classes = 3' in changes
+    assert 'model.roi_head.bbox_head.1.num_classes = 3' in changes
 
 
 def test_wrapped_data_sets_stay_wrapped_and_joined_ones_become_one():
@@ -111,14 +112,14 @@ def test_wrapped_data_sets_stay_wrapped_and_joined_ones_become_one():
     joined = dict(type='ConcatDataset', datasets=[copy.deepcopy(leaf), copy.deepcopy(leaf)])
     mixing = dict(type='MultiImageMixDataset', dataset=joined, pipeline=[dict(type='Mosaic')])
     cfg.train_dataloader.dataset = mixing
-    fitted(cfg, images=100_000)
+    adapted(cfg, images=100_000)
     assert cfg.train_dataloader.dataset.type == 'MultiImageMixDataset'
     assert cfg.train_dataloader.dataset.pipeline == [dict(type='Mosaic')]
     assert cfg.train_dataloader.dataset.dataset.metainfo.classes == CLASSES
 
 
-def test_boxes_only_leave_the_mask_head_out():
-    cfg, changes = fitted(MASK_RCNN, masks=False)
+def test_without_masks_the_mask_head_is_left_out():
+    cfg, changes = adapted(MASK_RCNN, with_masks=False)
     assert 'no masks: the objects have boxes only, so the mask head is left out' in changes
     assert 'mask_head' not in cfg.model.roi_head
     assert 'with_mask=True' not in cfg.pretty_text
@@ -128,13 +129,13 @@ def test_boxes_only_leave_the_mask_head_out():
 
 def test_a_config_for_the_other_kind_of_data_is_refused():
     with pytest.raises(UserError, match='holds label maps and the config is a detection config'):
-        fit(load_config(ROOT / MASK_RCNN), data('maps'))
+        adapt_config(load_config(ROOT / MASK_RCNN), data('maps'))
     with pytest.raises(UserError, match='choose a detection config'):
-        fit(load_config(ROOT / UPERNET), data('coco'))
+        adapt_config(load_config(ROOT / UPERNET), data('coco'))
 
 
 def test_epochs_stay_and_a_small_set_is_repeated():
-    cfg, changes = fitted(MASK_RCNN, images=100)
+    cfg, changes = adapted(MASK_RCNN, images=100)
     assert cfg.train_cfg.max_epochs == 36
     # 36 epochs of 5 x 100 images, which are 32 batches of 16; 4 x 100 would be too few.
     assert cfg.train_dataloader.dataset.times == 5
@@ -143,22 +144,22 @@ def test_epochs_stay_and_a_small_set_is_repeated():
     assert line in changes and 'LinearLR, in iterations: end 115 instead of 500' in changes
 
 
-def test_a_large_set_has_the_recipes_schedule_untouched():
+def test_a_large_set_keeps_the_schedule_of_the_recipe():
     before = load_config(ROOT / MASK_RCNN)
-    cfg, _ = fitted(MASK_RCNN, images=118_287)
+    cfg, _ = adapted(MASK_RCNN, images=118_287)
     assert cfg.param_scheduler == before.param_scheduler
     assert cfg.train_dataloader.dataset.type == 'CocoDataset'
 
 
-def test_a_recipes_own_repetition_is_kept_or_raised():
+def test_the_repetition_of_a_recipe_is_kept_or_raised():
     config = 'configs/cascade/convnext_atto_nuclei.py'  # 4 epochs of 8 x 120 images
-    assert fitted(config, images=10_000)[0].train_dataloader.dataset.times == 8
-    cfg, _ = fitted(config, images=20)
+    assert adapted(config, images=10_000)[0].train_dataloader.dataset.times == 8
+    cfg, _ = adapted(config, images=20)
     assert cfg.train_dataloader.dataset.times * 20 * 4 / 4 >= MIN_STEPS
 
 
 def test_iterations_are_in_proportion_to_the_images():
-    cfg, _ = fitted(UPERNET, images=2021)
+    cfg, _ = adapted(UPERNET, images=2021)
     assert cfg.train_cfg.max_iters == 16_000 and cfg.train_cfg.val_interval == 1600
     assert cfg.default_hooks.checkpoint.interval == 1600
     warm_up, decay = cfg.param_scheduler
@@ -167,25 +168,25 @@ def test_iterations_are_in_proportion_to_the_images():
 
 
 def test_iterations_have_a_floor_and_a_ceiling():
-    cfg, _ = fitted(UPERNET, images=28)
+    cfg, _ = adapted(UPERNET, images=28)
     assert cfg.train_cfg.max_iters == MIN_STEPS
     assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 100), (100, 1000)]
-    cfg, _ = fitted(UPERNET, images=1_000_000)
+    cfg, _ = adapted(UPERNET, images=1_000_000)
     assert cfg.train_cfg.max_iters == 160_000
     assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 1500), (1500, 160_000)]
 
 
-def test_a_length_that_was_given_is_kept_and_schedules_fit_it():
+def test_a_given_length_is_kept_and_schedules_are_rescaled_to_it():
     cfg = load_config(ROOT / UPERNET, {'train_cfg.max_iters': 40, 'train_cfg.val_interval': 20})
-    fitted(cfg, 'train_cfg.max_iters', 'train_cfg.val_interval')
+    adapted(cfg, 'train_cfg.max_iters', 'train_cfg.val_interval')
     assert (cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == (40, 20)
     assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 4), (4, 40)]
     cfg = load_config(ROOT / MASK_RCNN, {'train_cfg.max_epochs': 2})
-    fitted(cfg, 'train_cfg.max_epochs', images=16)
+    adapted(cfg, 'train_cfg.max_epochs', images=16)
     assert 'times' not in cfg.train_dataloader.dataset
     assert cfg.param_scheduler[0].end == 2
     cfg = load_config(ROOT / MASK_RCNN, {'train_cfg.max_epochs': 12})
-    fitted(cfg, 'train_cfg.max_epochs', images=16_000)
+    adapted(cfg, 'train_cfg.max_epochs', images=16_000)
     assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].milestones) == (12, [9, 11])
 
 
@@ -194,7 +195,7 @@ def test_a_length_that_was_given_is_kept_and_schedules_fit_it():
 )
 def test_milestones_move_with_a_number_of_epochs_that_was_given(epochs, milestones):
     cfg = load_config(ROOT / MASK_RCNN, {'train_cfg.max_epochs': epochs})
-    _, changes = fitted(cfg, 'train_cfg.max_epochs', images=100_000)
+    _, changes = adapted(cfg, 'train_cfg.max_epochs', images=100_000)
     assert (cfg.param_scheduler[1].milestones, cfg.param_scheduler[1].end) == (milestones, epochs)
     assert (
         f'MultiStepLR, in epochs: end {epochs} instead of 36, '
@@ -209,7 +210,7 @@ def test_a_cosine_in_epochs_ends_with_a_number_of_epochs_that_was_given():
     cfg.train_cfg.max_epochs = 20
     cfg.param_scheduler[0].update(by_epoch=True, begin=0, end=1)
     cfg.param_scheduler[1].update(begin=1, T_max=4)
-    fitted(cfg, 'train_cfg.max_epochs')
+    adapted(cfg, 'train_cfg.max_epochs')
     warm_up, cosine = cfg.param_scheduler
     assert (warm_up.end, cosine.begin, cosine.end, cosine.T_max) == (1, 1, 20, 19)
 
@@ -225,7 +226,7 @@ def test_a_warm_up_in_epochs_leaves_room_for_the_schedule(epochs, ends):
     cfg.merge_from_dict(dict(param_scheduler=[warm_up, cosine]))
     cfg.train_cfg.max_epochs = epochs
     advice = as_text(cut_off_schedule(cfg))
-    fitted(cfg, 'train_cfg.max_epochs', images=100_000)
+    adapted(cfg, 'train_cfg.max_epochs', images=100_000)
     assert [s.end for s in cfg.param_scheduler] == ends
     last = cfg.param_scheduler[-1]
     assert (last.type, last.T_max) == ('CosineAnnealingLR', last.end - last.begin)
@@ -237,17 +238,17 @@ def test_a_warm_up_in_epochs_that_counts_iterations_may_last_one():
     warm_up = dict(type='LinearLR', end=20, convert_to_iter_based=True)
     cosine = dict(type='CosineAnnealingLR', begin=20, end=300)
     cfg.merge_from_dict(dict(param_scheduler=[warm_up, cosine]))
-    fitted(cfg, 'train_cfg.max_epochs', images=100_000)
+    adapted(cfg, 'train_cfg.max_epochs', images=100_000)
     assert [(s.get('begin', 0), s.end) for s in cfg.param_scheduler] == [(0, 1), (1, 2)]
 
 
-def test_a_schedule_without_an_end_has_the_recipes(tmp_path):
+def test_a_schedule_without_an_end_ends_with_the_recipe(tmp_path):
     (tmp_path / 'endless.py').write_text(
         f"_base_ = '{ROOT / MASK_RCNN}'\n"
         "param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[27, 33])]\n"
     )
     cfg = load_config(tmp_path / 'endless.py', {'train_cfg.max_epochs': 12})
-    fitted(cfg, 'train_cfg.max_epochs', images=100_000)
+    adapted(cfg, 'train_cfg.max_epochs', images=100_000)
     assert cfg.param_scheduler[0].milestones == [9, 11]
     assert 'end' not in cfg.param_scheduler[0]
 
@@ -256,14 +257,14 @@ def test_a_schedule_without_an_end_has_the_recipes(tmp_path):
 def test_milestones_that_were_given_too_stay(given):
     cfg = load_config(ROOT / MASK_RCNN, {'train_cfg.max_epochs': 12})
     cfg.param_scheduler[1].milestones = [6, 10]
-    fitted(cfg, 'train_cfg.max_epochs', given, images=100_000)
+    adapted(cfg, 'train_cfg.max_epochs', given, images=100_000)
     assert cfg.param_scheduler[1].milestones == [6, 10]
 
 
 def test_a_recipe_in_iterations_for_unknown_data_keeps_its_length():
     cfg = load_config(ROOT / UPERNET)
     cfg.train_dataloader.dataset.type = 'LoveDADataset'
-    changes = fitted(cfg)[1]
+    changes = adapted(cfg)[1]
     assert cfg.train_cfg.max_iters == 160_000
     assert (
         'schedule: 160,000 iterations as in the recipe; the size of its data set is not known'

@@ -1,17 +1,21 @@
-"""What is found wrong with a data set, and what is put right: all of it at once, with examples."""
+"""The problems of a data set: found all at once, with examples, and repaired in a copy."""
 
+import importlib.util
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from convnext_mm.datasets.own.inspection import held_out, inspect, main
-from convnext_mm.datasets.own.recognise import local_name
-from convnext_mm.messages.problems import ERROR, NOTE, REPAIRED, Problems
+from convnext_mm.datasets.own.check import check_own_data
+from convnext_mm.datasets.own.problem import Problem
+from convnext_mm.datasets.own.recognise import base_name
+from convnext_mm.datasets.own.splitting import choose_validation
+from convnext_mm.messages.findings import Level
 from tests.conftest import ROOT
 
 DATA = ROOT.parent / 'shared' / 'data'
+ERROR, REPAIRED, NOTE = Level.ERROR, Level.REPAIRED, Level.NOTE
 SIZE = (40, 30)
 TRIANGLE = [2, 2, 12, 2, 2, 12]
 
@@ -46,14 +50,23 @@ def content(images=4, **changes):
     )
 
 
+@pytest.fixture(scope='module')
+def tool():
+    """tools/check_data.py as a module."""
+    spec = importlib.util.spec_from_file_location('check_data', ROOT / 'tools' / 'check_data.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def written(tmp_path):
-    """Writes COCO annotations with their images; returns the folder."""
+    """A function that writes COCO annotations with their images, and returns the folder."""
 
     def write(**splits):
         for split, one in splits.items():
             for image in one['images']:
-                save(tmp_path / split / local_name(image['file_name']))
+                save(tmp_path / split / base_name(image['file_name']))
             (tmp_path / f'{split}.json').write_text(json.dumps(one))
         return tmp_path
 
@@ -61,10 +74,10 @@ def written(tmp_path):
 
 
 def problems(root, level=None):
-    """What is wrong: {kind: (level, number, first example)}."""
+    """The problems of a data set: {what: (level, number of examples, first example)}."""
     return {
-        p.what: (p.level, len(p.examples), p.examples[0])
-        for p in inspect(root).problems
+        p.what: (p.level, len(p.examples), *p.examples[:1])
+        for p in check_own_data(root).findings
         if level in (None, p.level)
     }
 
@@ -76,10 +89,10 @@ def test_a_set_without_fault_has_no_problems(written):
 def test_a_missing_image_is_an_error_though_another_split_has_one_of_its_name(written):
     root = written(train=content(), val=content(2))
     (root / 'val' / '1.png').unlink()
-    assert problems(root) == {'images that are not there': (ERROR, 1, '1.png')}
+    assert problems(root) == {'images that are missing': (ERROR, 1, '1.png')}
 
 
-def test_all_problems_are_told_at_once_and_errors_apart_from_repairs(written, capsys):
+def test_all_problems_are_printed_at_once_errors_first(written, capsys, tool):
     train = content()
     train['annotations'][0]['id'] = 0
     del train['annotations'][1]['area'], train['info']
@@ -87,38 +100,38 @@ def test_all_problems_are_told_at_once_and_errors_apart_from_repairs(written, ca
     train['images'].append(dict(id=9, file_name='gone.png', width=40, height=30))
     root = written(train=train, val=dict(content(1), annotations=[]))
     (root / 'train' / 'gone.png').unlink()
-    assert main([str(root)]) == 1
+    assert tool.main([str(root)]) == 1
     text = capsys.readouterr().out
-    assert 'error     train  categories that are not declared: 1' in text
-    assert 'category 7 of 1 objects' in text
-    assert 'error     val    splits without objects: 1' in text
-    assert 'repaired  train  objects with id 0' in text
-    assert text.index('error ') < text.index('repaired ') < text.index('Not ready')
+    undeclared = 'category ids that are not declared: 1 (category 7 of 1 object)'
+    assert f'error    train {undeclared}' in text
+    assert 'error    val   there are no objects' in text
+    assert 'repaired train objects with id 0' in text
+    assert text.index('error ') < text.index('repaired ') < text.index('Not ready: 3 kinds')
 
 
 def test_ids_from_zero_twice_or_absent_are_numbered_anew(written):
     for change, what in (
         (lambda objects: objects[0].update(id=0), 'objects with id 0'),
-        (lambda objects: objects[0].update(id=2), 'ids of several objects'),
-        (lambda objects: objects[0].pop('id'), 'objects without a whole number as id'),
+        (lambda objects: objects[0].update(id=2), 'object ids that are used several times'),
+        (lambda objects: objects[0].pop('id'), 'objects without an integer id'),
     ):
         train = content()
         change(train['annotations'])
-        seen = inspect(written(train=train))
-        assert [p.what.partition(',')[0] for p in seen.problems] == [what]
-        ids = [obj['id'] for obj in seen.splits['train'].content['annotations']]
+        checked = check_own_data(written(train=train))
+        assert [p.what.partition(',')[0] for p in checked.findings] == [what]
+        ids = [obj['id'] for obj in checked.splits['train'].content['annotations']]
         assert ids == list(range(1, 9))
 
 
-def test_what_is_missing_is_computed_from_masks_boxes_and_files(written):
+def test_missing_values_are_computed_from_masks_boxes_and_files(written):
     train = content()
     first, second, third, fourth = train['annotations'][:4]
     del first['area'], second['area'], third['bbox'], fourth['iscrowd']
     second['segmentation'] = [[1, 1, 1, 1, 1, 1]]  # of no pixel
     del train['images'][3]['width']
-    seen = inspect(written(train=train))
-    assert {p.level for p in seen.problems} == {REPAIRED}
-    repaired = seen.splits['train'].content
+    checked = check_own_data(written(train=train))
+    assert {p.level for p in checked.findings} == {REPAIRED}
+    repaired = checked.splits['train'].content
     first, second, third, fourth = repaired['annotations'][:4]
     assert first['area'] == pytest.approx(50, abs=10)  # a triangle's pixels
     assert second['area'] == 100  # its box
@@ -132,9 +145,9 @@ def test_boxes_stored_as_corners_are_recognised_and_converted(written):
     for number, obj in enumerate(train['annotations']):
         x, y = 2 + 3 * number, 1 + 2 * number
         obj.update(bbox=[x, y, x + 10, y + 12], segmentation=[])
-    seen = inspect(written(train=train))
-    assert 'boxes stored as x1, y1, x2, y2' in [p.what for p in seen.problems]
-    assert [obj['bbox'][2:] for obj in seen.splits['train'].content['annotations']] == [
+    checked = check_own_data(written(train=train))
+    assert 'boxes stored as x1, y1, x2, y2' in [p.what for p in checked.findings]
+    assert [obj['bbox'][2:] for obj in checked.splits['train'].content['annotations']] == [
         [10, 12]
     ] * 8
 
@@ -144,13 +157,13 @@ def test_boxes_across_the_border_are_cut_and_boxes_outside_are_errors(written):
     train['annotations'][0]['bbox'] = [35, 25, 10, 10]
     train['annotations'][1]['bbox'] = [45, 5, 10, 10]
     train['annotations'][2]['bbox'] = [5, 5, 0, 10]
-    seen = inspect(written(train=train))
-    assert {p.what: p.level for p in seen.problems} == {
+    checked = check_own_data(written(train=train))
+    assert {p.what: p.level for p in checked.findings} == {
         'boxes outside of their images': ERROR,
         'boxes across the border of their images': REPAIRED,
         'boxes without width or height': REPAIRED,
     }
-    objects = seen.splits['train'].content['annotations']
+    objects = checked.splits['train'].content['annotations']
     assert objects[0]['bbox'] == [35, 25, 5, 5]
     assert 3 not in [obj['id'] for obj in objects]
 
@@ -173,7 +186,7 @@ def test_boxes_of_other_images_or_in_fractions_are_errors(written):
     }
 
 
-def test_polygons_of_two_points_are_left_out_and_broken_masks_are_errors(written):
+def test_polygons_of_two_points_are_removed_and_invalid_masks_are_errors(written):
     train = content(10)
     objects = train['annotations']
     objects[0]['segmentation'].append([1, 1, 2, 2])
@@ -182,15 +195,15 @@ def test_polygons_of_two_points_are_left_out_and_broken_masks_are_errors(written
     objects[5]['segmentation'].append([1, 2, 3, 4, 5, 'six'])
     objects[3]['segmentation'] = dict(size=[30, 40], counts=[100, 10])
     objects[4]['segmentation'] = dict(size=[99, 99], counts=[9801])
-    seen = inspect(written(train=train))
-    assert {p.what: (p.level, p.examples) for p in seen.problems} == {
-        'polygons that are no list of lists': (REPAIRED, ('object 3',)),
-        'objects with a broken polygon, such as of 2 points': (REPAIRED, ('object 1', 'object 6')),
-        'objects that are a broken polygon, such as of 2 points': (REPAIRED, ('object 2',)),
-        'masks that are no run lengths': (ERROR, ('object 4',)),
-        'masks of another size than their images': (ERROR, ('object 5',)),
+    checked = check_own_data(written(train=train))
+    assert {p.what: (p.level, p.examples) for p in checked.findings} == {
+        'polygons that are not in a list of lists': (REPAIRED, ('object 3',)),
+        'objects with an invalid polygon, such as 2 points': (REPAIRED, ('object 1', 'object 6')),
+        'objects without a valid polygon': (REPAIRED, ('object 2',)),
+        'masks whose run-length encoding is invalid': (ERROR, ('object 4',)),
+        'masks whose size differs from their image': (ERROR, ('object 5',)),
     }
-    left = seen.splits['train'].content['annotations']
+    left = checked.splits['train'].content['annotations']
     assert left[0]['segmentation'] == [TRIANGLE] and left[1]['id'] == 3
     assert left[1]['segmentation'] == [TRIANGLE]
 
@@ -206,33 +219,37 @@ def test_images_missing_broken_or_of_another_size_are_errors(written):
     save(root / 'train' / '3.png', exif=turned)
     found = problems(root)
     assert {what: count for what, (_, count, _) in found.items()} == {
-        'images that are not there': 1,
-        'images that cannot be read to their end': 1,
-        'images of another size than declared': 1,
-        'images that their EXIF data turns, and whose annotations are not turned': 1,
+        'images that are missing': 1,
+        'images that cannot be read completely': 1,
+        'images whose size differs from the JSON': 1,
+        'images that their EXIF data rotates, while their annotations are not rotated': 1,
     }
-    assert found['images of another size than declared'][2] == '2.png is 10x10, declared 40x30'
+    assert found['images whose size differs from the JSON'][2] == (
+        '2.png is 10x10, the JSON says 40x30'
+    )
 
 
 def test_masks_for_some_objects_only_are_an_error(written):
     train = content()
     train['annotations'][3]['segmentation'] = []
     assert problems(written(train=train), ERROR) == {
-        'objects without a mask, others having one': (ERROR, 1, 'object 4')
+        'objects without a mask, while others have one': (ERROR, 1, 'object 4')
     }
 
 
 def test_a_test_split_without_objects_is_not_used(written):
-    seen = inspect(written(train=content(), val=content(2), test=dict(content(1), annotations=[])))
-    assert [p.level for p in seen.problems] == [NOTE] and 'test' not in seen.splits
+    checked = check_own_data(
+        written(train=content(), val=content(2), test=dict(content(1), annotations=[]))
+    )
+    assert [p.level for p in checked.findings] == [NOTE] and 'test' not in checked.splits
 
 
 def test_paths_of_another_computer_are_shortened(written):
     train = content()
     train['images'][0]['file_name'] = r'C:\my photos\0.png'
-    seen = inspect(written(train=train))
-    assert [p.level for p in seen.problems] == [REPAIRED]
-    assert seen.splits['train'].content['images'][0]['file_name'] == '0.png'
+    checked = check_own_data(written(train=train))
+    assert [p.level for p in checked.findings] == [REPAIRED]
+    assert checked.splits['train'].content['images'][0]['file_name'] == '0.png'
 
 
 def test_ids_and_names_used_twice_are_errors(written):
@@ -241,21 +258,21 @@ def test_ids_and_names_used_twice_are_errors(written):
     train['categories'] = [dict(id=1, name='cat'), dict(id=2, name='cat')]
     train['annotations'][7]['bbox'] = 'none'
     assert set(problems(written(train=train), ERROR)) == {
-        'boxes that are not four numbers',  # told too, and not only after the others
-        'ids of several images',
-        'names of several categories',
+        'boxes that are not four numbers',  # an error of a later check
+        'image ids that are used several times',
+        'category names that are used several times',
     }
 
 
-def test_categories_in_another_order_than_the_trainings_are_put_in_order(written):
+def test_categories_in_another_order_than_in_training_are_reordered(written):
     val = content(2)
     # The same objects under other ids, the categories listed the other way round.
     val['categories'] = [dict(id=5, name='dog'), dict(id=3, name='cat')]
     for obj in val['annotations']:
         obj['category_id'] = {1: 3, 2: 5}[obj['category_id']]
-    seen = inspect(written(train=content(), val=val))
-    assert [p.what for p in seen.problems] == ["lists of categories unlike the training set's"]
-    repaired = seen.splits['val'].content
+    checked = check_own_data(written(train=content(), val=val))
+    assert [p.what for p in checked.findings] == ['the list of categories differs from training']
+    repaired = checked.splits['val'].content
     assert repaired['categories'] == content()['categories']
     assert repaired['annotations'] == content(2)['annotations']
 
@@ -269,15 +286,15 @@ def test_a_class_that_training_does_not_have_is_an_error(written):
     }
 
 
-def test_roboflows_group_of_all_categories_is_no_class(written):
+def test_the_group_of_all_categories_that_roboflow_adds_is_not_a_class(written):
     train = content()
     train['categories'] = [
         dict(id=0, name='animals', supercategory='none'),
         *(dict(category, supercategory='animals') for category in train['categories']),
     ]
-    seen = inspect(written(train=train))
-    assert seen.classes == ('cat', 'dog')
-    assert [p.examples for p in seen.problems] == [('animals',)]
+    checked = check_own_data(written(train=train))
+    assert checked.classes == ('cat', 'dog')
+    assert [p.examples for p in checked.findings] == [('animals',)]
 
 
 def test_unused_categories_empty_images_and_shared_images_are_notes(written):
@@ -287,26 +304,27 @@ def test_unused_categories_empty_images_and_shared_images_are_notes(written):
     root = written(train=train)
     (root / 'val.json').write_text(json.dumps(dict(train, images=train['images'][:4])))
     found = problems(root)
-    assert {level for level, _, _ in found.values()} == {NOTE}
-    assert found['categories that no object has'][2] == 'unicorn'
+    assert {level for level, *_ in found.values()} == {NOTE}
+    assert found['categories without objects'][2] == 'unicorn'
     assert found['images without objects'][2] == '8.png'
-    assert found['images that are in the training split too'][1] == 4
+    assert found['images that are also in the training split'][1] == 4
 
 
-def test_the_users_files_stay_as_they_are(written):
+def test_the_files_of_the_user_stay_unchanged(written, tool):
     train = content()
     train['annotations'][0]['id'] = 0
     root = written(train=train)
     before = {path: path.read_bytes() for path in root.rglob('*') if path.is_file()}
-    assert main([str(root)]) == 0
+    assert tool.main([str(root)]) == 0
     assert {path: path.read_bytes() for path in root.rglob('*') if path.is_file()} == before
 
 
 @pytest.mark.parametrize('text', ['{"images": [], "annotations": [], "categories": ', '[1]'])
-def test_what_cannot_be_read_is_one_line_and_exit_code_2(tmp_path, capsys, text):
+def test_an_unreadable_json_is_an_error_in_one_line_and_exit_code_2(tmp_path, capsys, tool, text):
     (tmp_path / 'train.json').write_text(text + ' "images" "annotations" "categories"')
-    assert main([str(tmp_path / 'train.json')]) == 2
-    assert capsys.readouterr().err.startswith('error: ')
+    assert tool.main([str(tmp_path / 'train.json')]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and error.count('\n') == 1
 
 
 # --- label maps
@@ -314,7 +332,7 @@ def test_what_cannot_be_read_is_one_line_and_exit_code_2(tmp_path, capsys, text)
 
 @pytest.fixture
 def maps(tmp_path):
-    """Writes images and label maps with these ids in them; returns the folder."""
+    """A function that writes images, label maps with these ids, and names; returns the folder."""
 
     def write(*ids, names=''):
         for number, values in enumerate(ids):
@@ -328,8 +346,8 @@ def maps(tmp_path):
 
 
 def labels(root):
-    seen = inspect(root).labels
-    return seen.classes, seen.reduce_zero_label
+    classes = check_own_data(root).labels
+    return classes.names, classes.reduce_zero_label
 
 
 def test_names_and_ids_tell_whether_zero_is_a_class(maps):
@@ -343,25 +361,28 @@ def test_names_and_ids_tell_whether_zero_is_a_class(maps):
 def test_without_names_classes_are_called_by_their_ids(maps):
     root = maps([0, 1], [0, 2])
     assert labels(root) == (('class 0', 'class 1', 'class 2'), False)
-    assert problems(root)['names of classes missing'][0] == NOTE
+    what = 'no class names, so they are called class 0, class 1, class 2'
+    assert problems(root) == {what: (NOTE, 0)}
 
 
 def test_colours_may_follow_the_names(maps):
-    assert inspect(maps([0, 1], [1], names='sky 0 0 255\nold tree, 10, 20, 30')).labels == (
-        inspect(maps([0, 1], [1], names='# name r g b\nsky 0 0 255\nold tree 10 20 30')).labels
-    )
-    assert inspect(maps([0, 1], [1])).labels.palette == ((0, 0, 255), (10, 20, 30))
+    def classes(names):
+        return check_own_data(maps([0, 1], [1], names=names)).labels
+
+    with_commas = classes('sky 0 0 255\nold tree, 10, 20, 30')
+    assert with_commas == classes('# name r g b\nsky 0 0 255\nold tree 10 20 30')
+    assert with_commas.palette == ((0, 0, 255), (10, 20, 30))
 
 
 def test_ids_beyond_the_classes_and_255_for_a_class_are_errors(maps):
     root = maps([0, 1], [0, 7], names='sky\ntree')
-    assert problems(root) == {'label maps with ids beyond the classes': (ERROR, 1, '1 has 7')}
+    assert problems(root) == {'label maps with ids that have no class': (ERROR, 1, '1 has 7')}
     (root / 'classes.txt').unlink()
     found = problems(maps([0, 255], [0]), ERROR)
-    assert found == {'classes stored as 255': (ERROR, 1, 'all ids are 0 and 255')}
+    assert found == {'all ids are 0 and 255': (ERROR, 0)}
 
 
-def test_splits_are_alike_in_their_names_and_share_no_images(maps):
+def test_different_endings_and_shared_images_of_splits_are_found(maps):
     root = maps([0, 1], [0, 1], names='sky\ntree')
     for kind in ('images', 'masks'):
         (root / kind).rename(root / f'all_{kind}')
@@ -374,53 +395,56 @@ def test_splits_are_alike_in_their_names_and_share_no_images(maps):
         (root / link).parent.mkdir(parents=True)
         (root / link).symlink_to(root / f'all_{link.split("/")[1]}' / '0.png')
     assert problems(root) == {
-        'names that end otherwise than in training': (ERROR, 2, '0.png'),
-        'images that are in the training split too': (NOTE, 1, '0.png'),
+        'names that end differently than in training': (ERROR, 2, '0.png'),
+        'images that are also in the training split': (NOTE, 1, '0.png'),
     }
 
 
-def test_files_that_do_not_belong_together_are_errors(maps):
+def test_images_and_label_maps_that_do_not_fit_are_errors(maps):
     root = maps([0, 1], [0, 1], [0, 1], [0, 1], [0, 1], names='sky\ntree')
     (root / 'masks' / '0.png').unlink()
     save(root / 'masks' / '1.png', np.zeros((5, 5), np.uint8))
     save(root / 'masks' / '2.png')
     (root / 'images' / '3.png').write_bytes(b'no image')
     save(root / 'images' / '5.jpg')
-    assert {what: example for what, (_, _, example) in problems(root, ERROR).items()} == {
+    found = problems(root, ERROR)
+    unreadable = found.pop('images that cannot be read completely')
+    assert unreadable[2].startswith('3.png: UnidentifiedImageError')
+    assert {what: example for what, (_, _, example) in found.items()} == {
         'images without a label map': '0',
-        'label maps of another size than their images': '1: 5x5 for an image of 40x30',
-        'label maps that are none': '2.png (mode RGB: 3 channels)',
-        'images that cannot be read to their end': problems(root)[
-            'images that cannot be read to their end'
-        ][2],
-        'images that do not end in .png': '5.jpg',
+        'label maps whose size differs from their image': '1: 5x5 for an image of 40x30',
+        'files that are not label maps': '2.png: mode RGB: 3 channels',
+        'images whose names do not end in .png': '5.jpg',
     }
 
 
-# --- and the rest
+# --- both kinds
 
 
-def test_images_are_held_out_by_seed_the_same_share_of_those_without_objects():
+def test_validation_images_are_chosen_by_seed_the_same_share_of_those_without_objects():
     names = [f'{i:03d}' for i in range(100)]
-    held = held_out(names[:50], names[50:])
-    assert held == held_out(names[:50][::-1], names[50:])
-    assert len(held) == 20 and len(held & set(names[:50])) == 10
-    assert held_out(['a', 'b'], []) < {'a', 'b'}
+    chosen = choose_validation(names[:50], names[50:])
+    assert chosen == choose_validation(names[:50][::-1], names[50:])
+    assert len(chosen) == 20 and len(chosen & set(names[:50])) == 10
+    assert choose_validation(['a', 'b'], []) < {'a', 'b'}
 
 
-def test_a_problem_shows_its_number_and_first_examples():
-    found = Problems()
-    assert found.add(ERROR, 'train', 'things', range(1234), 'do this')
-    assert not found.add(ERROR, 'train', 'others', [])
-    assert str(found).splitlines() == [
-        'error     train  things: 1,234',
-        '                   0, 1, 2, and 1,231 more',
-        '                   do this',
-    ]
+def test_one_image_is_too_few_to_split(written, maps):
+    what = 'too few annotated images to take some for validation: 1'
+    assert problems(written(train=content(1))) == {what: (ERROR, 0)}
+
+
+def test_a_problem_without_examples_is_no_finding():
+    problem = Problem(ERROR, 'images of {folder}', 'copy them to {folder}')
+    (finding,) = problem.cases('train', range(1234), folder='{a}')
+    assert finding.text == 'images of {a}: 1,234 (0, 1, 2 and 1,231 more)'
+    assert (finding.where, finding.remedy) == ('train', 'copy them to {a}')
+    assert not list(problem.cases('train', [], folder='a'))
+    assert problem.finding('', folder='a').text == 'images of a'
 
 
 @pytest.mark.parametrize('name', ['coco_mini', 'nuclei', 'scenes_ade_layout'])
 def test_real_sets_have_no_errors_and_need_no_repair(name):
     if not (DATA / name).exists():
         pytest.skip(f'needs {name}')
-    assert {p.level for p in inspect(DATA / name).problems} <= {NOTE}
+    assert {p.level for p in check_own_data(DATA / name).findings} <= {NOTE}

@@ -1,7 +1,8 @@
-"""Checking and fetching published data sets: small ones of a local server, and real subsets."""
+"""Published data sets are checked and fetched: small ones from a local server, and real subsets."""
 
 import dataclasses
 import hashlib
+import importlib.util
 import io
 import json
 import zipfile
@@ -13,9 +14,15 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from convnext_mm.datasets.published import prepare as module
-from convnext_mm.datasets.published.catalogue import ADE20K, COCO, Archive, Published, Split
-from convnext_mm.datasets.published.prepare import main, unzip
+from convnext_mm.datasets.published import fetch
+from convnext_mm.datasets.published.catalogue import (
+    ADE20K,
+    COCO,
+    Archive,
+    PublishedDataset,
+    PublishedSplit,
+)
+from convnext_mm.datasets.published.fetch import unzip
 from convnext_mm.errors import UserError
 from tests.conftest import ROOT, run_tool
 from tests.servers import serve
@@ -89,7 +96,7 @@ def published():
         )
 
 
-def smaller(dataset: Published, server, counts) -> Published:
+def smaller(dataset: PublishedDataset, server, counts) -> PublishedDataset:
     def archive(real: Archive) -> Archive:
         data = server.files[f'/{real.name}']
         return dataclasses.replace(
@@ -100,7 +107,7 @@ def smaller(dataset: Published, server, counts) -> Published:
             unzipped_gb=1e-5,
         )
 
-    def split(real: Split, count: int) -> Split:
+    def split(real: PublishedSplit, count: int) -> PublishedSplit:
         return dataclasses.replace(real, count=count)
 
     return dataclasses.replace(
@@ -110,9 +117,18 @@ def smaller(dataset: Published, server, counts) -> Published:
     )
 
 
+@pytest.fixture(scope='module')
+def main():
+    """The function that both tools call."""
+    spec = importlib.util.spec_from_file_location('prepare_coco', ROOT / 'tools/prepare_coco.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
 @pytest.fixture
-def run(capsys):
-    """Run a tool; returns its exit code and all it printed."""
+def run(main, capsys):
+    """A function that runs a tool, and returns its exit code and output."""
 
     def run(dataset, *arguments):
         code = main(dataset, [str(argument) for argument in arguments])
@@ -147,7 +163,7 @@ def ade(tmp_path):
 def test_a_complete_coco_passes(published, coco, run):
     code, text = run(published.coco, coco)
     assert code == 0 and 'Complete.' in text
-    assert 'subset' not in text and 'missing' not in text
+    assert 'subset' not in text and 'missing' not in text and 'error' not in text
 
 
 def test_a_complete_ade20k_passes(published, ade, run):
@@ -162,7 +178,7 @@ def test_nothing_there_names_every_archive_and_creates_nothing(published, tmp_pa
     for archive in published.coco.archives:
         assert archive.url in text
     assert f'tools/prepare_coco.py {tmp_path}/coco --download' in text
-    assert 'all 6 images' in text and 'ln -s /path/to/coco' in text
+    assert 'all 6 images are missing' in text and 'ln -s /path/to/coco' in text
     assert list(tmp_path.iterdir()) == [] and published.server.requests == []
 
 
@@ -173,7 +189,7 @@ def test_missing_and_empty_images_are_counted_and_the_first_are_named(published,
     code, text = run(published.coco, coco)
     assert code == 1
     assert '2 of 6 images; 4 missing or empty' in text
-    assert f'{TRAIN[0]}, {TRAIN[1]}, {TRAIN[2]}, and 1 more' in text
+    assert f'{TRAIN[0]}, {TRAIN[1]}, {TRAIN[2]} and 1 more' in text
     assert 'train2017.zip' in text and 'val2017.zip' not in text
 
 
@@ -195,7 +211,7 @@ def test_a_folder_in_another_place_is_pointed_out(published, coco, run):
 def test_a_link_to_nowhere_is_an_error(published, tmp_path, run):
     (tmp_path / 'coco').symlink_to('/path/to/coco')
     code, text = run(published.coco, tmp_path / 'coco')
-    assert code == 2 and 'is a link to /path/to/coco, which is not there' in text
+    assert code == 2 and 'is a link to /path/to/coco, which does not exist' in text
 
 
 def test_a_subset_is_judged_by_its_own_annotations(published, coco, run):
@@ -204,18 +220,18 @@ def test_a_subset_is_judged_by_its_own_annotations(published, coco, run):
     assert code == 0 and 'a subset of COCO 2017: 2 training images (published: 6)' in text
     (coco / 'train2017' / TRAIN[1]).unlink()
     code, text = run(published.coco, coco, '--download')
-    assert code == 1 and '1 missing' in text and 'No download mends that' in text
+    assert code == 1 and '1 missing' in text and 'A download cannot complete a subset' in text
     assert published.server.requests == []
 
 
-def test_a_half_extracted_ade20k_is_not_taken_for_a_subset(published, ade, run):
+def test_an_incompletely_extracted_ade20k_is_not_a_subset(published, ade, run):
     (ade / 'images' / 'training' / 'ADE_train_00000002.jpg').unlink()
     code, text = run(published.ade, ade)
     assert code == 1 and '1 missing or empty: ADE_train_00000002.jpg' in text
     assert 'ADEChallengeData2016.zip' in text and 'subset' not in text
 
 
-def test_an_image_without_its_annotation_is_missing_one_in_a_subset_too(published, ade, run):
+def test_in_a_subset_too_each_image_needs_its_annotation(published, ade, run):
     (ade / 'images' / 'training' / 'mine.jpg').write_bytes(jpg())
     code, text = run(published.ade, ade)
     assert code == 1 and '1 missing or empty: mine.png' in text
@@ -248,7 +264,7 @@ def test_all_of_coco_is_downloaded_and_unzipped(published, tmp_path, run):
     assert list(root.rglob('*.part')) == []
 
 
-def test_ade20ks_own_folder_becomes_the_root(published, tmp_path, run):
+def test_the_top_folder_of_the_ade20k_archive_becomes_the_root(published, tmp_path, run):
     root = tmp_path / 'ade20k'
     code, text = run(published.ade, root, '--download')
     assert code == 0, text
@@ -281,7 +297,7 @@ def test_zip_files_elsewhere_are_used_where_they_are(published, tmp_path, run):
     assert published.server.requests == []
 
 
-def test_a_download_begun_by_hand_is_gone_on_with(published, coco, run):
+def test_a_download_that_was_begun_by_hand_is_continued(published, coco, run):
     data = published.server.files['/val2017.zip']
     (coco / 'val2017' / VAL[0]).unlink()
     (coco / 'val2017.zip').write_bytes(data[:100])
@@ -289,14 +305,14 @@ def test_a_download_begun_by_hand_is_gone_on_with(published, coco, run):
     assert [request.range for request in published.server.requests] == ['bytes=100-']
 
 
-def test_a_page_saved_as_zip_is_not_gone_on_with(published, coco, run):
+def test_a_page_saved_as_zip_is_an_error(published, coco, run):
     (coco / 'val2017' / VAL[0]).unlink()
     (coco / 'val2017.zip').write_bytes(b'<html>')
     code, text = run(published.coco, coco, '--download')
     assert code == 2 and 'is no zip file: remove it' in text
 
 
-def test_a_half_extraction_is_completed_also_where_a_file_was_cut(published, coco, run):
+def test_an_interrupted_extraction_is_completed_and_cut_files_are_replaced(published, coco, run):
     (coco / 'train2017' / TRAIN[4]).write_bytes(jpg()[:10])
     (coco / 'train2017' / TRAIN[5]).unlink()
     untouched = (coco / 'train2017' / TRAIN[0]).stat().st_mtime_ns
@@ -349,20 +365,18 @@ def test_a_damaged_annotation_file_of_the_right_size_is_replaced(published, coco
     assert path.read_bytes() == coco_json(VAL)
 
 
-def test_a_damaged_file_of_a_subset_is_left_to_its_maker(published, ade, run):
+def test_a_damaged_file_of_a_subset_is_not_replaced(published, ade, run):
     (ade / 'images' / 'training' / 'ADE_train_00000002.jpg').unlink()
     (ade / 'annotations' / 'training' / 'ADE_train_00000002.png').unlink()
     path = ade / 'annotations' / 'training' / 'ADE_train_00000001.png'
     path.write_bytes(b'mine, and damaged')
     (ade / 'images' / 'validation' / 'ADE_val_00000001.jpg').unlink()
     code, text = run(published.ade, ade, '--download')
-    assert code == 1 and 'No download mends that' in text
+    assert code == 1 and 'A download cannot complete a subset' in text
     assert path.read_bytes() == b'mine, and damaged'
 
 
-def test_interrupted_while_unzipping_it_goes_on_with_the_next_run(
-    published, tmp_path, run, monkeypatch
-):
+def test_an_interrupted_unzip_continues_in_the_next_run(published, tmp_path, run, monkeypatch):
     with monkeypatch.context() as patch:
         files = []
 
@@ -372,8 +386,8 @@ def test_interrupted_while_unzipping_it_goes_on_with_the_next_run(
                 raise KeyboardInterrupt
             rename(source, target)
 
-        rename = module.os.replace
-        patch.setattr(module, 'os', SimpleNamespace(replace=interrupted))
+        rename = fetch.os.replace
+        patch.setattr(fetch, 'os', SimpleNamespace(replace=interrupted))
         archive = tmp_path / 'train2017.zip'
         archive.write_bytes(published.server.files['/train2017.zip'])
         with pytest.raises(KeyboardInterrupt):
@@ -394,7 +408,7 @@ def test_the_files_of_a_subset_are_not_overwritten(published, coco, run):
     assert (coco / 'annotations' / 'instances_train2017.json').read_bytes() == mine
 
 
-def test_offline_it_says_what_to_do_by_hand(published, tmp_path, run):
+def test_without_network_the_message_says_what_to_do_by_hand(published, tmp_path, run):
     published.server.files.clear()
     code, text = run(published.coco, tmp_path / 'coco', '--download')
     assert code == 2
@@ -422,10 +436,10 @@ def test_a_zip_file_that_leaves_its_folder_is_not_unzipped(tmp_path, name):
     assert list(tmp_path.iterdir()) == [archive]
 
 
-def test_a_disk_too_small_is_told_before_anything_is_downloaded(
+def test_a_full_disk_is_an_error_before_anything_is_downloaded(
     published, tmp_path, run, monkeypatch
 ):
-    monkeypatch.setattr(module.shutil, 'disk_usage', lambda path: SimpleNamespace(free=10))
+    monkeypatch.setattr(fetch.shutil, 'disk_usage', lambda path: SimpleNamespace(free=10))
     code, text = run(published.coco, tmp_path, '--download')
     assert code == 2 and 'free some space' in text
     assert published.server.requests == []
@@ -440,7 +454,7 @@ def test_an_archive_with_a_wrong_checksum_is_not_unzipped(published, coco, run):
     assert not (coco / 'val2017' / VAL[0]).exists() and not (coco / 'val2017.zip').exists()
 
 
-def test_folders_with_unusual_names_are_named_as_they_are(published, tmp_path, run):
+def test_unusual_names_of_folders_are_quoted_in_commands(published, tmp_path, run):
     _, text = run(published.coco, tmp_path / '[old] data')
     assert f"prepare_coco.py '{tmp_path}/[old] data' --download" in text
 

@@ -1,4 +1,4 @@
-"""Which data sets are recognised by the names of their files, and what a user is told otherwise."""
+"""Data sets that are recognised by the names of their files, and the errors for all others."""
 
 import json
 
@@ -24,30 +24,30 @@ def coco(path, *names):
     path.write_text(json.dumps(dict(images=images, annotations=[], categories=[])))
 
 
-def parts(root):
-    """What was recognised, relative to the folder."""
+def layout(root):
+    """The annotations and images of each split, relative to the folder."""
     return {
-        split: (str(part.annotations.relative_to(root)), str(part.images.relative_to(root)))
-        for split, part in recognise(root).parts.items()
+        split: (str(paths.annotations.relative_to(root)), str(paths.images.relative_to(root)))
+        for split, paths in recognise(root).splits.items()
     }
 
 
-def test_cocos_own_layout(tmp_path):
+def test_the_layout_of_coco(tmp_path):
     for split in ('train2017', 'val2017'):
         image(tmp_path / split / '1.png')
         coco(tmp_path / 'annotations' / f'instances_{split}.json', '1.png')
         coco(tmp_path / 'annotations' / f'captions_{split}.json', '1.png')
-    assert parts(tmp_path) == {
+    assert layout(tmp_path) == {
         'train': ('annotations/instances_train2017.json', 'train2017'),
         'val': ('annotations/instances_val2017.json', 'val2017'),
     }
 
 
-def test_roboflows_layout(tmp_path):
+def test_the_layout_of_roboflow(tmp_path):
     for split in ('train', 'valid', 'test'):
         image(tmp_path / split / '1.png')
         coco(tmp_path / split / '_annotations.coco.json', '1.png')
-    assert parts(tmp_path) == {
+    assert layout(tmp_path) == {
         'train': ('train/_annotations.coco.json', 'train'),
         'val': ('valid/_annotations.coco.json', 'valid'),
         'test': ('test/_annotations.coco.json', 'test'),
@@ -58,14 +58,14 @@ def test_jsons_at_the_top_with_one_folder_of_images(tmp_path):
     for split in ('train', 'val'):
         image(tmp_path / 'photos' / f'{split}.png')
         coco(tmp_path / f'{split}.json', f'{split}.png')
-    assert parts(tmp_path) == {s: (f'{s}.json', 'photos') for s in ('train', 'val')}
+    assert layout(tmp_path) == {s: (f'{s}.json', 'photos') for s in ('train', 'val')}
 
 
 def test_images_of_the_same_names_are_those_of_the_split(tmp_path):
     for split in ('train', 'val'):
         image(tmp_path / 'images' / split / '1.png')
         coco(tmp_path / f'{split}.json', '1.png')
-    assert parts(tmp_path) == {s: (f'{s}.json', f'images/{s}') for s in ('train', 'val')}
+    assert layout(tmp_path) == {s: (f'{s}.json', f'images/{s}') for s in ('train', 'val')}
 
 
 @pytest.mark.parametrize('folder', ['{}', '{}2017', 'images/{}', '{}/images'])
@@ -79,26 +79,26 @@ def test_a_missing_image_does_not_move_a_split_to_the_folder_of_another(tmp_path
         (tmp_path / folder.format('val') / f'{i}.png').unlink()
         if i in (0, 58):
             images = {split: folder.format(split) for split in ('train', 'val')}
-            assert {split: images for split, (_, images) in parts(tmp_path).items()} == images
-            one = recognise(tmp_path / 'annotations' / 'val.json').parts['train']
+            assert {split: images for split, (_, images) in layout(tmp_path).items()} == images
+            one = recognise(tmp_path / 'annotations' / 'val.json').splits['train']
             assert one.images == tmp_path / images['val']
 
 
-def test_a_split_whose_images_lie_with_anothers_is_found_there(tmp_path):
+def test_images_in_the_folder_of_another_split_are_found_there(tmp_path):
     image(tmp_path / 'val' / 'another.png')
     for split in ('train', 'val'):
         image(tmp_path / 'train' / f'{split}.png')
         coco(tmp_path / f'{split}.json', f'{split}.png')
-    assert parts(tmp_path) == {s: (f'{s}.json', 'train') for s in ('train', 'val')}
+    assert layout(tmp_path) == {s: (f'{s}.json', 'train') for s in ('train', 'val')}
 
 
-def test_a_path_that_names_the_folder_is_taken_as_it_is(tmp_path):
+def test_paths_in_the_json_that_name_the_folder_are_used_as_they_are(tmp_path):
     for split in ('train', 'val'):
         for i in range(3):
             image(tmp_path / split / f'{i}.png')
         coco(tmp_path / f'{split}.json', *(f'{split}/{i}.png' for i in range(3)))
     (tmp_path / 'val' / '1.png').unlink()
-    assert parts(tmp_path) == {s: (f'{s}.json', '.') for s in ('train', 'val')}
+    assert layout(tmp_path) == {s: (f'{s}.json', '.') for s in ('train', 'val')}
 
 
 @pytest.mark.parametrize('name', ['images/1.png', '1.png', r'C:\export\1.png'])
@@ -107,44 +107,44 @@ def test_one_json_without_splits(tmp_path, name):
     coco(tmp_path / 'annotations.json', name)
     (tmp_path / 'other.json').write_text('{"images": 3}')
     folder = '.' if name.startswith('images') else 'images'
-    assert parts(tmp_path) == {'train': ('annotations.json', folder)}
+    assert layout(tmp_path) == {'train': ('annotations.json', folder)}
     assert recognise(tmp_path / 'annotations.json') == recognise(tmp_path)
 
 
-def test_a_test_split_stands_in_for_validation_and_this_is_said(tmp_path):
+def test_without_a_validation_split_the_test_split_is_used_and_noted(tmp_path):
     for split in ('train', 'test'):
         coco(tmp_path / f'{split}.json', '1.png')
     found = recognise(tmp_path)
-    assert found.parts['val'] == found.parts['test']
-    assert found.notes == ['no validation split: the test split is validated on']
+    assert found.splits['val'] == found.splits['test']
+    assert found.notes == ('no validation split: the test split is used for validation',)
 
 
-def test_ade20ks_layout(tmp_path):
+def test_the_layout_of_ade20k(tmp_path):
     for split in ('training', 'validation'):
         image(tmp_path / 'images' / split / '1.png')
         image(tmp_path / 'annotations' / split / '1.png')
-    assert parts(tmp_path) == {
+    assert layout(tmp_path) == {
         'train': ('annotations/training', 'images/training'),
         'val': ('annotations/validation', 'images/validation'),
     }
-    assert recognise(tmp_path).ade
+    assert recognise(tmp_path).like_ade20k
 
 
 def test_label_maps_with_the_split_first(tmp_path):
     for split in ('train', 'val'):
         image(tmp_path / split / 'images' / '1.png')
         image(tmp_path / split / 'masks' / '1.png')
-    assert parts(tmp_path) == {s: (f'{s}/masks', f'{s}/images') for s in ('train', 'val')}
-    assert not recognise(tmp_path).ade
+    assert layout(tmp_path) == {s: (f'{s}/masks', f'{s}/images') for s in ('train', 'val')}
+    assert not recognise(tmp_path).like_ade20k
 
 
 def test_label_maps_without_splits(tmp_path):
     image(tmp_path / 'imgs' / '1.png')
     image(tmp_path / 'labels' / '1.png')
-    assert parts(tmp_path) == {'train': ('labels', 'imgs')}
+    assert layout(tmp_path) == {'train': ('labels', 'imgs')}
 
 
-def test_a_name_speaks_of_a_split_by_a_word_of_its_own():
+def test_the_split_of_a_name_is_one_of_its_words():
     names = ('instances_val2017', 'Training', 'valid', 'my-test_set', 'retrain', 'evaluation')
     assert [split_of(name) for name in names] == ['val', 'train', 'val', 'test', None, None]
 
@@ -155,10 +155,10 @@ def test_a_name_speaks_of_a_split_by_a_word_of_its_own():
         ((), 'neither a COCO JSON'),
         (('a.json', 'b.json'), 'not clear from their names: a.json, b.json'),
         (('train_a.json', 'train_b.json', 'val.json'), 'train_a.json, train_b.json'),
-        (('val.json', 'test.json'), 'no training split among test, val'),
+        (('val.json', 'test.json'), 'there is no training split, only test, val'),
     ],
 )
-def test_what_is_not_clear_is_asked(tmp_path, files, message):
+def test_unclear_layouts_are_errors_that_say_why(tmp_path, files, message):
     for name in files:
         coco(tmp_path / name, '1.png')
     with pytest.raises(UserError) as error:
@@ -166,8 +166,8 @@ def test_what_is_not_clear_is_asked(tmp_path, files, message):
     assert message in str(error.value)
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(UserError, match='no such folder'):
+def test_a_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(UserError, match='no such file or folder'):
         recognise(tmp_path / 'no')
 
 
@@ -185,4 +185,4 @@ def test_real_sets_are_recognised(name, kind, images):
         pytest.skip(f'needs {name}')
     found = recognise(root)
     assert found.kind == kind
-    assert tuple(folder for _, folder in parts(root.resolve()).values()) == images
+    assert tuple(folder for _, folder in layout(root.resolve()).values()) == images

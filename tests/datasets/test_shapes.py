@@ -9,6 +9,7 @@ from pycocotools.coco import COCO
 
 from convnext_mm.datasets.shapes import scenes as scenes_module
 from convnext_mm.datasets.shapes import write as shapes
+from convnext_mm.datasets.shapes.__main__ import main
 from convnext_mm.datasets.shapes.scenes import CLASSES, Scene, render_scene, render_split
 
 SIZE = dict(height=64, width=96)
@@ -46,8 +47,8 @@ def test_a_seed_gives_the_same_scene_again():
     assert not same(render_scene(7, **SIZE), render_scene(8, **SIZE))
 
 
-def test_the_pictures_are_those_of_their_version():
-    """When this fails, raise VERSION with the new figures: sets on disk are reused by it."""
+def test_the_images_are_the_ones_of_their_version():
+    """If this fails, increase VERSION and update the values: data sets on disk are reused by it."""
     scene = render_scene(3, **SIZE)
     found = (scenes_module.VERSION, scene.labels.tolist(), scene.masks.sum((1, 2)).tolist())
     assert found == FINGERPRINT
@@ -60,10 +61,10 @@ def test_a_scene_does_not_depend_on_how_many_are_drawn(scenes):
 
 
 def test_splits_and_seeds_share_no_scene(scenes):
-    pictures = [scene.image.tobytes() for scene in scenes[:20]]
-    pictures += [scene.image.tobytes() for scene in render_split('val', 20, **SIZE)]
-    pictures += [scene.image.tobytes() for scene in render_split('train', 20, **SIZE, seed=1)]
-    assert len(set(pictures)) == 60
+    images = [scene.image.tobytes() for scene in scenes[:20]]
+    images += [scene.image.tobytes() for scene in render_split('val', 20, **SIZE)]
+    images += [scene.image.tobytes() for scene in render_split('train', 20, **SIZE, seed=1)]
+    assert len(set(images)) == 60
 
 
 def test_a_scene_has_the_stated_shapes_and_types(scenes):
@@ -130,7 +131,7 @@ def test_the_label_map_numbers_classes_from_one_over_background_zero(scenes):
     assert np.array_equal(scene.label_map, expected)
 
 
-def test_the_smallest_picture_still_has_objects():
+def test_the_smallest_image_has_objects():
     scenes = render_split('train', 10, height=scenes_module.MIN_SIDE, width=scenes_module.MIN_SIDE)
     assert all(len(scene.labels) for scene in scenes)
 
@@ -145,9 +146,9 @@ def test_coco_annotations_give_back_the_scenes(coco_root, split):
 
     for image_id, scene in enumerate(render_split(split, COUNTS[split], **SIZE), start=1):
         info = coco.imgs[image_id]
-        picture = cv2.imread(str(coco_root / split / info['file_name']))
-        assert picture.shape == (info['height'], info['width'], 3) == scene.image.shape
-        assert np.abs(picture.astype(int) - scene.image).mean() < 10  # JPEG
+        image = cv2.imread(str(coco_root / split / info['file_name']))
+        assert image.shape == (info['height'], info['width'], 3) == scene.image.shape
+        assert np.abs(image.astype(int) - scene.image).mean() < 10  # JPEG
 
         annotations = coco.imgToAnns[image_id]
         assert [a['category_id'] for a in annotations] == (scene.labels + 1).tolist()
@@ -161,10 +162,10 @@ def test_coco_annotations_give_back_the_scenes(coco_root, split):
 
 
 @pytest.mark.parametrize('split, folder', [('train', 'training'), ('val', 'validation')])
-def test_ade_files_are_pictures_and_label_maps_of_the_scenes(ade_root, split, folder):
-    pictures = sorted((ade_root / 'images' / folder).iterdir())
+def test_ade_files_are_images_and_label_maps_of_the_scenes(ade_root, split, folder):
+    images = sorted((ade_root / 'images' / folder).iterdir())
     maps = sorted((ade_root / 'annotations' / folder).iterdir())
-    assert [p.name for p in pictures] == [m.with_suffix('.jpg').name for m in maps]
+    assert [p.name for p in images] == [m.with_suffix('.jpg').name for m in maps]
     for path, scene in zip(maps, render_split(split, COUNTS[split], **SIZE), strict=True):
         label_map = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         assert label_map.dtype == np.uint8
@@ -206,7 +207,7 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_that_loses_the_race_accepts_the_winners_set(tmp_path, monkeypatch):
+def test_a_process_that_finishes_second_accepts_the_data_set_of_the_first(tmp_path, monkeypatch):
     root, drawn = tmp_path / 'new', iter([True])
 
     def overtaken(*args, **kwargs):
@@ -230,10 +231,10 @@ def test_bad_arguments_are_named_with_their_range(tmp_path, write, argument, val
     assert not (tmp_path / 'new').exists()
 
 
-def test_the_command_line_writes_what_it_was_asked_for(tmp_path, monkeypatch):
+def test_the_command_line_options_reach_the_data_set(tmp_path, monkeypatch):
     options = '--layout ade --train 2 --val 1 --size 32 48 --seed 3'
     monkeypatch.setattr('sys.argv', ['shapes', str(tmp_path / 'new'), *options.split()])
-    shapes.main()
+    main()
     manifest = json.loads((tmp_path / 'new' / shapes.MANIFEST).read_text())
     expected = dict(layout='ade', train=2, val=1, height=32, width=48, seed=3)
     assert manifest == dict(version=scenes_module.VERSION, **expected)

@@ -1,6 +1,5 @@
 """tools/doctor.py as a user calls it, and each of its findings on what is broken for it."""
 
-import json
 import runpy
 import sys
 import warnings
@@ -151,20 +150,6 @@ def test_categories_that_are_not_used_are_noted(detector):
     }
     found = findings(detector, **subset)['classes']
     assert any('1 class (ring)' in f.text and f.level is Level.NOTE for f in found)
-
-
-def test_categories_are_read_from_anywhere_in_a_file(tmp_path):
-    path = tmp_path / 'a.json'
-    categories = [dict(id=1, name='a ] b', skeleton=[[1, 2]]), dict(id=2, name='größe')]
-    for content in (
-        dict(categories=categories, images=[dict(id=1)]),
-        dict(images=[dict(id=1)], annotations=[], categories=categories),
-    ):
-        path.write_text(json.dumps(content))
-        assert recipe.read_categories(path) == categories
-    path.write_text('{"images": []}')
-    with pytest.raises(ValueError, match='has no categories'):
-        recipe.read_categories(path)
 
 
 def test_missing_data_are_told_with_how_to_get_them(no_network, tmp_path, monkeypatch):

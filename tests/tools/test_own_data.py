@@ -1,4 +1,4 @@
-"""tools/train.py CONFIG --data PATH on data that the project has never seen, to the end."""
+"""tools/train.py CONFIG --data PATH from unknown data to the tested model."""
 
 import json
 import shutil
@@ -25,8 +25,8 @@ SMALL_SEGMENTOR = (
 
 
 @pytest.fixture(scope='module')
-def parts(shapes_coco, tmp_path_factory):
-    """Objects as many a tool exports them: one JSON, ids from 0, no info, area or split."""
+def exported(shapes_coco, tmp_path_factory):
+    """Objects as many tools export them: one JSON, ids from 0, no info, area or split."""
     root = tmp_path_factory.mktemp('parts')
     content = json.loads((shapes_coco / 'annotations' / 'instances_train.json').read_text())
     del content['info'], content['licenses']
@@ -55,26 +55,26 @@ def snapshot(root):
 
 
 @pytest.fixture(scope='module')
-def trained(parts, tmp_path_factory):
+def trained(exported, tmp_path_factory):
     work = tmp_path_factory.mktemp('work')
-    before = snapshot(parts)
+    before = snapshot(exported)
     done = run_tool(
         'train.py',
-        *('configs/cascade/convnext_atto_shapes.py', '--data', parts, '--work-dir', work),
+        *('configs/cascade/convnext_atto_shapes.py', '--data', exported, '--work-dir', work),
         *('--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1'),
         'model.test_cfg.rcnn.score_thr=0.99',
     )
     assert done.code == 0, done.output
-    assert snapshot(parts) == before
+    assert snapshot(exported) == before
     return work, done.output
 
 
-def test_objects_never_seen_before_are_trained_on(trained):
+def test_a_detector_is_trained_on_unknown_objects(trained):
     work, output = trained
     for line in (
         'objects in COCO format, 6 classes: washer, plate, wedge, burr, bracket, seal',
-        'repaired  train  objects with id 0, whose matches pycocotools loses: 1',
-        'no validation split: 20% of the images, chosen with seed 0, are taken for it',
+        'repaired train objects with id 0, which pycocotools counts as missed: 1 (object 0)',
+        'no validation split: 20% of the images, chosen with seed 0, are used for validation',
         'train_dataloader: 13 images of ',
         'schedule: 1 epoch as given, 13 images each: 4 steps at a batch of 4',
         f'written, to edit and run again: tools/train.py {work}/own_data.py',
@@ -127,7 +127,7 @@ def test_a_checkpoint_of_other_classes_starts_a_training_and_is_not_tested(train
     assert 'for another number of classes?' in done.output
 
 
-def test_label_maps_never_seen_before_are_trained_on_and_tested(maps, tmp_path):
+def test_a_segmentor_is_trained_and_tested_on_unknown_label_maps(maps, tmp_path):
     before = snapshot(maps)
     done = run_tool(
         'train.py',
@@ -147,9 +147,9 @@ def test_label_maps_never_seen_before_are_trained_on_and_tested(maps, tmp_path):
     assert 'bracket' in done.output and 'mIoU' in done.output
 
 
-def test_errors_in_the_data_stop_before_anything_is_built(parts, tmp_path):
+def test_errors_in_the_data_stop_before_anything_is_built(exported, tmp_path):
     broken = tmp_path / 'broken'
-    shutil.copytree(parts, broken)
+    shutil.copytree(exported, broken)
     next((broken / 'photos').iterdir()).unlink()
     work = tmp_path / 'work'
     done = run_tool(
@@ -157,6 +157,6 @@ def test_errors_in_the_data_stop_before_anything_is_built(parts, tmp_path):
         *('configs/cascade/convnext_atto_shapes.py', '--data', broken, '--work-dir', work),
     )
     assert (done.code, 'Traceback' in done.output) == (2, False)
-    assert 'error     train  images that are not there: 1' in done.output
+    assert 'error    train images that are missing: 1' in done.output
     assert not work.exists()
     assert run_tool('check_data.py', broken).code == 1

@@ -3,19 +3,10 @@
 import numpy as np
 import pytest
 
-from convnext_mm.visualization.drawing import colours, draw_instances, draw_labels
+from convnext_mm.visualization.drawing import draw_instances, draw_labels
 
 GREY = np.full((200, 300, 3), 128, np.uint8)
 RED, BLUE = (255, 0, 0), (0, 0, 255)
-
-
-def test_a_data_sets_own_palette_is_used_and_otherwise_colours_differ():
-    assert colours(dict(classes=('a',), palette=[[1, 2, 3], [4, 5, 6]])) == [(1, 2, 3)]
-    for palette in ({}, {'palette': 'random'}, {'palette': [RED]}):
-        made = colours(dict(classes=tuple('abcdefghijkl'), **palette))
-        assert len(set(made)) == 12
-        steps = np.abs(np.subtract.outer(made, made)).max(axis=(1, 3)) + 999 * np.eye(12)
-        assert steps.min() > 30
 
 
 def test_masks_tint_the_picture_and_the_highest_score_is_on_top():

@@ -1,1 +1,1 @@
-"""A user's own data set: recognise it, check it, repair it, adapt a config to it."""
+"""A data set of the user: recognise it, check it, repair it, adapt a config to it."""

@@ -1,12 +1,10 @@
-"""A recipe's config for a user's own data: everything that names the data set or its classes."""
+"""Adapt a config to a data set: change every setting that names the data or its classes."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
@@ -14,159 +12,122 @@ from mmengine.runner import Runner
 from convnext_mm.config.heads import resize_heads
 from convnext_mm.config.nodes import dicts_below, leaf_datasets
 from convnext_mm.config.schedule import rescale_schedule
-from convnext_mm.datasets.own.recognise import below
+from convnext_mm.datasets.own.check import KINDS, LISTED_CLASSES
+from convnext_mm.datasets.own.recognise import relative
+from convnext_mm.datasets.own.write import PreparedData, PreparedSplit
 from convnext_mm.datasets.published.catalogue import training_images
 from convnext_mm.errors import UserError
+from convnext_mm.messages.wording import counted, listed
 
-# Settings of a data set that are not about which one it is.
+_SPLITS = ('train', 'val', 'test')
+# Settings of a data set that say how it is read, and not which data set it is.
 _KEPT = ('pipeline', 'filter_cfg', 'test_mode', 'backend_args', 'indices', 'serialize_data')
-
-# What the tools and MMEngine read of a config; anything else at its top level is a helper of the
-# recipe's file, whose value has long been copied to where it is used.
+# The settings of a config that MMEngine and the tools read. Any other one is a variable of the
+# recipe's file, already copied to where it is used.
 _READ = {*inspect.signature(Runner.__init__).parameters} | {
     *('auto_scale_lr', 'tta_model', 'tta_pipeline', 'find_unused_parameters', 'custom_imports'),
     *('work_dir', 'default_scope', 'log_level'),
 }
 
 
-@dataclass(frozen=True)
-class Split:
-    """What a loader reads.
-
-    Attributes:
-        images: Folder.
-        annotations: COCO JSON, or folder of label maps.
-        count: Images.
-        used: Those of them with objects.
-        listed: For label maps, a file with the images' stems, if not all in the folder are meant.
-    """
-
-    images: Path
-    annotations: Path
-    count: int
-    used: int
-    listed: Path | None = None
-
-
-@dataclass(frozen=True)
-class OwnData:
-    """A user's data set, checked, as configs need to know it.
-
-    Attributes:
-        kind: ``coco`` or ``maps``.
-        root: The user's folder.
-        classes: Their names.
-        palette: A colour (R, G, B) for each.
-        splits: ``train``, ``val`` and ``test``.
-        masks: Whether the objects have masks, or boxes only.
-        image_suffix, map_suffix, reduce_zero_label: As MMSegmentation's data sets have them.
-    """
-
-    kind: str
-    root: Path
-    classes: tuple[str, ...]
-    palette: list[list[int]]
-    splits: dict[str, Split]
-    masks: bool = True
-    image_suffix: str = '.jpg'
-    map_suffix: str = '.png'
-    reduce_zero_label: bool = False
-
-
-def fit(cfg: Config, own: OwnData, given: Collection[str] = ()) -> list[str]:
-    """Change a config, in place, so that it trains and tests on a user's data.
+def adapt_config(cfg: Config, data: PreparedData, given: Collection[str] = ()) -> list[str]:
+    """Change a config, in place, so that it trains and tests on the data of the user.
 
     Args:
-        cfg: A detection config for COCO-format data, a segmentation config for label maps.
-        own: The data.
+        cfg: A detection config for COCO annotations, a segmentation config for label maps.
+        data: The data set.
         given: Dotted names of settings that the user chose, which stay.
 
     Returns:
-        A line for each change.
+        One line for each change.
 
     Raises:
-        UserError: The config is for the other kind of data, or learns masks where there are none.
+        UserError: The config is for the other kind of data, or it learns masks, the objects have
+            none, and the masks cannot be left out.
     """
-    _check_kind(cfg, own)
+    _check_kind(cfg, data)
     for key in [key for key in cfg if key not in _READ]:
         cfg.pop(key)
-    for split in ('train', 'val', 'test'):
-        for key in (f'{split}_dataloader', f'{split}_evaluator'):
-            if key in cfg:  # in most configs that of the test is that of the validation
-                cfg[key] = copy.deepcopy(cfg[key])
-    before = training_images(cfg)
-    names = ', '.join(own.classes[:8]) + (', ...' if len(own.classes) > 8 else '')
-    changes = [f'classes: {len(own.classes)}, {names}']
-    changes += resize_heads(cfg.model, len(own.classes))
-    if own.kind == 'coco' and not own.masks:
-        changes += _without_masks(cfg)
-    for split in ('train', 'val', 'test'):
-        changes += _fit_loader(cfg, split, own)
+    for key in [f'{split}_{part}' for split in _SPLITS for part in ('dataloader', 'evaluator')]:
+        if key in cfg:  # In most configs the settings for val and test are one object.
+            cfg[key] = copy.deepcopy(cfg[key])
+    recipe_images = training_images(cfg)
+    count = len(data.classes)
+    changes = [f'{counted(count, "class")}: {listed(data.classes, LISTED_CLASSES)}']
+    changes += resize_heads(cfg.model, count)
+    if data.kind == 'coco' and not data.with_masks:
+        changes += _leave_masks_out(cfg)
+    for split in _SPLITS:
+        changes += _adapt_loader(cfg, split, data)
     for split in ('val', 'test'):
-        changes += _fit_evaluator(cfg, split, own)
-    for transform in _transforms(cfg):
-        # The data sets say it; said again it is deprecated, and different it is an error.
+        changes += _adapt_evaluator(cfg, split, data)
+    for transform in _annotation_transforms(cfg):
+        # The data set has this setting. MMSegmentation deprecates it in the transform, and raises
+        # an error if the two differ.
         transform.pop('reduce_zero_label', None)
-    train = own.splits['train']
-    filters = [d.get('filter_cfg') or {} for d in leaf_datasets(cfg.train_dataloader)]
-    skips_empty = any(filter_cfg.get('filter_empty_gt') for filter_cfg in filters)
-    images = train.used if skips_empty else train.count
-    changes += rescale_schedule(cfg, images, before, given)
+    changes += rescale_schedule(cfg, _images_per_epoch(cfg, data), recipe_images, given)
     return changes
 
 
-def _check_kind(cfg: Config, own: OwnData) -> None:
-    segments = cfg.get('default_scope') == 'mmseg'
-    if segments != (own.kind == 'maps'):
-        names = {'coco': 'objects in COCO format', 'maps': 'label maps'}
-        other = 'a detection' if segments else 'a segmentation'
-        config = 'a segmentation' if segments else 'a detection'
+def _check_kind(cfg: Config, data: PreparedData) -> None:
+    is_segmentation = cfg.get('default_scope') == 'mmseg'
+    if is_segmentation != (data.kind == 'maps'):
+        names = ('a detection', 'a segmentation')
         raise UserError(
-            f'{own.root} holds {names[own.kind]} and the config is {config} config: '
-            f'choose {other} config'
+            f'{data.root} holds {KINDS[data.kind]} and the config is {names[is_segmentation]} '
+            f'config: choose {names[not is_segmentation]} config'
         )
 
 
-def _fit_loader(cfg: Config, split: str, own: OwnData) -> Iterator[str]:
-    loader = cfg.get(f'{split}_dataloader')
+def _images_per_epoch(cfg: Config, data: PreparedData) -> int:
+    filters = [d.get('filter_cfg') or {} for d in leaf_datasets(cfg.train_dataloader)]
+    skips_empty = any(filter_cfg.get('filter_empty_gt') for filter_cfg in filters)
+    train = data.splits['train']
+    return train.annotated_count if skips_empty else train.image_count
+
+
+# --- data sets
+
+
+def _adapt_loader(cfg: Config, split: str, data: PreparedData) -> Iterator[str]:
+    loader, paths = cfg.get(f'{split}_dataloader'), data.splits[split]
     if not loader:
         return
-    leaf = _fitted(next(leaf_datasets(loader)), own.splits[split], own)
-    _replace_leaf(loader, 'dataset', leaf)
-    paths = own.splits[split].annotations, own.splits[split].listed
+    _replace_leaf(loader, 'dataset', _dataset(next(leaf_datasets(loader)), paths, data))
+    stems = f', listed in {paths.stems_file}' if paths.stems_file else ''
     yield (
-        f'{split}_dataloader: {own.splits[split].count:,} images of {own.splits[split].images}, '
-        f'annotations {paths[0]}' + (f', those in {paths[1]}' if paths[1] else '')
+        f'{split}_dataloader: {counted(paths.image_count, "image")} of {paths.images}{stems}, '
+        f'annotations {paths.annotations}'
     )
 
 
-def _fitted(dataset: ConfigDict, split: Split, own: OwnData) -> ConfigDict:
-    """A data set of the user's, read and augmented as the recipe's."""
-    metainfo = dict(classes=own.classes, palette=[tuple(colour) for colour in own.palette])
-    kept = {key: dataset[key] for key in _KEPT if key in dataset}
-    common = dict(data_root=f'{own.root}/', metainfo=metainfo, **kept)
-    images, annotations = below(split.images, own.root), below(split.annotations, own.root)
-    if own.kind == 'coco':
+def _dataset(recipe: ConfigDict, paths: PreparedSplit, data: PreparedData) -> ConfigDict:
+    """Return the config of a split of the user, with the pipeline of the recipe."""
+    metainfo = dict(classes=data.classes, palette=[tuple(colour) for colour in data.palette])
+    kept = {key: recipe[key] for key in _KEPT if key in recipe}
+    common = dict(data_root=f'{data.root}/', metainfo=metainfo, **kept)
+    images, annotations = (relative(p, data.root) for p in (paths.images, paths.annotations))
+    if data.kind == 'coco':
         return ConfigDict(
             type='CocoDataset', ann_file=annotations, data_prefix=dict(img=images), **common
         )
-    listed = dict(ann_file=below(split.listed, own.root)) if split.listed else {}
+    stems = dict(ann_file=relative(paths.stems_file, data.root)) if paths.stems_file else {}
     return ConfigDict(
         type='BaseSegDataset',
-        **listed,
+        **stems,
         data_prefix=dict(img_path=images, seg_map_path=annotations),
-        img_suffix=own.image_suffix,
-        seg_map_suffix=own.map_suffix,
-        reduce_zero_label=own.reduce_zero_label,
+        img_suffix=data.image_suffix,
+        seg_map_suffix=data.map_suffix,
+        reduce_zero_label=data.reduce_zero_label,
         **common,
     )
 
 
 def _replace_leaf(node: ConfigDict, key: str, leaf: ConfigDict) -> None:
-    """Put a data set into its loader's wrappers; of several that are joined, one remains."""
+    """Put a data set into the wrappers of a loader; of several joined data sets one remains."""
     inner = node[key]
     if 'datasets' in inner:
-        # The user's data once, with the wrappers that the first of them has.
+        # One data set, with the wrappers of the first one.
         node[key] = inner = inner['datasets'][0]
     if 'dataset' in inner:
         _replace_leaf(inner, 'dataset', leaf)
@@ -174,16 +135,19 @@ def _replace_leaf(node: ConfigDict, key: str, leaf: ConfigDict) -> None:
         node[key] = leaf
 
 
-def _fit_evaluator(cfg: Config, split: str, own: OwnData) -> Iterator[str]:
+# --- evaluators
+
+
+def _adapt_evaluator(cfg: Config, split: str, data: PreparedData) -> Iterator[str]:
     key = f'{split}_evaluator'
     if not cfg.get(key):
         return
-    evaluators = cfg[key] if isinstance(cfg[key], (list, tuple)) else [cfg[key]]
-    if own.kind == 'maps':
+    evaluators = _as_list(cfg[key])
+    if data.kind == 'maps':
         kept = [e for e in evaluators if e['type'].endswith('IoUMetric')]
         cfg[key] = kept or dict(type='IoUMetric', iou_metrics=['mIoU'])
     else:
-        path = str(own.splits[split].annotations)
+        path = str(data.splits[split].annotations)
         kept = [dict(e, ann_file=path) for e in evaluators if 'CocoMetric' in e['type']]
         metric = ['bbox', 'segm'] if _learns_masks(cfg) else ['bbox']
         cfg[key] = kept or dict(type='CocoMetric', metric=metric, ann_file=path)
@@ -191,41 +155,46 @@ def _fit_evaluator(cfg: Config, split: str, own: OwnData) -> Iterator[str]:
     if len(cfg[key]) == 1 and isinstance(cfg[key], list):
         cfg[key] = cfg[key][0]
     if not kept:
-        yield f'{key}.type = {cfg[key].type}, for the recipe has one for its own data set'
+        yield f'{key}.type = {cfg[key].type}, because the recipe has one for its own data set'
 
 
-def _without_masks(cfg: Config) -> Iterator[str]:
-    """Leave the masks out of a two-stage detector, which then learns boxes."""
+def _as_list(node: object) -> list:
+    return list(node) if isinstance(node, (list, tuple)) else [node]
+
+
+# --- masks
+
+
+def _leave_masks_out(cfg: Config) -> Iterator[str]:
+    """Remove the mask head of a two-stage detector, which then learns boxes."""
     if not _learns_masks(cfg):
         return
     roi_head = cfg.model.get('roi_head') or {}
     if 'mask_head' not in roi_head:
         raise UserError(
-            'the objects have boxes and no masks, which this config learns: choose a config of a '
-            'two-stage detector, whose mask head can be left out, or of one for boxes'
+            'the objects have boxes and no masks, but this config learns masks: choose the config '
+            'of a two-stage detector, where the mask head can be left out, or one for boxes'
         )
     for key in ('mask_head', 'mask_roi_extractor'):
         roi_head.pop(key, None)
-    for transform in _transforms(cfg):
+    for transform in _annotation_transforms(cfg):
         if transform.get('with_mask'):
             transform.with_mask = False
     for key in ('val_evaluator', 'test_evaluator'):
-        for evaluator in cfg[key] if isinstance(cfg[key], list) else [cfg[key]]:
+        for evaluator in _as_list(cfg[key]):
             if 'metric' in evaluator:
                 evaluator.metric = 'bbox'
     yield 'no masks: the objects have boxes only, so the mask head is left out'
 
 
 def _learns_masks(cfg: Config) -> bool:
-    return any(transform.get('with_mask') for transform in _transforms(cfg))
+    return any(transform.get('with_mask') for transform in _annotation_transforms(cfg))
 
 
-def _transforms(cfg: Config) -> Iterator[ConfigDict]:
-    """The LoadAnnotations of all pipelines, those for test-time augmentation included."""
-    keys = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline')
-    yield from (
-        node
-        for key in keys
-        for node in dicts_below(cfg.get(key))
-        if str(node.get('type', '')).endswith('LoadAnnotations')
-    )
+def _annotation_transforms(cfg: Config) -> Iterator[ConfigDict]:
+    """Yield the LoadAnnotations transforms of all pipelines, including test-time augmentation."""
+    keys = (*(f'{split}_dataloader' for split in _SPLITS), 'tta_pipeline')
+    for key in keys:
+        for node in dicts_below(cfg.get(key)):
+            if str(node.get('type', '')).endswith('LoadAnnotations'):
+                yield node

@@ -1,40 +1,39 @@
-"""What a folder of a user's own holds: a COCO-format data set or label maps, by its names.
+"""Recognise a data set by the names of its folders and files.
 
-Nothing is read but names of files; whether what they hold is right is ``check_coco`` and
-``check_maps``. Recognised are, for COCO's format (``*`` may be ``train``, ``training``, ``val``,
-``valid``, ``validation``, ``dev``, ``test``, with anything that is no letter around it)::
+Only names are read here; :mod:`convnext_mm.datasets.own.check` reads the contents. In COCO format
+these layouts are recognised, where ``*`` is ``train``, ``training``, ``val``, ``valid``,
+``validation``, ``dev`` or ``test``, alone or as a word of a longer name::
 
     annotations/instances_*2017.json  *2017/          as COCO
-    */_annotations.coco.json          */              as Roboflow writes it, images beside it
+    */_annotations.coco.json          */              as Roboflow exports it, images beside the JSON
     *.json                            images/ ...     with one folder of images or several
     annotations.json                  images/ ...     no splits: one is made
 
-and for label maps, PNGs whose pixels are class ids, with the names of their images::
+Label maps are PNGs whose pixels are class ids, named like their images::
 
     images/*/   annotations/*/                        as ADE20K
     */images/   */masks/                              the split first
     images/     masks/                                no splits: one is made
 
-with the names of the classes in ``classes.txt``, one a line, in the order of their ids.
+The names of their classes are in ``classes.txt``, one per line, in the order of their ids.
 """
 
 from __future__ import annotations
 
-import json
-import mmap
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
+from convnext_mm.datasets.coco_scan import image_names, looks_like_coco
 from convnext_mm.errors import UserError
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-NAMES_FILES = ('classes.txt', 'labels.txt', 'names.txt', 'class_names.txt', 'objectInfo150.txt')
-PALETTE_FILE = 'palette.txt'
 
-_SPLITS = {
+# The words in a name that mean a split.
+_SPLIT_WORDS = {
     'train': ('train', 'training'),
     'val': ('val', 'valid', 'validation', 'dev'),
     'test': ('test', 'testing'),
@@ -44,17 +43,17 @@ _MAP_FOLDERS = (
     *('annotations', 'masks', 'mask', 'labels', 'label', 'labelmaps', 'ann', 'anns', 'gt'),
     *('SegmentationClass', 'gtFine', 'segmentations'),
 )
-# Of COCO's own JSONs, those for other tasks.
+# JSONs of COCO for other tasks than object detection.
 _OTHER_TASKS = re.compile(r'^(captions|person_keypoints|stuff|panoptic|image_info)_')
-_FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
+_SAMPLE = 50  # image names that are looked for in a folder
 
 
 @dataclass(frozen=True)
-class Part:
-    """One split of a data set, as it lies on the disk.
+class SplitPaths:
+    """The files of one split.
 
     Attributes:
-        images: Folder of its images.
+        images: The folder of its images.
         annotations: Its COCO JSON, or the folder of its label maps.
     """
 
@@ -63,96 +62,97 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A data set that was recognised.
+class Layout:
+    """The files of a data set, by split.
 
     Attributes:
-        root: The user's folder, absolute.
-        kind: ``coco`` or ``maps``.
-        parts: By split, ``train`` and perhaps ``val`` and ``test``. Without ``val``, validation
-            images are to be taken out of the training images.
-        notes: What was decided on the way, for the user to read.
-        ade: For label maps, whether the folders are called as ADE20K's, whose id 0 is no class.
+        root: The folder of the user, absolute.
+        kind: ``coco`` for COCO annotations, ``maps`` for label maps.
+        splits: ``train``, and ``val`` and ``test`` if there are such. Without ``val``, validation
+            images are taken from the training images later.
+        notes: Decisions that the user should know.
+        like_ade20k: For label maps, whether the folders are named as in ADE20K, where id 0 is not a
+            class.
     """
 
     root: Path
-    kind: str
-    parts: dict[str, Part]
-    notes: list[str] = field(default_factory=list)
-    ade: bool = False
+    kind: Literal['coco', 'maps']
+    splits: dict[str, SplitPaths]
+    notes: tuple[str, ...] = ()
+    like_ade20k: bool = False
 
 
-def recognise(path: str | Path) -> Found:
-    """See what is in a folder, or beside a COCO JSON.
+def recognise(path: str | Path) -> Layout:
+    """Recognise the data set in a folder, or the one that a COCO JSON belongs to.
 
     Raises:
-        UserError: There is nothing, nothing that is known, or more than one possibility; the
+        UserError: Nothing is recognised, or it is not clear which of several files to use; the
             message says what was looked for.
     """
     path = Path(path).expanduser().resolve()
     if not path.exists():
-        raise UserError(f'{path}: no such folder')
+        raise UserError(f'{path}: no such file or folder')
     if path.is_file():
         root = path.parent.parent if path.parent.name == 'annotations' else path.parent
-        if not _looks_like_coco(path):
-            raise UserError(f'{path}: no COCO JSON, which has images, annotations and categories')
-        return _with_validation(Found(root, 'coco', {'train': _coco_part(root, path)}))
-    found = _coco(path) or _maps(path)
-    if found is None:
+        if not looks_like_coco(path):
+            raise UserError(f'{path}: not a COCO JSON with images, annotations and categories')
+        return Layout(root, 'coco', {'train': _coco_split(root, path)})
+    layout = _recognise_coco(path) or _recognise_maps(path)
+    if layout is None:
         raise UserError(
             f'{path}: neither a COCO JSON (looked for *.json and */*.json with images, annotations '
             f'and categories) nor label maps (looked for {" or ".join(_IMAGE_FOLDERS[:2])} and '
-            f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val in them or around them)'
+            f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val inside or around them)'
         )
-    return _with_validation(found)
+    return _choose_validation(layout)
 
 
 def split_of(name: str) -> str | None:
-    """The split that a file's or folder's name speaks of: ``instances_val2017`` is ``val``."""
+    """Return the split that a name means: ``val`` for ``instances_val2017``."""
     words = re.findall(r'[a-z]+', name.lower())
-    return next((s for s, known in _SPLITS.items() if any(w in known for w in words)), None)
+    return next((s for s, known in _SPLIT_WORDS.items() if any(w in known for w in words)), None)
 
 
 def images_in(folder: Path) -> Iterator[Path]:
-    """The images below a folder, in the order of their names."""
+    """Yield the images in a folder and the folders below it, sorted by path."""
     files = sorted(folder.rglob('*')) if folder.is_dir() else []
     return (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def local_name(file_name: str) -> str:
-    """A ``file_name`` without the folders of the computer it was written on."""
+def base_name(file_name: str) -> str:
+    """Return a ``file_name`` without its folders, which may be those of another computer."""
     return re.split(r'[\\/]', file_name)[-1]
 
 
-def below(path: Path, root: Path) -> str:
-    """A path as one writes it beside a root: relative, if it is inside."""
+def relative(path: Path, root: Path) -> str:
+    """Write a path relative to a root if it is inside, else as it is."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def _with_validation(found: Found) -> Found:
-    """Choose what is validated on: a part of the user's, or later a part of the training images."""
-    parts = dict(found.parts)
-    if 'train' not in parts:
+def _choose_validation(layout: Layout) -> Layout:
+    """Require a training split; validate on the test split if there is no other."""
+    splits = layout.splits
+    if 'train' not in splits:
         raise UserError(
-            f'{found.root}: no training split among {", ".join(parts)}; '
-            'call its folder or JSON train, or give the one JSON to be split'
+            f'{layout.root}: there is no training split, only {", ".join(splits)}: put "train" '
+            'into the name of its folder or JSON, or give the path of one JSON to be split'
         )
-    if 'val' not in parts and 'test' in parts:
-        parts['val'] = parts['test']
-        found.notes.append('no validation split: the test split is validated on')
-    return Found(found.root, found.kind, parts, found.notes, found.ade)
+    if 'val' in splits or 'test' not in splits:
+        return layout
+    note = 'no validation split: the test split is used for validation'
+    return replace(layout, splits={**splits, 'val': splits['test']}, notes=(*layout.notes, note))
 
 
-# --- COCO's format
+# --- COCO format
 
 
-def _coco(root: Path) -> Found | None:
+def _recognise_coco(root: Path) -> Layout | None:
     jsons = [file for file in _jsons(root) if not _OTHER_TASKS.match(file.name)]
-    jsons = [file for file in jsons if _looks_like_coco(file)]
+    jsons = [file for file in jsons if looks_like_coco(file)]
     if not jsons:
         return None
     if len(jsons) == 1:
-        return Found(root, 'coco', {'train': _coco_part(root, jsons[0])})
+        return Layout(root, 'coco', {'train': _coco_split(root, jsons[0])})
     by_split: dict[str | None, list[Path]] = {}
     for file in jsons:
         by_split.setdefault(_split_of_json(file), []).append(file)
@@ -165,66 +165,50 @@ def _coco(root: Path) -> Found | None:
         choices = ', '.join(str(file.relative_to(root)) for file in unclear or without)
         raise UserError(
             f'{root}: several COCO JSONs, and which to train on is not clear from their names: '
-            f'{choices}. Give one of them, or name them train and val'
+            f'{choices}. Give the path of one of them, or name them train and val'
         )
-    parts = {split: _coco_part(root, files[0]) for split, files in by_split.items()}
-    notes = [f'not used: {file.relative_to(root)}, whose name is of no split' for file in without]
-    return Found(root, 'coco', parts, notes)
+    splits = {split: _coco_split(root, files[0]) for split, files in by_split.items()}
+    notes = (f'not used: {file.relative_to(root)}, its name has no split' for file in without)
+    return Layout(root, 'coco', splits, tuple(notes))
 
 
 def _jsons(root: Path) -> list[Path]:
     return [*sorted(root.glob('*.json')), *sorted(root.glob('*/*.json'))]
 
 
-def _looks_like_coco(path: Path) -> bool:
-    """Whether a JSON names what COCO's do; COCO's own takes half a minute to parse."""
-    keys = (b'"images"', b'"annotations"', b'"categories"')
-    with open(path, 'rb') as file:
-        if not file.read(1):
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            return all(text.find(key) >= 0 for key in keys)
-
-
 def _split_of_json(path: Path) -> str | None:
     return split_of(path.stem) or split_of(path.parent.name)
 
 
-def _coco_part(root: Path, annotations: Path) -> Part:
-    """A JSON with the folder of its split if that holds any of its images, else of the most."""
+def _coco_split(root: Path, annotations: Path) -> SplitPaths:
+    """Find the images of a JSON: in the folder of its split if it has any, else where most are."""
     split = _split_of_json(annotations)
-    first = list(islice(_file_names(annotations), 50))
+    sample = list(islice(image_names(annotations), _SAMPLE))
 
     def rank(folder: Path) -> tuple[int, ...]:
-        named = split and _split_of_folder(folder, root)
-        exact = sum((folder / name).is_file() for name in first)
-        count = exact or sum((folder / local_name(name)).is_file() for name in first)
-        if named and named == split and not count:  # the first may be what is missing
-            count = any((folder / local_name(n)).is_file() for n in _file_names(annotations))
-        # Another split may hold images of the same names, and more of them where one is missing
-        # here: the gap is for the checks to report. Last names alone are second choice.
-        return count > 0, named in (split, None), exact > 0, named == split, count
+        own_split = _split_of_folder(folder, root)
+        at_path = sum((folder / name).is_file() for name in sample)
+        count = at_path or sum((folder / base_name(name)).is_file() for name in sample)
+        if split and own_split == split and not count:
+            # The images of the sample may be the missing ones.
+            names = image_names(annotations)
+            count = any((folder / base_name(name)).is_file() for name in names)
+        # The folder of another split may hold images of the same names, and more of them if some
+        # are missing here. The checks report what is missing, so a gap must not move the split.
+        fits = not split or own_split in (split, None)
+        return count > 0, fits, at_path > 0, bool(split) and own_split == split, count
 
-    return Part(max(_image_folders(root, annotations), key=rank), annotations)
-
-
-def _file_names(path: Path) -> Iterator[str]:
-    with (
-        open(path, 'rb') as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
-    ):
-        for match in _FILE_NAME.finditer(text):
-            yield json.loads(match[1])
+    return SplitPaths(max(_image_folders(root, annotations), key=rank), annotations)
 
 
 def _split_of_folder(folder: Path, root: Path) -> str | None:
-    """The split that a folder, or one between it and the root, is named for."""
+    """Return the split that a folder, or one between it and the root, is named after."""
     names = folder.relative_to(root).parts if folder.is_relative_to(root) else ()
     return next(filter(None, map(split_of, reversed(names))), None)
 
 
 def _image_folders(root: Path, annotations: Path) -> Iterable[Path]:
-    """Folders to look for images in, the likeliest first; the first of equals is taken."""
+    """Return the folders that may hold images, most likely first; the first of equals is taken."""
     folders = [annotations.parent, root]
     if root.is_dir():
         below = [folder for folder in sorted(root.glob('*')) if folder.is_dir()]
@@ -236,30 +220,33 @@ def _image_folders(root: Path, annotations: Path) -> Iterable[Path]:
 # --- label maps
 
 
-def _maps(root: Path) -> Found | None:
-    """Folders of images and of label maps, the splits in them, around them or not at all."""
-    pair = _pair(root)
-    inside, around = {}, {}
-    if pair:
-        images, maps = pair
-        map_folders = {split_of(f.name): f for f in sorted(maps.glob('*')) if f.is_dir()}
-        for folder in sorted(images.glob('*')):
-            split = split_of(folder.name)
-            if folder.is_dir() and split and split in map_folders:
-                inside[split] = Part(folder, map_folders[split])
-    if inside:
-        ade = maps.name == 'annotations' and (images / 'training').is_dir()
-        return Found(root, 'maps', inside, ade=ade)
+def _recognise_maps(root: Path) -> Layout | None:
+    """Find folders of images and label maps, with the splits inside, around them, or without."""
+    pair = _folder_pair(root)
+    if pair and (splits := _splits_inside(pair)):
+        like_ade20k = pair.annotations.name == 'annotations' and (pair.images / 'training').is_dir()
+        return Layout(root, 'maps', splits, like_ade20k=like_ade20k)
+    splits = {}
     for folder in sorted(root.glob('*')):
         split = split_of(folder.name)
-        if folder.is_dir() and split and (inner := _pair(folder)):
-            around[split] = Part(*inner)
-    if around:
-        return Found(root, 'maps', around)
-    return Found(root, 'maps', {'train': Part(*pair)}) if pair else None
+        if folder.is_dir() and split and (inner := _folder_pair(folder)):
+            splits[split] = inner
+    if not splits and pair:
+        splits = {'train': pair}
+    return Layout(root, 'maps', splits) if splits else None
 
 
-def _pair(root: Path) -> tuple[Path, Path] | None:
+def _splits_inside(pair: SplitPaths) -> dict[str, SplitPaths]:
+    map_folders = {split_of(f.name): f for f in sorted(pair.annotations.glob('*')) if f.is_dir()}
+    splits = {}
+    for folder in sorted(pair.images.glob('*')):
+        split = split_of(folder.name)
+        if folder.is_dir() and split and split in map_folders:
+            splits[split] = SplitPaths(folder, map_folders[split])
+    return splits
+
+
+def _folder_pair(root: Path) -> SplitPaths | None:
     images = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), None)
     maps = next((root / name for name in _MAP_FOLDERS if (root / name).is_dir()), None)
-    return (images, maps) if images and maps and any(maps.rglob('*.png')) else None
+    return SplitPaths(images, maps) if images and maps and any(maps.rglob('*.png')) else None

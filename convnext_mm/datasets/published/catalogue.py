@@ -1,8 +1,9 @@
-"""The published data sets of the recipes: what they look like on disk and where they come from."""
+"""COCO and ADE20K: their files on disk, and the archives that hold them."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,15 +14,15 @@ from convnext_mm.config.nodes import leaf_datasets
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file, as its publisher serves it.
+    """A zip file of the publisher.
 
     Attributes:
-        url: Where it is.
-        size: Its bytes.
+        url: Its address.
+        size: Its size in bytes.
         md5: Its checksum.
-        unzipped_gb: The size of what is in it in GB (1e9 bytes), about.
-        holds: The parts of the data set in it, relative to the root.
-        top: A folder in it that stands for the root of the data set.
+        unzipped_gb: The approximate size of its content in GB (1e9 bytes).
+        holds: The files and folders of the data set in it, relative to the root.
+        top: The folder in it that becomes the root of the data set.
     """
 
     url: str
@@ -33,20 +34,22 @@ class Archive:
 
     @property
     def name(self) -> str:
+        """The file name."""
         return PurePosixPath(self.url).name
 
 
 @dataclass(frozen=True)
-class Split:
+class PublishedSplit:
     """Images and their annotations: one COCO JSON, or a folder with a PNG for each image.
 
     Attributes:
-        name: What the configs use it for.
-        images: Folder of the images, relative to the root.
-        annotations: File or folder of the annotations, relative to the root.
-        count: Number of images.
-        stem: Where each image has an annotation file: the names of both, by number from 1 on.
-        classes: There, the largest class id in the PNGs; 0 is none of the classes.
+        name: ``training`` or ``validation``.
+        images: The folder of the images, relative to the root.
+        annotations: The file or folder of the annotations, relative to the root.
+        count: The number of images.
+        stem: For a folder of PNGs, the name of image and PNG without ending, as a format of their
+            number from 1.
+        classes: For a folder of PNGs, the largest class id; 0 is no class.
     """
 
     name: str
@@ -58,60 +61,63 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Published:
-    """A data set.
+class PublishedDataset:
+    """A published data set.
 
     Attributes:
-        name: What people call it.
-        root: Where the configs look for it.
-        sign: Names that give it away in a path.
-        terms: Where its terms of use are.
+        name: Its common name.
+        root: The folder where the configs expect it.
+        markers: Folder names by which a path is recognised as one of this data set.
+        splits: Its splits.
+        archives: The archives that hold it.
+        terms: The address of its terms of use.
         tool: The script that checks and downloads it.
     """
 
     name: str
     root: str
-    sign: tuple[str, ...]
-    splits: tuple[Split, ...]
+    markers: tuple[str, ...]
+    splits: tuple[PublishedSplit, ...]
     archives: tuple[Archive, ...]
     terms: str
     tool: str
 
-    def hint(self, root: str) -> str:
-        """What belongs into `root` and how to get it there, for someone who has not got it."""
+    def how_to_get(self, root: str) -> str:
+        """Describe the files that belong into `root` and how to get them."""
         gb = sum(archive.size for archive in self.archives) / 1e9
         return '\n'.join(
             [
-                f'{self.name} is laid out as',
-                *(f'  {line}' for split in self.splits for line in _layout(root, split)),
-                f'To download it ({gb:.1f} GB; an interrupted download goes on where it stopped)',
+                f'{self.name} has these files:',
+                *(f'  {line}' for split in self.splits for line in _files_of(root, split)),
+                f'To download it ({gb:.1f} GB; an interrupted download is continued):',
                 f'  {self.command(root)} --download',
-                'By hand, download and unzip, so that it looks like that',
+                'By hand: download and unzip',
                 *(f'  {archive.url}' for archive in self.archives),
-                *([] if Path(root).exists() else [self.link(root)]),
+                *([] if Path(root).exists() else [self.how_to_link(root)]),
             ]
         )
 
     def command(self, root: str) -> str:
-        """The command that checks it."""
+        """Return the command that checks the data set."""
         return f'{self.tool} {shlex.quote(root)}' if Path(root) != Path(self.root) else self.tool
 
-    def link(self, root: str) -> str:
-        """What to do where it is on the machine already."""
+    def how_to_link(self, root: str) -> str:
+        """Describe how to use a copy of the data set that is elsewhere on the machine."""
         place = Path(root)
         source = f'/path/to/{PurePosixPath(self.root).name}'
         return f'If you have it already:  mkdir -p {place.parent} && ln -s {source} {place}'
 
 
-# Counts and layout: the publishers. COCO's sizes and MD5: PaddleDetection's and MLCommons' scripts.
-# ADE20K's MD5: several independent loaders; its size is also in the ETag that its server sends.
-COCO = Published(
+# Sources: counts and layout are from the publishers. The sizes and MD5 of COCO are in the scripts
+# of PaddleDetection and MLCommons. The MD5 of ADE20K is in several independent loaders; its size is
+# also in the ETag of its server.
+COCO = PublishedDataset(
     name='COCO 2017',
     root='data/coco',
-    sign=('train2017', 'val2017'),
+    markers=('train2017', 'val2017'),
     splits=(
-        Split('training', 'train2017', 'annotations/instances_train2017.json', 118_287),
-        Split('validation', 'val2017', 'annotations/instances_val2017.json', 5_000),
+        PublishedSplit('training', 'train2017', 'annotations/instances_train2017.json', 118_287),
+        PublishedSplit('validation', 'val2017', 'annotations/instances_val2017.json', 5_000),
     ),
     archives=(
         Archive(
@@ -143,12 +149,12 @@ COCO = Published(
     tool='tools/prepare_coco.py',
 )
 
-ADE20K = Published(
+ADE20K = PublishedDataset(
     name='ADE20K',
     root='data/ade/ADEChallengeData2016',
-    sign=('ADEChallengeData2016',),
+    markers=('ADEChallengeData2016',),
     splits=(
-        Split(
+        PublishedSplit(
             'training',
             'images/training',
             'annotations/training',
@@ -156,7 +162,7 @@ ADE20K = Published(
             stem='ADE_train_{:08d}',
             classes=150,
         ),
-        Split(
+        PublishedSplit(
             'validation',
             'images/validation',
             'annotations/validation',
@@ -185,8 +191,8 @@ ADE20K = Published(
 )
 
 
-# Training images of the data sets that recipes in iterations are for, by MMEngine's names.
-_IMAGES = {
+# The number of training images, by the class of the data set in MMDetection or MMSegmentation.
+_TRAINING_IMAGES = {
     'ADE20KDataset': ADE20K.splits[0].count,
     'CocoDataset': COCO.splits[0].count,
     'CityscapesDataset': 2975,
@@ -195,23 +201,24 @@ _IMAGES = {
 
 
 def training_images(cfg: Config) -> int | None:
-    """How many training images a config's schedule is for, if that is known."""
+    """Return the number of training images that a schedule was made for; None if unknown."""
     dataset = next(leaf_datasets(cfg.train_dataloader), ConfigDict(type=''))
-    # With classes of its own it is another set that is read by the same class.
-    return None if dataset.get('metainfo') else _IMAGES.get(dataset.type.rpartition('.')[2])
+    if dataset.get('metainfo'):  # It has its own classes: another data set in the same format.
+        return None
+    return _TRAINING_IMAGES.get(dataset.type.rpartition('.')[2])
 
 
-def behind(paths: list[str]) -> Published | None:
-    """The data set that these paths are of, if it is a published one."""
+def find_published(paths: Iterable[str]) -> PublishedDataset | None:
+    """Return the published data set that one of the paths belongs to, if any."""
+    paths = list(paths)
     for dataset in (COCO, ADE20K):
-        if any(sign in path for sign in dataset.sign for path in paths):
+        if any(marker in path for marker in dataset.markers for path in paths):
             return dataset
     return None
 
 
-def _layout(root: str, split: Split) -> tuple[str, str]:
+def _files_of(root: str, split: PublishedSplit) -> tuple[str, str]:
+    annotations = f'{root}/{split.annotations}'
     if split.stem:
-        annotations = f'{root}/{split.annotations}/*.png (one for each image)'
-    else:
-        annotations = f'{root}/{split.annotations}'
+        annotations += '/*.png (one for each image)'
     return f'{root}/{split.images}/*.jpg ({split.count:,} images)', annotations

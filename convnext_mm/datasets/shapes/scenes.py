@@ -1,9 +1,9 @@
 """Rendered scenes of six shapes: textured, lit, overlapping, on a cluttered background.
 
-Objects are vivid and backgrounds muted, so that an object can be told from its background; colour
-and texture are drawn independently of the class, so that only the outline tells it. The ground
-truth is fair by construction: an object that would hide another too much, or that its surroundings
-would swallow, is never drawn, so everything drawn can be recognised and is annotated.
+Objects have vivid colours and backgrounds muted ones. Colour and texture are random for each
+object, so only the outline shows its class. The ground truth is fair: an object that would hide too
+much of another one, or that would not stand out from its surroundings, is not drawn. All objects
+that are drawn can be recognised, and are annotated.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,28 +15,31 @@ import numpy as np
 CLASSES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
 
 VERSION = 1
-"""Increase it with any change to the pictures: a set on disk is reused only when it matches."""
+"""The version of the images. Increase it with any change to them: only a data set on disk with this
+version is reused.
+"""
 
 SPLITS = ('train', 'val')
 
-MIN_SIDE = 32  # px; smaller pictures have no room for a recognisable object
+MIN_SIDE = 32  # px; a smaller image has no room for a recognisable object
 MAX_OBJECTS = 6
-TRIES = 20  # poses and paints drawn for an object before the scene does without it
-DIAMETERS = (0.18, 0.55)  # of the picture's short side
-MIN_VISIBLE = 0.5  # of the object's area, counting what the picture's border cuts off
+TRIES = 20  # random poses and paints for an object before it is left out
+DIAMETERS = (0.18, 0.55)  # relative to the short side of the image
+MIN_VISIBLE = 0.5  # share of the area of an object, including what the border cuts off
 MIN_PIXELS = 40
-MIN_CONTRAST = 75  # distance in BGR, 0..441
-SHADOW_REACH = 0.1  # of the short side
+MIN_CONTRAST = 75  # distance of colours in BGR, 0 to 441
+SHADOW_REACH = 0.1  # relative to the short side
 SUPERSAMPLING = 4
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and the objects visible in it, the rearmost first.
+    """An image and the objects that are visible in it, from back to front.
 
-    image: (H, W, 3) uint8, BGR.
-    masks: (K, H, W) bool, the visible pixels of each object; disjoint, none empty.
-    labels: (K,) int64, indices into `CLASSES`.
+    Attributes:
+        image: (H, W, 3) uint8, BGR.
+        masks: (K, H, W) bool, the visible pixels of each object; disjoint, none empty.
+        labels: (K,) int64, indices into `CLASSES`.
     """
 
     image: np.ndarray
@@ -45,7 +48,7 @@ class Scene:
 
     @property
     def label_map(self) -> np.ndarray:
-        """(H, W) uint8: 0 for background, else the class index + 1, as ADE20K numbers them."""
+        """The label map, (H, W) uint8: 0 for background, else class index + 1, as in ADE20K."""
         return (self.masks * (self.labels + 1)[:, None, None]).sum(0).astype(np.uint8)
 
 
@@ -54,8 +57,8 @@ def render_scene(
 ) -> Scene:
     """Draw one scene; the same seed gives the same bytes.
 
-    The canvas is float64 until the last step: what CPUs round differently is then far below the
-    8 bits of the picture.
+    The canvas is float64 until the last step, so that differences in rounding between CPUs are far
+    below the 8 bits of the image.
 
     Raises:
         ValueError: `height` or `width` is below 32 px.
@@ -63,11 +66,11 @@ def render_scene(
     require_at_least(MIN_SIDE, height=height, width=width)
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 2 * np.pi)
-    light = np.array([np.cos(angle), np.sin(angle)])  # x, y; shadows fall along it
+    light = np.array([np.cos(angle), np.sin(angle)])  # x, y; the direction of shadows
     side = min(height, width)
 
     canvas = _background(rng, height, width)
-    owner = np.zeros((height, width), np.uint8)  # who shows at a pixel: 0 background, k+1 object k
+    owner = np.zeros((height, width), np.uint8)  # 0: background, k + 1: object k
     labels, areas = [], []
     for _ in range(rng.integers(1, MAX_OBJECTS + 1)):
         label = rng.integers(len(CLASSES))
@@ -102,7 +105,7 @@ def render_split(split: str, count: int, height: int, width: int, seed: int = 0)
     """Draw the first `count` scenes of 'train' or 'val'; scene i is the same for every `count`.
 
     Raises:
-        ValueError: there is no such split, or the pictures are below 32 px.
+        ValueError: There is no such split, or the images are smaller than 32 px.
     """
     if split not in SPLITS:
         raise ValueError(f'split={split!r} must be one of {SPLITS}')
@@ -115,20 +118,20 @@ def render_split(split: str, count: int, height: int, width: int, seed: int = 0)
 
 
 def _polar(radii: np.ndarray | float, points: int) -> np.ndarray:
-    """Contour through `points` equally spaced directions, the first pointing up."""
+    """Return a contour with a point in each of `points` directions, the first of them upwards."""
     angles = 2 * np.pi * np.arange(points) / points - np.pi / 2
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.reshape(radii, (-1, 1))
 
 
 def _cross(arm: float) -> np.ndarray:
-    """Plus sign of tip-to-tip length 2 whose arms are `2 * arm` wide."""
+    """Return a plus sign of length and height 2, with arms of width `2 * arm`."""
     quarter = np.array([(arm, 1), (arm, arm), (1, arm)])
     x, y = quarter.T
     turns = [(x, y), (y, -x), (-x, -y), (-y, x)]
     return np.concatenate([np.stack(turn, axis=1) for turn in turns])
 
 
-OUTLINES = {  # within the unit circle
+OUTLINES = {  # inside the unit circle
     'circle': [_polar(1, 64)],
     'square': [_polar(1, 4)],
     'triangle': [_polar(1, 3)],
@@ -141,7 +144,7 @@ OUTLINES = {  # within the unit circle
 def _pose(
     rng: np.random.Generator, contours: list[np.ndarray], height: int, width: int
 ) -> list[np.ndarray]:
-    """Scale, slant, turn and move contours, in pixels."""
+    """Scale, shear, rotate and move contours at random; the result is in pixels."""
     radius = rng.uniform(*DIAMETERS) * min(height, width) / 2
     aspect = np.exp(rng.uniform(-0.2, 0.2))
     slant, turn = (_rotation(angle) for angle in rng.uniform(0, 2 * np.pi, 2))
@@ -162,7 +165,7 @@ def _area(contours: list[np.ndarray]) -> float:
 def _window(
     contours: list[np.ndarray], margin: float, height: int, width: int
 ) -> tuple[slice, slice]:
-    """The rows and columns of the picture that hold the contours and a margin around them."""
+    """Return the rows and columns of the image that hold the contours and a margin."""
     low = np.floor(np.min(contours[0], axis=0) - margin)
     high = np.ceil(np.max(contours[0], axis=0) + margin)
     (left, top), (right, bottom) = np.clip([low, high], 0, (width, height)).astype(int).tolist()
@@ -170,42 +173,42 @@ def _window(
 
 
 def _coverage(contours: list[np.ndarray], window: tuple[slice, slice]) -> np.ndarray:
-    """How much of each pixel in the window the shape covers: float64 in 0..1."""
+    """Return the share of each pixel in the window that the shape covers, float64 in 0..1."""
     rows, columns = window
     height, width = rows.stop - rows.start, columns.stop - columns.start
     samples = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint8)
-    # cv2 counts from pixel centres, contours from the picture's corner: hence the half.
+    # Coordinates of cv2 start at the centre of a pixel, and those of contours at the image corner.
     corner = columns.start, rows.start
     points = [np.rint((contour - corner) * SUPERSAMPLING - 0.5) for contour in contours]
-    # 240 is a multiple of the 16 samples in a pixel: the 8-bit mean below is exact.
+    # 240 is a multiple of the 16 samples in a pixel, so the mean is exact in 8 bits.
     cv2.fillPoly(samples, [contour.astype(np.int32) for contour in points], 240)
     return cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA) / 240.0
 
 
-# --- What keeps the ground truth fair.
+# --- Fair ground truth.
 
 
 def _all_recognisable(owner: np.ndarray, areas: list[float]) -> bool:
-    """Whether enough of every object shows."""
+    """Return whether enough of every object is visible."""
     visible = np.bincount(owner.ravel(), minlength=len(areas) + 1)[1:]
     return bool(np.all(visible >= np.maximum(MIN_PIXELS, MIN_VISIBLE * np.array(areas))))
 
 
 def _stands_out(paint: np.ndarray, ground: np.ndarray, mask: np.ndarray) -> bool:
-    """Whether paint and ground differ along nine tenths of the mask's edge."""
+    """Return whether paint and ground differ along nine tenths of the edge of the mask."""
     edge = mask & (cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
     contrast = np.linalg.norm(paint[edge] - ground[edge], axis=1)
     return bool(np.mean(contrast >= MIN_CONTRAST) >= 0.9)
 
 
-# --- Colour. Pictures in the making are (H, W, 3) float64 in 0..255.
+# --- Colour. Unfinished images are (H, W, 3) float64 in 0..255.
 
 
 def _soft_step(x: np.ndarray) -> np.ndarray:
     return np.clip(0.5 + 3 * x, 0, 1)
 
 
-# Each mixes two colours by 0..1; u and v run through 2 pi in a period, along and across.
+# Each returns the share of the second colour, 0..1. A period of u and of v is 2 pi.
 PATTERNS: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
     lambda u, v: np.zeros_like(u),  # flat
     lambda u, v: 0.5 + 0.5 * np.sin(u / 5),  # gradient
@@ -220,8 +223,8 @@ def _blend(below: np.ndarray, above: np.ndarray, alpha: np.ndarray) -> np.ndarra
 
 
 def _paint(rng: np.random.Generator, shape: tuple[int, int], side: int) -> np.ndarray:
-    """Two vivid colours in a random pattern, for a window of a picture with this short side."""
-    # The pattern's parts stay well below the smallest object, or they would look like one.
+    """Return two vivid colours in a random pattern; `side` is the short side of the image."""
+    # A part of the pattern must be smaller than the smallest object, or it looks like an object.
     period = rng.uniform(0.05, 0.08) * side
     axes = _rotation(rng.uniform(0, 2 * np.pi)) * 2 * np.pi / period
     phases = rng.uniform(0, 2 * np.pi, 2)
@@ -232,18 +235,18 @@ def _paint(rng: np.random.Generator, shape: tuple[int, int], side: int) -> np.nd
 
 
 def _vivid(rng: np.random.Generator) -> np.ndarray:
-    """A saturated colour, as objects have; (3,) BGR."""
+    """Return a saturated colour for an object; (3,) BGR."""
     channels = rng.uniform(10, 70), rng.uniform(10, 245), rng.uniform(180, 245)
     return rng.permutation(channels)
 
 
 def _muted(rng: np.random.Generator) -> np.ndarray:
-    """A greyish colour, as backgrounds have; (3,) BGR."""
+    """Return a greyish colour for a background; (3,) BGR."""
     return rng.uniform(40, 215) + rng.normal(0, 10, 3)
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Smoothly varying muted colour with stray strips and blobs that resemble no class."""
+    """Return a smooth muted background with strips and blobs that resemble no class."""
     side = min(height, width)
     corners = _muted(rng) + rng.normal(0, 20, (2, 2, 1))
     canvas = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -266,7 +269,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
 def _distract(
     rng: np.random.Generator, canvas: np.ndarray, contour: np.ndarray, blur: float
 ) -> None:
-    """Turn a contour, put it anywhere, and tint what it covers; in place."""
+    """Rotate a contour, put it at a random place, and tint the pixels it covers; in place."""
     height, width = canvas.shape[:2]
     turned = contour @ _rotation(rng.uniform(0, 2 * np.pi)).T
     contours = [turned + rng.uniform(0, 1, 2) * (width, height)]
@@ -278,7 +281,7 @@ def _distract(
 def _with_shadow(
     ground: np.ndarray, coverage: np.ndarray, light: np.ndarray, side: int
 ) -> np.ndarray:
-    """Darken what lies behind an object, on the side away from the light."""
+    """Darken the ground behind an object, on the side away from the light."""
     move = np.column_stack([np.eye(2), 0.03 * side * light])
     shadow = cv2.warpAffine(coverage, move, coverage.shape[::-1])
     shadow = cv2.GaussianBlur(shadow, (0, 0), 0.02 * side)
@@ -286,7 +289,7 @@ def _with_shadow(
 
 
 def _develop(rng: np.random.Generator, canvas: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Light the canvas from one side, then blur it and add noise as a camera does; to uint8."""
+    """Light the canvas from one side, blur it and add noise like a camera; return uint8."""
     height, width = canvas.shape[:2]
     x, y = np.linspace(-0.5, 0.5, width), np.linspace(-0.5, 0.5, height)[:, None]
     falloff = rng.uniform(0.1, 0.5) * (light[0] * x + light[1] * y)
@@ -297,6 +300,7 @@ def _develop(rng: np.random.Generator, canvas: np.ndarray, light: np.ndarray) ->
 
 
 def require_at_least(least: int, **arguments: int) -> None:
+    """Raise a ValueError that names the argument if one is no integer or below a minimum."""
     for name, value in arguments.items():
         if not isinstance(value, int) or value < least:
             raise ValueError(f'{name}={value!r} must be a whole number, {least} or more')

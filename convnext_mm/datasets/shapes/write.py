@@ -1,9 +1,5 @@
-"""The built-in data set: rendered scenes in COCO's or ADE20K's layout, without any download.
+"""Write the built-in data set in the layout of COCO or ADE20K."""
 
-python -m convnext_mm.datasets.shapes.write data/shapes --layout coco --train 1000 --val 200
-"""
-
-import argparse
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -35,15 +31,17 @@ def write_coco(
 ) -> None:
     """Write `{train,val}/*.jpg` and `annotations/instances_{train,val}.json` below `root`.
 
-    Does nothing when `root` holds the same set already.
+    Do nothing if `root` holds the same data set already.
 
     Args:
-        train, val: number of pictures.
-        height, width: in pixels.
+        root: A new or empty folder.
+        train, val: The number of images.
+        height, width: The size of the images in pixels.
+        seed: Another seed gives other images.
 
     Raises:
-        ValueError: a size is below 32 px, a count below 1 or the seed below 0.
-        FileExistsError: `root` holds anything else.
+        ValueError: A size is below 32 px, a count below 1 or the seed below 0.
+        FileExistsError: `root` holds other files.
     """
     _write_once(root, 'coco', _coco_split, dict(train=train, val=val), height, width, seed)
 
@@ -58,7 +56,7 @@ def write_ade(
 ) -> None:
     """Write `images/{training,validation}/*.jpg` and label maps `annotations/.../*.png`.
 
-    The scenes are those of `write_coco`, and so are the arguments and errors.
+    The scenes, the arguments and the errors are the same as in :func:`write_coco`.
     """
     _write_once(root, 'ade', _ade_split, dict(train=train, val=val), height, width, seed)
 
@@ -81,7 +79,7 @@ def _write_once(
         return
 
     root.parent.mkdir(parents=True, exist_ok=True)
-    # The set takes its name only when it is whole, so a manifest in place means a complete set.
+    # The folder is renamed when it is complete, so a data set with a manifest is complete.
     with tempfile.TemporaryDirectory(prefix=f'.{root.name}-', dir=root.parent) as scratch:
         unfinished = Path(scratch, root.name)
         unfinished.mkdir()
@@ -90,24 +88,28 @@ def _write_once(
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
         try:
             unfinished.rename(root)
-        except OSError:  # another process may have finished the same set first
+        except OSError:  # Another process may have finished the same data set first.
             if not _already_holds(root, manifest):
                 raise
 
 
 def _already_holds(root: Path, manifest: dict) -> bool:
-    """True for this very set, False for nothing; anything else is an error."""
+    """Return whether a folder holds this data set, and not nothing.
+
+    Raises:
+        FileExistsError: It holds something else.
+    """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
         found = json.loads((root / MANIFEST).read_text())
     except (OSError, ValueError):
         raise FileExistsError(
-            f'{root} exists and is not a shapes data set; give a new or empty folder'
+            f'{root} exists and is not a shapes data set: give a new or empty folder'
         ) from None
     if found != manifest:
         raise FileExistsError(
-            f'{root} holds another shapes data set ({found}, asked for {manifest}); '
+            f'{root} holds another shapes data set ({found}, wanted: {manifest}): '
             'delete it or give another folder'
         )
     return True
@@ -123,11 +125,11 @@ def _coco_split(root: Path, split: str, scenes: Iterator[Scene]) -> None:
         height, width = scene.image.shape[:2]
         images.append(dict(id=image_id, file_name=name, height=height, width=width))
         for mask, label in zip(scene.masks, scene.labels, strict=True):
-            # Run lengths and not polygons: exact, also with holes and parts split by an occluder.
+            # RLE is exact for holes and for objects in several parts, and polygons are not.
             runs = rle.encode(np.asfortranarray(mask, np.uint8))
             annotations.append(
                 dict(
-                    id=len(annotations) + 1,  # COCO's matching takes id 0 for "no match"
+                    id=len(annotations) + 1,  # pycocotools treats id 0 as "no match".
                     image_id=image_id,
                     category_id=int(label) + 1,
                     bbox=rle.toBbox(runs).tolist(),
@@ -162,27 +164,3 @@ def _ade_split(root: Path, split: str, scenes: Iterator[Scene]) -> None:
 def _save(path: Path, image: np.ndarray) -> None:
     if not cv2.imwrite(str(path), image):
         raise OSError(f'could not write {path}')
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description='Write the shapes data set.')
-    parser.add_argument('root', help='a new or empty folder')
-    parser.add_argument(
-        '--layout', choices=('coco', 'ade'), default='coco', help='whose layout (%(default)s)'
-    )
-    parser.add_argument('--train', type=int, default=1000, help='training pictures (%(default)s)')
-    parser.add_argument('--val', type=int, default=200, help='validation pictures (%(default)s)')
-    size = dict(type=int, nargs=2, default=(128, 128), metavar=('H', 'W'))
-    parser.add_argument('--size', **size, help='of a picture (128 128)')
-    parser.add_argument('--seed', type=int, default=0, help='another one, other pictures')
-    args = parser.parse_args()
-    write = dict(coco=write_coco, ade=write_ade)[args.layout]
-    height, width = args.size
-    try:
-        write(args.root, args.train, args.val, height, width, args.seed)
-    except (ValueError, FileExistsError) as error:
-        parser.error(str(error))
-
-
-if __name__ == '__main__':
-    main()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.error import HTTPError
@@ -18,6 +16,7 @@ from convnext_mm.config import classes
 from convnext_mm.config.heads import head_sizes
 from convnext_mm.config.model_file import check_model_file
 from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.datasets import coco_scan
 from convnext_mm.datasets.files import check_data
 from convnext_mm.diagnose.doctor.findings import Finding, guarded, note, ok, wrong
 from convnext_mm.diagnose.doctor.installation import cores
@@ -179,7 +178,7 @@ def _against_file(loader: str, dataset: Mapping, names: Sequence[str]) -> Iterat
     path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
     if path.suffix != '.json' or not path.is_file():
         return
-    categories = [category['name'] for category in read_categories(path)]
+    categories = [category['name'] for category in coco_scan.categories(path)]
     absent = [name for name in names if name not in categories]
     unused = [name for name in categories if name not in names]
     if absent:
@@ -195,29 +194,6 @@ def _against_file(loader: str, dataset: Mapping, names: Sequence[str]) -> Iterat
             'classes',
             f'objects of {_named(unused)} in {path} are not used: the config does not name them',
         )
-
-
-def read_categories(path: Path) -> list[dict]:
-    """The categories of a COCO JSON, without reading the rest: COCO's has half a gigabyte.
-
-    Raises:
-        ValueError: It has none.
-    """
-    with (
-        open(path, 'rb') as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
-    ):
-        start = text.find(b'"categories"')
-        start = text.find(b'[', start) if start >= 0 else -1
-        if start < 0:
-            raise ValueError(f'{path} has no categories')
-        end = text.find(b']', start)
-        while end > 0:
-            try:  # a category may hold lists, such as a skeleton
-                return json.loads(text[start : end + 1])
-            except ValueError:
-                end = text.find(b']', end + 1)
-        raise ValueError(f'the categories of {path} cannot be read')
 
 
 def _learning_rates(cfg: Config) -> Finding:

@@ -11,7 +11,7 @@ from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import about, figures, pictures, results
 from convnext_mm.evaluation.report.segmentation import SegmentationScores, top_confusions
 from convnext_mm.messages.wording import counted, percent
-from convnext_mm.visualization.drawing import colours
+from convnext_mm.visualization.palette import palette
 
 _PICTURES = 4  # of the worst and of the best
 
@@ -98,14 +98,14 @@ def _pictures(
     found: Sequence[dict], scores: SegmentationScores, meta: dict
 ) -> tuple[list[pictures.Picture], list[pictures.Picture]]:
     by_image = {s.index: s.iou for s in scores.images if s.iou >= 0}
-    palette = colours(meta)
+    colours = palette(meta)
     chosen = pictures.worst_and_best(by_image, dict.fromkeys(by_image, 0), _PICTURES)
     worst, best = (
         [
             pictures.label_maps(
                 found[i].get('img_path', ''),
                 *results.label_maps(found[i]),
-                palette,
+                colours,
                 scores.classes,
                 f'mIoU {percent(by_image[i])}; '
                 f'{percent(scores.images[i].accuracy)}% of the pixels right',

@@ -1,0 +1,128 @@
+"""Recognise a data set of the user, read it and check it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from convnext_mm.datasets.own.coco.annotations import CocoAnnotations, read_coco
+from convnext_mm.datasets.own.coco.check import check_coco
+from convnext_mm.datasets.own.label_maps.check import check_label_maps
+from convnext_mm.datasets.own.label_maps.classes import LabelClasses
+from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
+from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
+from convnext_mm.datasets.own.recognise import Layout, recognise, relative
+from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
+from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
+from convnext_mm.messages.wording import counted, listed
+
+KINDS = {'coco': 'objects in COCO format', 'maps': 'label maps'}
+LISTED_CLASSES = 8
+_SPLIT_WIDTH = 5  # columns
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """A data set, read and checked.
+
+    Attributes:
+        layout: Where its files are.
+        splits: The content of each split, ``train`` at least, with the repairs.
+        findings: The results of the checks, errors first.
+        labels: For label maps, the classes that the ids mean.
+    """
+
+    layout: Layout
+    splits: dict[str, CocoAnnotations] | dict[str, LabelMaps]
+    findings: list[Finding]
+    labels: LabelClasses | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.labels.names if self.labels else tuple(self.splits['train'].classes)
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings that stop a training."""
+        return errors_in(self.findings)
+
+    @property
+    def notes(self) -> list[str]:
+        """The decisions that were made for the user."""
+        if 'val' in self.splits:
+            return [*self.layout.notes]
+        share = f'{VAL_SHARE:.0%} of the images, chosen with seed {SEED}'
+        return [*self.layout.notes, f'no validation split: {share}, are used for validation']
+
+
+def check_own_data(
+    path: str | Path, *, console: Console | None = None, decode: bool = True
+) -> CheckedData:
+    """Recognise a data set, read it, repair it in memory, and check it. No file is changed.
+
+    Args:
+        path: Its folder, or a COCO JSON.
+        console: Where to show the progress, if anywhere.
+        decode: Whether to decode the images, which finds incomplete files, or to read sizes only.
+
+    Raises:
+        UserError: The data set is not recognised, or annotations cannot be read.
+    """
+    layout = recognise(path)
+    status = (console or Console(quiet=True)).status(f'reading the annotations in {layout.root}')
+
+    def show_progress(done: int, total: int) -> None:
+        status.update(f'reading {done:,} of {total:,} files in {layout.root}')
+
+    labels = None
+    with status:
+        if layout.kind == 'coco':
+            splits = read_coco(layout)
+            findings = check_coco(splits, decode, show_progress)
+        else:
+            splits = read_label_maps(layout)
+            labels, findings = check_label_maps(layout, splits, decode, show_progress)
+    if 'val' not in splits:
+        count = _annotated_images(splits['train'])
+        findings += [TOO_FEW_IMAGES.finding('train', count=count)] if count < 2 else []
+    return CheckedData(layout, splits, by_level(findings), labels)
+
+
+def show_checked(checked: CheckedData, console: Console) -> None:
+    """Print what a data set holds, the decisions that were made, and all findings."""
+    layout, classes = checked.layout, checked.classes
+    console.print(f'\n{layout.root}', style='bold')
+    names = listed(classes, LISTED_CLASSES)
+    console.print(f'  {KINDS[layout.kind]}, {counted(len(classes), "class")}: {names}')
+    for split, content in checked.splits.items():
+        paths = content.paths
+        places = f'annotations {relative(paths.annotations, layout.root)}, '
+        places += f'images {relative(paths.images, layout.root)}'
+        console.print(f'  {split:<{_SPLIT_WIDTH}} {_counts(content):<32}{places}')
+    for note in checked.notes:
+        console.print(f'  {note}')
+    console.print()
+    show(checked.findings, console, where_width=_SPLIT_WIDTH)
+
+
+def verdict(checked: CheckedData) -> str:
+    """Say in one line whether a data set can be trained on."""
+    if checked.errors:
+        return f'Not ready: {counted(len(checked.errors), "kind")} of error to put right.'
+    if any(finding.level is Level.REPAIRED for finding in checked.findings):
+        return 'Ready: tools/train.py CONFIG --data trains on a repaired copy of the annotations.'
+    return 'Ready.'
+
+
+def _annotated_images(content: CocoAnnotations | LabelMaps) -> int:
+    return len(content.stems if isinstance(content, LabelMaps) else content.ids_with_objects)
+
+
+def _counts(content: CocoAnnotations | LabelMaps) -> str:
+    if isinstance(content, LabelMaps):
+        return counted(len(content.stems), 'image')
+    images, objects = (len(content.content[key]) for key in ('images', 'annotations'))
+    return f'{counted(images, "image")}, {counted(objects, "object")}'

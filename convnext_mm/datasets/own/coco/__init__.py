@@ -1,0 +1,1 @@
+"""Objects in COCO format: read the annotations, check and repair them."""

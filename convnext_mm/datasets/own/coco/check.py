@@ -1,0 +1,217 @@
+"""Check COCO annotations and repair, in memory, what has one right answer.
+
+:mod:`convnext_mm.datasets.own.coco.problems` lists the problems. The checks are generators that
+repair while they run, in the order that they rely on each other: ids before references, references
+before images and objects.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from convnext_mm.datasets.image_files import Progress
+from convnext_mm.datasets.own.coco import problems
+from convnext_mm.datasets.own.coco.annotations import CocoAnnotations, name_objects
+from convnext_mm.datasets.own.coco.images import check_images
+from convnext_mm.datasets.own.coco.objects import check_boxes, repair_areas, repair_masks
+from convnext_mm.messages.findings import Finding, Level
+from convnext_mm.messages.wording import counted, listed
+
+_LISTED_IDS = 8
+
+
+def check_coco(
+    splits: dict[str, CocoAnnotations], decode: bool = True, progress: Progress | None = None
+) -> list[Finding]:
+    """Find all problems of a data set, and repair in memory those that can be repaired.
+
+    Args:
+        splits: Annotations by split, changed by the repairs. A test split without objects is
+            removed.
+        decode: Whether to decode the images, which finds incomplete files, or to read sizes only.
+        progress: Called with the number of images that were read and of all images.
+    """
+    findings = [*_remove_unlabelled_test(splits)]
+    distinct: dict[str, CocoAnnotations] = {}
+    for split, coco in splits.items():
+        if not any(coco is other for other in distinct.values()):
+            distinct[split] = coco
+    findings += _remove_groups(distinct)
+    for split, coco in distinct.items():
+        findings += _check_split(split, coco, decode, progress)
+    findings += _check_masks_of_all(distinct.values())
+    findings += _check_against_training(distinct)
+    return findings
+
+
+def _check_split(
+    split: str, coco: CocoAnnotations, decode: bool, progress: Progress | None
+) -> Iterator[Finding]:
+    checks = (
+        *(_repair_keys, _repair_ids, _check_duplicates, _check_references),
+        partial(check_images, decode=decode, progress=progress),
+        *(repair_masks, check_boxes, repair_areas, _check_use),
+    )
+    for check_one in checks:
+        for finding in check_one(split, coco):
+            coco.repaired |= finding.level is Level.REPAIRED
+            yield finding
+
+
+# --- the entries of one JSON
+
+
+def _repair_keys(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
+    content = coco.content
+    if not isinstance(content.get('info'), dict):
+        content['info'] = {}
+        yield problems.NO_INFO.finding(split)
+    without = [obj for obj in content['annotations'] if 'iscrowd' not in obj]
+    for obj in without:
+        obj['iscrowd'] = 0
+    yield from problems.NO_ISCROWD.cases(split, name_objects(without))
+    nameless = [c for c in content['categories'] if not isinstance(c.get('name'), str)]
+    for category in nameless:
+        category['name'] = str(category.get('name', f'class {category["id"]}'))
+    yield from problems.NO_TEXT_AS_NAME.cases(split, [c['name'] for c in nameless])
+
+
+def _repair_ids(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
+    """Number the objects from 1 if an id is missing, used twice or 0."""
+    objects = coco.content['annotations']
+    ids = [obj.get('id') for obj in objects]
+    missing = [f'entry {i}' for i, identity in enumerate(ids) if not isinstance(identity, int)]
+    # Ids that are no integers may not be hashable.
+    repeated = [] if missing else [f'id {times}' for times in _repeated(ids)]
+    zeros = [f'object {identity}' for identity in ids if identity == 0]
+    if missing or repeated or zeros:
+        for number, obj in enumerate(objects, 1):
+            obj['id'] = number
+    yield from problems.NO_INTEGER_ID.cases(split, missing)
+    yield from problems.DUPLICATE_OBJECT_IDS.cases(split, repeated)
+    yield from problems.ID_ZERO.cases(split, zeros)
+
+
+def _check_duplicates(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
+    categories = coco.content['categories']
+    for entry, entries in (('image', coco.content['images']), ('category', categories)):
+        repeated = _repeated(one['id'] for one in entries)
+        yield from problems.DUPLICATE_IDS.cases(split, repeated, entry=entry)
+    yield from problems.DUPLICATE_NAMES.cases(split, _repeated(coco.classes))
+
+
+def _check_references(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
+    """Check that each object has an image and a category; remove objects without an image."""
+    content = coco.content
+    known = {image['id'] for image in content['images']}
+    stray = [obj for obj in content['annotations'] if obj['image_id'] not in known]
+    coco.remove(stray)
+    yield from problems.NO_IMAGE.cases(split, name_objects(stray))
+    known = {category['id'] for category in content['categories']}
+    undeclared = [
+        f'category {identity} of {counted(count, "object")}'
+        for identity, count in _objects_by_category(coco).items()
+        if identity not in known
+    ]
+    declared = listed(sorted(known, key=str), _LISTED_IDS)
+    yield from problems.UNDECLARED_CATEGORIES.cases(split, undeclared, declared=declared)
+
+
+def _check_use(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
+    content, counts = coco.content, _objects_by_category(coco)
+    unused = [c['name'] for c in content['categories'] if not counts[c['id']]]
+    yield from problems.UNUSED_CATEGORIES.cases(split, unused)
+    used = coco.ids_with_objects
+    empty = [image['file_name'] for image in content['images'] if image['id'] not in used]
+    yield from problems.EMPTY_IMAGES.cases(split, empty)
+    if not used:
+        yield problems.NO_OBJECTS.finding(split)
+
+
+# --- several splits
+
+
+def _remove_unlabelled_test(splits: dict[str, CocoAnnotations]) -> Iterator[Finding]:
+    """Remove a test split that was published without its objects."""
+    test = splits.get('test')
+    if test and test is not splits.get('val') and not test.content['annotations']:
+        del splits['test']
+        yield problems.UNLABELLED_TEST.finding('test')
+
+
+def _remove_groups(splits: dict[str, CocoAnnotations]) -> Iterator[Finding]:
+    """Remove a category that is the supercategory of others; Roboflow adds one."""
+    categories = splits['train'].content['categories']
+    used = {identity for split in splits.values() for identity in _objects_by_category(split)}
+    groups = {
+        category.get('name')
+        for category in categories
+        if category['id'] not in used
+        and any(
+            other.get('supercategory') == category.get('name')
+            for other in categories
+            if other != category
+        )
+    } - {None}
+    for coco in splits.values() if groups else ():
+        content = coco.content
+        content['categories'] = [c for c in content['categories'] if c.get('name') not in groups]
+        coco.repaired = True
+    yield from problems.GROUPS.cases('', sorted(groups))
+
+
+def _check_masks_of_all(splits: Iterable[CocoAnnotations]) -> Iterator[Finding]:
+    """Check that all objects of a data set have masks, or none."""
+    splits = list(splits)
+    if any(coco.objects_with_mask for coco in splits):
+        objects = [obj for coco in splits for obj in coco.content['annotations']]
+        without = [obj for obj in objects if not obj.get('segmentation')]
+        yield from problems.SOME_MASKS.cases('', name_objects(without))
+
+
+def _check_against_training(splits: dict[str, CocoAnnotations]) -> Iterator[Finding]:
+    train = splits['train']
+    for split, coco in splits.items():
+        if coco is train:
+            continue
+        counts = _objects_by_category(coco)
+        categories = coco.content['categories']
+        unknown = [
+            f'{category["name"]} ({counted(counts[category["id"]], "object")})'
+            for category in categories
+            if category['name'] not in train.classes and counts[category['id']]
+        ]
+        yield from problems.CLASSES_NOT_IN_TRAINING.cases(split, unknown)
+        all_declared = set(counts) <= {category['id'] for category in categories}
+        if all_declared and not unknown and coco.classes != train.classes:
+            _use_categories(coco, train.content['categories'])
+            yield problems.OTHER_CATEGORIES.finding(split)
+        shared = _image_paths(train) & _image_paths(coco)
+        yield from problems.SHARED_IMAGES.cases(split, sorted(path.name for path in shared))
+
+
+def _use_categories(coco: CocoAnnotations, categories: list[dict]) -> None:
+    """Replace the categories, and the category ids of the objects by name."""
+    ids = {category['name']: category['id'] for category in categories}
+    names = {c['id']: c['name'] for c in coco.content['categories']}
+    for obj in coco.content['annotations']:
+        obj['category_id'] = ids[names[obj['category_id']]]
+    coco.content['categories'] = [dict(category) for category in categories]
+    coco.repaired = True
+
+
+def _objects_by_category(coco: CocoAnnotations) -> Counter:
+    return Counter(obj.get('category_id') for obj in coco.content['annotations'])
+
+
+def _image_paths(coco: CocoAnnotations) -> set[Path]:
+    folder = coco.paths.images
+    return {folder / image['file_name'] for image in coco.content['images']}
+
+
+def _repeated(values: Iterable[object]) -> list[str]:
+    counts = Counter(values)
+    return [f'{value} ({count} times)' for value, count in counts.items() if count > 1]

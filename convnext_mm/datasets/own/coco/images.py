@@ -1,0 +1,67 @@
+"""Check that the images of COCO annotations exist, are complete and have the size of the JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from convnext_mm.datasets.image_files import Progress, read_each, read_size
+from convnext_mm.datasets.own.coco import problems
+from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
+from convnext_mm.datasets.own.recognise import base_name
+from convnext_mm.messages.findings import Finding
+
+
+def check_images(
+    split: str, coco: CocoAnnotations, decode: bool, progress: Progress | None
+) -> Iterator[Finding]:
+    """Check the image files of a split; repair paths, and missing sizes, in the coco."""
+    folder, images = coco.paths.images, coco.content['images']
+    yield from _repair_paths(split, images, folder)
+    paths = [folder / image['file_name'] for image in images]
+    present = [image for image, path in zip(images, paths) if path.is_file()]
+    missing = [image['file_name'] for image, path in zip(images, paths) if not path.is_file()]
+    yield from problems.MISSING_IMAGES.cases(split, missing, folder=folder)
+    yield from _check_sizes(split, present, folder, decode, progress)
+    counts = Counter(paths)
+    repeated = [f'{path.name} ({count} times)' for path, count in counts.items() if count > 1]
+    yield from problems.REPEATED_FILES.cases(split, repeated)
+
+
+def _repair_paths(split: str, images: list[dict], folder: Path) -> Iterator[Finding]:
+    moved = []
+    for image in images:
+        name = image['file_name']
+        if not (folder / name).is_file() and (folder / base_name(name)).is_file():
+            image['file_name'] = base_name(name)
+            moved.append(name)
+    yield from problems.MOVED_IMAGES.cases(split, moved, folder=folder)
+
+
+def _check_sizes(
+    split: str, images: list[dict], folder: Path, decode: bool, progress: Progress | None
+) -> Iterator[Finding]:
+    paths = [folder / image['file_name'] for image in images]
+    sizes = read_each(partial(read_size, decode=decode), paths, progress)
+    unreadable, without_size, differing, not_rotated = [], [], [], []
+    for image, path in zip(images, paths):
+        name, size = image['file_name'], sizes[path]
+        declared = image.get('width'), image.get('height')
+        if size.error:
+            unreadable.append(f'{name}: {size.error}')
+        elif None in declared:
+            image['width'], image['height'] = size.rotated
+            without_size.append(name)
+        elif declared != size.rotated:
+            text = f'{name} is {_text(size.rotated)}, the JSON says {_text(declared)}'
+            (not_rotated if declared == size.stored else differing).append(text)
+    yield from problems.UNREADABLE_IMAGES.cases(split, unreadable)
+    yield from problems.NO_SIZE.cases(split, without_size)
+    yield from problems.OTHER_SIZE.cases(split, differing)
+    yield from problems.EXIF_ROTATION.cases(split, not_rotated)
+
+
+def _text(size: tuple) -> str:
+    return f'{size[0]}x{size[1]}'

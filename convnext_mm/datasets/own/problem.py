@@ -1,0 +1,53 @@
+"""A kind of problem in a data set, and the problems that both kinds of data sets can have.
+
+Each check names its problems in a table of constants: ``coco/problems.py`` and
+``label_maps/problems.py``. The documentation lists these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from convnext_mm.messages.findings import Finding, Level
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A kind of problem.
+
+    Attributes:
+        level: How much it matters.
+        what: What is found; may have fields in braces, to be filled in by the check.
+        remedy: What to do or what was done; may have fields too.
+    """
+
+    level: Level
+    what: str
+    remedy: str = ''
+
+    def finding(self, where: str, examples: Iterable[object] = (), **fields: object) -> Finding:
+        """Return the finding that a split, or '' for the whole data set, has this problem."""
+        what, remedy = self.what.format(**fields), self.remedy.format(**fields)
+        return Finding(self.level, where, what, tuple(map(str, examples)), remedy)
+
+    def cases(self, where: str, examples: Iterable[object], **fields: object) -> Iterator[Finding]:
+        """Yield one finding with these examples, or nothing if there are none."""
+        finding = self.finding(where, examples, **fields)
+        if finding.examples:
+            yield finding
+
+
+UNREADABLE_IMAGES = Problem(
+    Level.ERROR, 'images that cannot be read completely', 'copy or download them again'
+)
+TOO_FEW_IMAGES = Problem(
+    Level.ERROR,
+    'too few annotated images to take some for validation: {count}',
+    'at least 2 are needed, or a validation split',
+)
+SHARED_IMAGES = Problem(
+    Level.NOTE,
+    'images that are also in the training split',
+    'scores on images that were trained on are too high',
+)
