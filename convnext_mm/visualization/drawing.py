@@ -106,17 +106,17 @@ def draw_labels(
     return _lettered(mixed, texts, inside=True)
 
 
-def write(
-    image: np.ndarray, text: str, xy: tuple[int, int], colour: Colour = (50, 50, 50), size: int = 13
+def draw_text(
+    image: np.ndarray, text: str, xy: tuple[int, int], colour: Colour, size: int
 ) -> np.ndarray:
-    """Write a line of text on a copy of an RGB image, in letters `size` pixels high."""
+    """Draw a line of text on a copy of an RGB image, in letters `size` pixels high."""
     canvas = Image.fromarray(image)
     ImageDraw.Draw(canvas).text(xy, text, fill=colour, font=_font(size))
     return np.array(canvas)
 
 
 def text_width(text: str, size: int) -> float:
-    """Pixels that a line of text takes."""
+    """Return the width of a line of text in pixels."""
     return _font(size).getlength(text)
 
 

@@ -10,11 +10,12 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 from rich.console import Console
 
 from convnext_mm.evaluation.curves import plot_curves
 from convnext_mm.evaluation.table import metrics_table
-from convnext_mm.visualization.pictures import Picture, contact_sheet
+from convnext_mm.visualization.samples import write_prediction_sheet
 
 
 @HOOKS.register_module()
@@ -34,7 +35,7 @@ class SummaryHook(Hook):
     def __init__(self, num_pictures: int = 8, score_thr: float = 0.5) -> None:
         self.num_pictures = num_pictures
         self.score_thr = score_thr
-        self._pictures: list[Picture] = []
+        self._samples: list[BaseDataElement] = []
         self._metrics: dict[str, float] = {}
         self._started = 0.0
 
@@ -42,14 +43,14 @@ class SummaryHook(Hook):
         self._started = time.monotonic()
 
     def before_val_epoch(self, runner: Runner) -> None:
-        self._pictures.clear()
+        self._samples.clear()
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None, outputs: Sequence
     ) -> None:
-        room = self.num_pictures - len(self._pictures)
+        room = self.num_pictures - len(self._samples)
         if is_main_process() and room > 0:
-            self._pictures += [Picture.of(sample) for sample in outputs[:room]]
+            self._samples += [sample.detach().cpu() for sample in outputs[:room]]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._metrics = dict(metrics or {})
@@ -58,10 +59,10 @@ class SummaryHook(Hook):
     def after_train(self, runner: Runner) -> None:
         folder = Path(runner.work_dir)
         drawings = {'curves.png': lambda path: plot_curves(folder, path)}
-        if self._pictures:
+        if self._samples:
             meta = runner.val_dataloader.dataset.metainfo
-            drawings['predictions.png'] = lambda path: contact_sheet(
-                self._pictures, meta, self.score_thr, path
+            drawings['predictions.png'] = lambda path: write_prediction_sheet(
+                self._samples, meta, self.score_thr, path
             )
         written = []
         for name, draw in drawings.items():
