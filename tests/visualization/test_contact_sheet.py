@@ -48,7 +48,7 @@ def test_detections_are_drawn_below_the_ground_truth(image, tmp_path, found):
     assert (len(np.unique(prediction.reshape(-1, 3), axis=0)) > 10) == bool(found)
 
 
-def test_label_maps_are_drawn_at_the_size_of_the_picture(image, tmp_path):
+def test_label_maps_are_resized_to_the_tile(image, tmp_path):
     labels = torch.zeros(1, 50, 64, dtype=torch.long)
     labels[:, 25:] = 1
     sample = SegDataSample(metainfo=dict(img_path=image))
