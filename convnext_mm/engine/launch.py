@@ -7,7 +7,6 @@ Detection and segmentation configs alike; which of the two it is, is the config'
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from convnext_mm.datasets.files import check_data
 from convnext_mm.datasets.own.adapt import adopt
 from convnext_mm.engine.hooks.classes import ClassesHook
 from convnext_mm.engine.hooks.empty_results import EmptyResultsHook
+from convnext_mm.engine.hooks.report import ReportHook
 from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.tta.config import augment_test
@@ -83,7 +83,7 @@ def train(args: argparse.Namespace) -> Runner:
     _fit_optimizer_to_machine(cfg)
     runner = _build(cfg)
     if args.report:
-        _report_at_end(runner, Path(args.config).name)
+        runner.register_hook(ReportHook(Path(args.config).name))
     runner.train()
     return runner
 
@@ -214,26 +214,20 @@ def _dump_predictions(cfg: Config, path: str) -> None:
     if isinstance(evaluators, dict):
         evaluators = [evaluators]
     # MMDetection's encodes masks as RLE, ours leaves the scores of all classes out.
-    slim = 'convnext_mm.evaluation.report.results.DumpLabelMaps'
+    slim = 'convnext_mm.evaluation.report.predictions.DumpLabelMaps'
     dump = slim if _is_segmentation(cfg) else 'mmdet.DumpDetResults'
     cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=path)]
 
 
-def _report_at_end(runner: Runner, name: str) -> None:
-    try:  # here and not above: it needs both libraries, and a training one of them
-        from convnext_mm.engine.hooks.report import ReportHook
-    except (ImportError, AssertionError) as error:  # asserted: versions that go together
-        log_once(f'no report when training ends: {error}', logging.WARNING)
-    else:
-        runner.register_hook(ReportHook(name))
-
-
 def _report(cfg: Config, results: str, args: argparse.Namespace) -> None:
-    # Here and not above: it draws, and training needs none of that.
-    from convnext_mm.evaluation.report.page import NAME, write_report
-    from convnext_mm.evaluation.report.results import read_results
+    # A training does not need what the report loads.
+    from convnext_mm.evaluation.report.page import write_report
 
-    path = Path(cfg.work_dir) / NAME
-    names = Path(args.checkpoint).name, Path(args.config).name
-    write_report(cfg, read_results(results), path, *names)
+    path = write_report(
+        cfg,
+        results,
+        work_dir=cfg.work_dir,
+        weights=Path(args.checkpoint).name,
+        name=Path(args.config).name,
+    )
     log_once(f'written: {path}')
