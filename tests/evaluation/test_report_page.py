@@ -1,9 +1,11 @@
 """The content of the page for detectors and segmentors, and how a browser shows it."""
 
 import json
+import pickle
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 
 import cv2
@@ -175,14 +177,19 @@ def test_a_detector_without_masks_has_no_mask_ap(detector, shapes_coco, tmp_path
 
 
 @pytest.fixture(scope='module')
-def segmentor_page(shapes_ade, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('segmentation')
-    (folder / 'ade.py').write_text(SEGMENTOR.replace('DATA_ROOT', str(shapes_ade)))
+def segmentor(shapes_ade, tmp_path_factory):
+    path = tmp_path_factory.mktemp('segmentor') / 'ade.py'
+    path.write_text(SEGMENTOR.replace('DATA_ROOT', str(shapes_ade)))
+    return load_config(path)
+
+
+def segmentor_results(root):
+    """Return the label maps of the validation images, shifted."""
     results = []
-    for path in sorted((shapes_ade / 'annotations' / 'validation').glob('*.png')):
+    for path in sorted((root / 'annotations' / 'validation').glob('*.png')):
         truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         predicted = np.roll(truth, 3, axis=1)
-        image = shapes_ade / 'images' / 'validation' / f'{path.stem}.jpg'
+        image = root / 'images' / 'validation' / f'{path.stem}.jpg'
         results.append(
             dict(
                 img_path=str(image),
@@ -190,7 +197,13 @@ def segmentor_page(shapes_ade, tmp_path_factory):
                 pred_sem_seg=dict(data=predicted[None]),
             )
         )
-    return write_report(load_config(folder / 'ade.py'), results, work_dir=folder)
+    return results
+
+
+@pytest.fixture(scope='module')
+def segmentor_page(segmentor, shapes_ade, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('segmentation')
+    return write_report(segmentor, segmentor_results(shapes_ade), work_dir=folder)
 
 
 def test_a_segmentation_report_has_classes_confusions_and_label_maps(segmentor_page):
@@ -203,6 +216,46 @@ def test_a_segmentation_report_has_classes_confusions_and_label_maps(segmentor_p
     assert {'background', 'circle', 'ring'} <= iou.keys()
     assert 90 < float(iou['background']) < 100
     assert all(address.startswith(('#', 'data:')) for address in outline.addresses)
+
+
+WITHOUT_PACKAGE = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, *_):
+        if name.split('.')[0] == '{package}':
+            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
+
+sys.meta_path.insert(0, Blocker())
+import convnext_mm.engine.hooks.report
+from convnext_mm.evaluation.report.page import write_report
+print(write_report('{config}', '{predictions}', work_dir='{work_dir}'))
+"""
+
+
+@pytest.mark.parametrize('task, package', [('detector', 'mmseg'), ('segmentor', 'mmdet')])
+def test_a_report_needs_only_the_framework_of_its_model(task, package, request, tmp_path):
+    data = request.getfixturevalue('shapes_coco' if task == 'detector' else 'shapes_ade')
+    results = detector_results(data) if task == 'detector' else segmentor_results(data)
+    (tmp_path / 'predictions.pkl').write_bytes(pickle.dumps(results))
+    config = tmp_path / 'config.py'
+    config.write_text(request.getfixturevalue(task).pretty_text)
+    names = dict(config=config, predictions=tmp_path / 'predictions.pkl', work_dir=tmp_path)
+    script = WITHOUT_PACKAGE.format(package=package, **names)
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.stdout.split() == [f'{tmp_path}/report.html'], done.stderr
+    rows = Outline((tmp_path / 'report.html').read_text()).rows
+    versions = {row[0] for row in rows if len(row) == 2}
+    assert 'mmengine' in versions and package not in versions
+
+
+def test_classes_without_pixels_are_noted(segmentor, shapes_ade, tmp_path):
+    results = segmentor_results(shapes_ade)
+    for result in results:
+        result['gt_sem_seg']['data'][:] = 0
+    write_report(segmentor, results, work_dir=tmp_path)
+    note = 'Classes without pixels in the ground truth: 6 (circle, square, triangle and 3 more)'
+    assert note in (tmp_path / 'report.html').read_text()
 
 
 @pytest.mark.skipif(BROWSER is None, reason='needs Chromium')

@@ -140,16 +140,16 @@ def _highlights(
         return
     best = sweep.best
     yield (
-        f'F1 is best at a score threshold of {sweep.thresholds[best]:.2f}. There the model finds '
-        f'{percent(sweep.recall[best])}% of {objects}, and {percent(sweep.precision[best])}% of '
-        'its detections are correct.'
+        f'F1 is best at a score threshold of {sweep.thresholds[best]:.2f}. At this threshold the '
+        f'model finds {percent(sweep.recall[best])}% of {objects}, and '
+        f'{percent(sweep.precision[best])}% of its detections are correct.'
     )
     costs = {TIDE_ERRORS[key][0]: error['cost'] for key, error in scores['box'].tide.items()}
     first, second = sorted(costs, key=costs.get, reverse=True)[:2]
     if costs[first] > 0:
         yield (
-            f'The most costly type of error is "{first}": fixing all of them would add '
-            f'{percent(costs[first])} box AP50. The next is "{second}" with '
+            f'The most costly type of error is "{first}". Fixing all of them would add '
+            f'{percent(costs[first])} box AP50. The next type, "{second}", costs '
             f'{percent(costs[second])}.'
         )
     ranked = sorted((r for r in rows if r['objects']), key=lambda r: r['ap']['box']['mAP'])

@@ -308,7 +308,8 @@ def iou_by_frequency(iou: np.ndarray, shares: np.ndarray, classes: Sequence[str]
     """
     figure, (axes,) = _panels(1, 3.4)
     present = (shares > 0) & ~np.isnan(iou)
-    axes.scatter(shares[present], iou[present], s=16, color=BLUE, alpha=0.75, lw=0)
+    style = dict(s=16, color=BLUE, alpha=0.75, lw=0, clip_on=False)
+    axes.scatter(shares[present], iou[present], **style)
     axes.set(xscale='log', xlabel='share of the labelled pixels', ylabel='IoU in %', ylim=(0, 102))
     axes.xaxis.set_major_formatter(lambda share, _: f'{100 * share:g}%')
     order = [int(i) for i in np.argsort(iou) if present[i]]
