@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from rich.console import Console
 
-from convnext_mm.evaluation.curves import plot_curves
 from convnext_mm.evaluation.table import metrics_table
+from convnext_mm.evaluation.training_log import plot_curves
 from convnext_mm.visualization.samples import write_prediction_sheet
 
 

@@ -11,11 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmengine.config import Config
 
 from convnext_mm.config.reading import load_config, work_dir_of
-from convnext_mm.evaluation.curves import read_trainings
 from convnext_mm.evaluation.report import detection_page, plots, provenance, segmentation_page
 from convnext_mm.evaluation.report.comparison import compare_with_published
 from convnext_mm.evaluation.report.evaluated_data import metainfo
 from convnext_mm.evaluation.report.predictions import read_predictions
+from convnext_mm.evaluation.training_log import read_trainings
 from convnext_mm.evaluation.tta.config import augment_test
 from convnext_mm.messages.wording import counted, percent
 

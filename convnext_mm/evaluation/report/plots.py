@@ -17,9 +17,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from convnext_mm.evaluation.curves import read_scalars
 from convnext_mm.evaluation.report.detection_scores import IOU, TIDE_ERRORS, Matches, Sweep
 from convnext_mm.evaluation.table import AP_COLUMNS, AP_ROWS
+from convnext_mm.evaluation.training_log import read_scalars
 
 # The colours of page.css. Colour-blind readers can tell them apart, also in print.
 INK, MUTED, RULE = '#1b2430', '#5d6b7a', '#dde3ea'
