@@ -13,13 +13,8 @@ AP_COLUMNS = {
     'mAP_m': 'AP medium',
     'mAP_l': 'AP large',
 }
-AR_COLUMNS = {
-    'AR@1': 'AR 1',
-    'AR@10': 'AR 10',
-    'AR@100': 'AR 100',
-    'AR_s@100': 'AR small',
-    'AR_m@100': 'AR medium',
-    'AR_l@100': 'AR large',
+AR_COLUMNS = {f'AR@{number}': f'AR {number}' for number in (1, 10, 100)} | {
+    f'AR_{size[0]}@100': f'AR {size}' for size in ('small', 'medium', 'large')
 }
 IOU_TYPES = {'box': 'bbox', 'mask': 'segm'}
 AP_ROWS = {f'coco/{iou_type}_': kind for kind, iou_type in IOU_TYPES.items()}

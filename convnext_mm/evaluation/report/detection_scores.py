@@ -41,11 +41,7 @@ class Sweep:
     thresholds: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
-
-    @cached_property
-    def f1(self) -> np.ndarray:
-        total = self.precision + self.recall
-        return 2 * self.precision * self.recall / np.where(total > 0, total, 1)
+    f1: np.ndarray
 
     @property
     def best(self) -> int:
@@ -186,12 +182,13 @@ class Matches:
         order = np.argsort(-self.scores[self.counted], kind='stable')
         scores, correct = self.scores[self.counted][order], self.correct[self.counted][order]
         # Detections with equal scores pass a threshold together.
-        last = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if len(scores) else []
-        found = np.cumsum(correct)[last]
+        last = np.flatnonzero(np.diff(scores, append=-1.0))
+        found, detections, objects = np.cumsum(correct)[last], last + 1, len(self.objects)
         return Sweep(
             thresholds=scores[last],
-            precision=found / (np.asarray(last) + 1),
-            recall=found / max(len(self.objects), 1),
+            precision=found / detections,
+            recall=found / max(objects, 1),
+            f1=f1(found, detections - found, objects - found),
         )
 
     def counts(self, by: str, keys: Sequence[int], threshold: float) -> tuple[np.ndarray, ...]:

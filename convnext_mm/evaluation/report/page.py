@@ -60,10 +60,9 @@ def write_report(
         predictions = read_predictions(predictions)
     folder = work_dir_of(cfg, cfg.filename or 'model', work_dir)
     name = name or Path(cfg.filename or 'model').name
-    path = folder / _NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{_NAME}')
     page = _render(cfg, predictions, folder, weights, name, split)
+    folder.mkdir(parents=True, exist_ok=True)
+    path, unfinished = folder / _NAME, folder / f'.{_NAME}'
     unfinished.write_text(page, encoding='utf-8')
     os.replace(unfinished, path)
     return path
@@ -96,7 +95,7 @@ def _render(
         title=Path(name).stem,
         date=datetime.now(),
         comparison=compare_with_published(cfg, percents, len(predictions), classes, split),
-        beside=len(classes) <= plots.MAX_LABELLED,
+        side_by_side=len(classes) <= plots.MAX_LABELLED,
         training=plots.training_curves(folder) if read_trainings(folder) else None,
         recipe=provenance.recipe(cfg, name, weights, split),
         environment=provenance.environment(),

@@ -56,7 +56,7 @@ def _recipe(cfg: Config, weights: str | None, split: str) -> Iterator[tuple[str,
     if 'max_iters' in loop:
         counts = wrapper.get('accumulative_counts', 1)
         length = f'{loop["max_iters"] // counts:,} {"steps" if counts > 1 else "iterations"}'
-    # A test does not know the number of processes of the training, only the recipe's batch size.
+    # A test knows the batch size that the recipe intends, not the one of the training.
     recommended = cfg.get('auto_scale_lr', {}).get('base_batch_size')
     batch = images_a_step(cfg) if training else recommended
     yield 'schedule', length + (f', global batch size {batch}' if length and batch else '')
