@@ -19,7 +19,8 @@ _METRICS = {
     for prefix, row in AP_ROWS.items()
 } | {'mIoU': 'mIoU'}
 
-# The iteration and the scalars of each record.
+
+# The records of a log, each with the iteration it was written at.
 Records = list[tuple[int, dict[str, float]]]
 
 

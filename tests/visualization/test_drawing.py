@@ -18,7 +18,7 @@ def test_a_data_sets_own_palette_is_used_and_otherwise_colours_differ():
         assert steps.min() > 30
 
 
-def test_masks_tint_the_image_and_the_highest_score_is_on_top():
+def test_masks_tint_the_picture_and_the_highest_score_is_on_top():
     masks = np.zeros((2, 200, 300), bool)
     masks[0, 50:150, 50:150] = masks[1, 50:150, 100:200] = True
     boxes = np.array([[50, 50, 150, 150], [100, 50, 200, 150]], float)
