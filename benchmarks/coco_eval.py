@@ -1,10 +1,9 @@
 #!/usr/bin/env python
-"""Time COCO evaluation by pycocotools and by this package's evaluator: benchmarks/coco_eval.py
+"""Time COCO evaluation with pycocotools and with this package: benchmarks/coco_eval.py
 
-Both score the same synthetic detections, from what a model returns to the metrics, as a run does
-after the last image. The data have the size and the statistics of COCO val2017 under a detector
-that returns 100 objects an image; 5,000 images take 3 GiB and some minutes, nearly all of it by
-pycocotools.
+Both evaluators get the same synthetic detections in the form that a model returns, and compute the
+metrics as after the last image of a test. The data resemble COCO val2017 with 100 detections per
+image. 5,000 images need 3 GiB and a few minutes, most of them for pycocotools.
 """
 
 import argparse
@@ -31,15 +30,17 @@ CLASSES = tuple(f'class {i}' for i in range(80))
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--images', type=int, default=5000)
-    parser.add_argument('--detections', type=int, default=100, help='an image')
+    parser.add_argument('--detections', type=int, default=100, help='detections per image')
     parser.add_argument('--metrics', nargs='+', default=['bbox', 'segm'])
     args = parser.parse_args()
 
     MMLogger.get_instance('benchmark', log_level='ERROR')
     rng = np.random.default_rng(0)
     truth, results = synthetic(rng, args.images, args.detections)
-    table = Table('', 'pycocotools', 'here', 'faster', 'largest difference', title_justify='left')
-    table.title = f'{args.images} images, {args.detections} detections each'
+    table = Table(
+        '', 'pycocotools', 'this package', 'speed-up', 'largest difference', title_justify='left'
+    )
+    table.title = f'{args.images} images with {args.detections} detections each'
     for metric in args.metrics:
         (fast, seconds), (slow, reference) = (
             timed(kind, truth, results, metric) for kind in (FastCocoMetric, CocoMetric)
@@ -54,7 +55,7 @@ def main() -> int:
 
 
 def timed(kind: type, truth: COCO, results: list, metric: str) -> tuple[dict, float]:
-    """The metrics by one of the evaluators, and the seconds they took."""
+    """Return the metrics of one evaluator and the time in seconds."""
     evaluator = kind(metric=metric)
     evaluator._coco_api = truth
     evaluator.dataset_meta = dict(classes=CLASSES)
@@ -65,7 +66,7 @@ def timed(kind: type, truth: COCO, results: list, metric: str) -> tuple[dict, fl
 
 
 def synthetic(rng: np.random.Generator, images: int, count: int) -> tuple[COCO, list]:
-    """About 7 objects an image, a tenth of them crowds, found more or less well, and noise."""
+    """Make ground truth with about 7 objects per image, and detections of them with noise."""
     truth, results = COCO(), []
     truth.dataset = dict(
         images=[dict(id=i, width=WIDTH, height=HEIGHT) for i in range(1, images + 1)],
@@ -75,7 +76,7 @@ def synthetic(rng: np.random.Generator, images: int, count: int) -> tuple[COCO, 
     for image in truth.dataset['images']:
         size = dict(width=WIDTH, height=HEIGHT, img_id=image['id'])
         objects, labels = random_boxes(rng, rng.poisson(7)), rng.integers(80, size=count)
-        # COCO's images show few classes each, and a detector's guesses are among those.
+        # An image of COCO has few classes, and most detections are of these classes.
         labels = rng.choice(labels[:3], count)
         truth.dataset['annotations'] += annotations(rng, image['id'], objects, labels, truth)
         boxes = random_boxes(rng, count)
@@ -106,7 +107,7 @@ def annotations(
 def prediction(
     rng: np.random.Generator, image_id: int, boxes: np.ndarray, labels: np.ndarray
 ) -> dict:
-    """As CocoMetric keeps what a detector returned for an image."""
+    """Make the prediction for an image in the form that CocoMetric keeps."""
     corners = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]).astype(np.float32)
     scores = rng.random(len(labels), dtype=np.float32)
     return dict(
@@ -115,13 +116,13 @@ def prediction(
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count, 4) boxes as x, y, width, height in px: small and large ones as in COCO."""
+    """Return (count, 4) boxes as x, y, width, height in px, with sizes similar to COCO."""
     sizes = np.clip(rng.lognormal(4, 1, (count, 2)), 4, (WIDTH - 8, HEIGHT - 8))
     return np.hstack([rng.random((count, 2)) * ((WIDTH, HEIGHT) - sizes), sizes])
 
 
 def octagons(boxes: np.ndarray) -> list[dict]:
-    """An RLE for each box, of the octagon in it."""
+    """Return for each box the RLE of an octagon inside it."""
     corners = np.array([.3, 0, .7, 0, 1, .3, 1, .7, .7, 1, .3, 1, 0, .7, 0, .3])  # fmt: skip
     polygons = corners * np.tile(boxes[:, 2:], 8) + np.tile(boxes[:, :2], 8)
     return [rle.merge(rle.frPyObjects([polygon], HEIGHT, WIDTH)) for polygon in polygons.tolist()]

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Write the report of a test without the model: tools/report.py RESULTS.pkl CONFIG
 
-RESULTS.pkl is what `tools/test.py CONFIG CHECKPOINT --out RESULTS.pkl` wrote. The report goes into
-the work dir, whose training curves it shows. A pickle can run code: open only your own.
+`tools/test.py CONFIG CHECKPOINT --out RESULTS.pkl` writes RESULTS.pkl. Reading a pickle can run
+code: use only your own files. The report goes to the work dir. If a training logged there, the
+report shows its curves.
 """
 
 import argparse
@@ -10,10 +11,7 @@ import sys
 
 from _options import add_config_options, exit_code
 
-from convnext_mm.config.reading import find_work_dir, load_config
-from convnext_mm.evaluation.report.page import NAME, write_report
-from convnext_mm.evaluation.report.results import read_results
-from convnext_mm.evaluation.tta.config import augment_test
+from convnext_mm.evaluation.report.page import write_report
 
 
 def main() -> int:
@@ -22,20 +20,21 @@ def main() -> int:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir',
-        help="where it goes (the config's work_dir, else work_dirs/<config name>)",
+        help='where to write (work_dir of the config, else work_dirs/<config name>)',
     )
-    parser.add_argument('--tta', action='store_true', help='the test was one with --tta')
+    parser.add_argument('--tta', action='store_true', help='the test was run with --tta')
     add_config_options(parser)
     return exit_code(report, parser.parse_args())
 
 
 def report(args: argparse.Namespace) -> None:
-    found = read_results(args.results)
-    cfg = load_config(args.config, args.cfg_options)
-    if args.tta:
-        augment_test(cfg)
-    path = find_work_dir(cfg, args.work_dir) / NAME
-    write_report(cfg, found, path)
+    path = write_report(
+        args.config,
+        args.results,
+        work_dir=args.work_dir,
+        cfg_options=args.cfg_options,
+        tta=args.tta,
+    )
     print(f'written: {path}')
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,14 +15,12 @@ from mmengine.structures import BaseDataElement
 
 from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
-from convnext_mm.visualization.drawing import draw_instances, draw_labels, text_width, write
-from convnext_mm.visualization.palette import palette
+from convnext_mm.messages.wording import counted
+from convnext_mm.visualization.contact_sheet import contact_sheet, save_png, with_caption
+from convnext_mm.visualization.samples import draw_sample
 
 _SHEET_WIDTH = 1800  # px, about
 _TILE = 440  # px, the longer side of a picture at most
-_GAP = 12  # px
-_CAPTION = 13  # px, height of the letters
-_PAPER = 250  # grey
 
 
 def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> str:
@@ -68,9 +65,10 @@ def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> st
     rgb = processor.get('rgb_to_bgr', False)
     tiles = [_tile(sample, dataset.metainfo, rgb) for sample in samples]
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet = _sheet(tiles)
-    if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise UserError(f'{path}: cannot be written')
+    try:
+        save_png(contact_sheet(tiles, _SHEET_WIDTH), path)
+    except OSError as error:
+        raise UserError(str(error)) from error
     return f'{len(tiles)} of {len(dataset)} images of {loader} in {path}'
 
 
@@ -87,15 +85,15 @@ def _tile(sample: dict, meta: dict, rgb: bool) -> np.ndarray:
     """An annotated image with a caption, (H, W, 3) uint8 RGB."""
     image, scale = _image(sample['inputs'], rgb)
     data: BaseDataElement = sample['data_samples']
-    classes = tuple(meta['classes'])
-    colours = palette(meta)
+    classes = meta['classes']
     if 'gt_sem_seg' in data:
-        drawn, found = _with_labels(image, data, classes, colours)
+        found = _count_classes(data.gt_sem_seg.data[0].numpy(), classes)
     else:
-        drawn, found = _with_instances(image, scale, data, classes, colours)
+        found = _count_objects(data, classes)
     height, width = sample['inputs'].shape[-2:]
     name = Path(data.get('img_path') or '').name
-    return _captioned(drawn, name, f'{width}x{height}, {found}')
+    drawn = draw_sample(image, data, 'gt', meta, scale)
+    return with_caption(drawn, name, f'{width}x{height}, {found}')
 
 
 def _image(inputs: torch.Tensor, rgb: bool) -> tuple[np.ndarray, float]:
@@ -114,76 +112,16 @@ def _image(inputs: torch.Tensor, rgb: bool) -> tuple[np.ndarray, float]:
     return cv2.resize(np.ascontiguousarray(image), size, interpolation=shrink), scale
 
 
-def _with_instances(
-    image: np.ndarray,
-    scale: float,
-    data: BaseDataElement,
-    classes: Sequence[str],
-    palette: Sequence[tuple[int, int, int]],
-) -> tuple[np.ndarray, str]:
-    objects = data.gt_instances
-    boxes = getattr(objects.bboxes, 'tensor', objects.bboxes).numpy() * scale
-    masks = objects.get('masks')
-    if masks is not None:
-        masks = masks.resize(image.shape[:2]).to_ndarray()
-    ignored = len(data.get('ignored_instances', ()))
-    found = f'{len(boxes)} object{"s" if len(boxes) != 1 else ""}'
-    if len(classes) == 1:  # said once instead of at each object
-        found, classes = f'{len(boxes)} x {classes[0]}', ('',)
-    found += f', {ignored} ignored' if ignored else ''
-    return draw_instances(image, boxes, objects.labels.numpy(), classes, palette, masks), found
+def _count_objects(data: BaseDataElement, classes: Sequence[str]) -> str:
+    number, ignored = len(data.gt_instances), len(data.get('ignored_instances', ()))
+    # A single class is not written beside each object.
+    found = f'{number} x {classes[0]}' if len(classes) == 1 else counted(number, 'object')
+    return found + (f', {ignored} ignored' if ignored else '')
 
 
-def _with_labels(
-    image: np.ndarray,
-    data: BaseDataElement,
-    classes: Sequence[str],
-    palette: Sequence[tuple[int, int, int]],
-) -> tuple[np.ndarray, str]:
-    labels = data.gt_sem_seg.data[0].numpy()
+def _count_classes(labels: np.ndarray, classes: Sequence[str]) -> str:
     known = labels[labels < len(classes)]
-    number = len(np.unique(known))
-    found = f'{number} class{"es" if number != 1 else ""}'
+    found = counted(len(np.unique(known)), 'class')
     if known.size < labels.size:
         found += f', {1 - known.size / labels.size:.0%} ignored'
-    size = image.shape[1::-1]
-    labels = cv2.resize(labels.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
-    return draw_labels(image, labels, classes, palette), found
-
-
-def _captioned(image: np.ndarray, name: str, found: str) -> np.ndarray:
-    """Two lines above an image: the file's name, shortened in its middle, and what is in it."""
-    room = image.shape[1]
-    short = name
-    while short and text_width(short, _CAPTION) > room:
-        keep = (len(short.replace('…', '')) - 1) // 2
-        short = f'{name[:keep]}…{name[-keep:]}' if keep > 0 else ''
-    line = round(_CAPTION * 1.35)
-    image = cv2.copyMakeBorder(
-        image, 2 * line + 3, 0, 0, 0, cv2.BORDER_CONSTANT, value=(_PAPER,) * 3
-    )
-    image = write(image, short, (0, 0), (30, 30, 30), _CAPTION)
-    return write(image, found, (0, line), (120, 120, 120), _CAPTION)
-
-
-def _sheet(tiles: Sequence[np.ndarray]) -> np.ndarray:
-    """Tiles in rows; columns are as wide as the widest tile, rows as high as their highest."""
-    width = max(tile.shape[1] for tile in tiles)
-    columns = min(len(tiles), max(1, round(_SHEET_WIDTH / (width + _GAP))))
-    # As many in the last row as in the others, if that takes no more rows.
-    columns = math.ceil(len(tiles) / math.ceil(len(tiles) / columns))
-    rows = []
-    for start in range(0, len(tiles), columns):
-        row = tiles[start : start + columns]
-        height = max(tile.shape[0] for tile in row)
-        cells = [_on_paper(tile, height, width) for tile in row]
-        cells += [np.full_like(cells[0], _PAPER)] * (columns - len(cells))
-        rows.append(np.hstack(cells))
-    return cv2.copyMakeBorder(
-        np.vstack(rows), _GAP, 0, _GAP, 0, cv2.BORDER_CONSTANT, value=(_PAPER,) * 3
-    )
-
-
-def _on_paper(tile: np.ndarray, height: int, width: int) -> np.ndarray:
-    below, right = height - tile.shape[0] + _GAP, width - tile.shape[1] + _GAP
-    return cv2.copyMakeBorder(tile, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(_PAPER,) * 3)
+    return found

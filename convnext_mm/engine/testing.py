@@ -112,7 +112,7 @@ def dump_predictions(cfg: Config, path: str | Path) -> Config:
     if isinstance(evaluators, dict):
         evaluators = [evaluators]
     # The one of MMDetection encodes masks as RLE. Ours leaves out the scores of all classes.
-    label_maps = 'convnext_mm.evaluation.report.results.DumpLabelMaps'
+    label_maps = 'convnext_mm.evaluation.report.predictions.DumpLabelMaps'
     dump = label_maps if _is_segmentation(cfg) else 'mmdet.DumpDetResults'
     cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=str(path))]
     return cfg
@@ -122,12 +122,9 @@ def _is_segmentation(cfg: Config) -> bool:
     return cfg.get('default_scope') == 'mmseg'
 
 
-def _write_report(cfg: Config, results: str | Path, checkpoint: str | Path) -> None:
+def _write_report(cfg: Config, predictions: str | Path, checkpoint: str | Path) -> None:
     # Not at the top: the report draws, and a test needs no plotting library.
-    from convnext_mm.evaluation.report.page import NAME, write_report
-    from convnext_mm.evaluation.report.results import read_results
+    from convnext_mm.evaluation.report.page import write_report
 
-    path = Path(cfg.work_dir) / NAME
-    config = Path(cfg.filename or 'config.py').name
-    write_report(cfg, read_results(str(results)), path, Path(checkpoint).name, config)
+    path = write_report(cfg, predictions, work_dir=cfg.work_dir, weights=Path(checkpoint).name)
     log_once(f'written: {path}')

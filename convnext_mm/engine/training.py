@@ -9,14 +9,15 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from convnext_mm.config import batch_size
 from convnext_mm.config.schedule_checks import cut_off_schedule
 from convnext_mm.datasets.files import check_data
 from convnext_mm.datasets.own.adapt import adapt_to_own_data
+from convnext_mm.engine.hooks.report import ReportHook
 from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
 from convnext_mm.engine.hooks.summary import SummaryHook, last_checkpoint
+from convnext_mm.engine.runner import Runner
 from convnext_mm.engine.setup import (
     build_runner,
     distribute_without_gpu,
@@ -104,7 +105,7 @@ def train(
         runner = build_runner(cfg, terminal, content)
         runner.register_hook(FlattenedDecayHook())
         if report:
-            _register_report(runner, cfg)
+            runner.register_hook(ReportHook(Path(cfg.filename or 'config.py').name))
         runner.train()
         summary = next(hook for hook in runner.hooks if isinstance(hook, SummaryHook))
         folder = Path(cfg.work_dir)
@@ -162,12 +163,3 @@ def resume_from(cfg: Config, checkpoint: bool | str | Path) -> Config:
     else:  # With resume=True, MMEngine would ignore the weights of load_from as well.
         log_once(f'resume: no checkpoint in {cfg.work_dir}, so training starts from the beginning')
     return cfg
-
-
-def _register_report(runner: Runner, cfg: Config) -> None:
-    try:  # not at the top: a training needs one of MMDetection and MMSegmentation, not both
-        from convnext_mm.engine.hooks.report import ReportHook
-    except (ImportError, AssertionError) as error:  # The libraries assert each other's versions.
-        runner.logger.warning(f'no report when training ends: {error}')
-    else:
-        runner.register_hook(ReportHook(Path(cfg.filename or 'config.py').name))

@@ -1,1 +1,1 @@
-"""How a run is scored, and what it shows of itself: progress, table, curves, pictures, report."""
+"""Compute metrics, use test-time augmentation, and write the report of a test or training."""

@@ -1,10 +1,10 @@
-"""A table of metrics as their fields print them: AP per kind, or mIoU and accuracies."""
+"""The names of the metrics of detection and segmentation, and a table of their values."""
 
 from __future__ import annotations
 
 from rich.table import Table
 
-# CocoMetric's names in COCO's order.
+# Detection: the names of CocoMetric and of COCO, in COCO's order.
 AP_COLUMNS = {
     'mAP': 'AP',
     'mAP_50': 'AP50',
@@ -13,11 +13,17 @@ AP_COLUMNS = {
     'mAP_m': 'AP medium',
     'mAP_l': 'AP large',
 }
-AP_ROWS = {'coco/bbox_': 'box', 'coco/segm_': 'mask'}
+AR_COLUMNS = {f'AR@{number}': f'AR {number}' for number in (1, 10, 100)} | {
+    f'AR_{size[0]}@100': f'AR {size}' for size in ('small', 'medium', 'large')
+}
+IOU_TYPES = {'box': 'bbox', 'mask': 'segm'}
+AP_ROWS = {f'coco/{iou_type}_': kind for kind, iou_type in IOU_TYPES.items()}
+# Segmentation: the names of MMSegmentation's IoUMetric.
+SEGMENTATION_METRICS = ('mIoU', 'mAcc', 'aAcc', 'fwIoU')
 
 
 def headline(metrics: dict[str, float]) -> str:
-    """The figures a run is known by, in one line: box and mask AP, or mIoU, or all there are."""
+    """Write the main metrics in one line: box and mask AP, or mIoU, or else all metrics."""
     known = {f'{row} AP': metrics.get(f'{prefix}mAP') for prefix, row in AP_ROWS.items()}
     known['mIoU'] = metrics.get('mIoU')
     found = {name: value for name, value in known.items() if value is not None} or metrics
@@ -25,9 +31,9 @@ def headline(metrics: dict[str, float]) -> str:
 
 
 def metrics_table(metrics: dict[str, float], title: str) -> Table:
-    """Lay out an evaluator's metrics: box and mask AP in COCO's columns, anything else by name.
+    """Return a table of metrics: box and mask AP in COCO's columns, other metrics by name.
 
-    COCO gives -1 for a size of which the ground truth has no object; the table shows a dash.
+    A dash stands for COCO's -1: the ground truth has no object of this size.
     """
     rows = {
         row: [metrics.get(prefix + key) for key in AP_COLUMNS]

@@ -1,1 +1,1 @@
-"""Draw objects and label maps on pictures."""
+"""Draw objects and label maps on images, and arrange images on contact sheets."""

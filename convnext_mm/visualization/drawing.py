@@ -1,8 +1,9 @@
-"""Draw objects and label maps on a picture, quickly enough for video.
+"""Draw objects and label maps on an image, quickly enough for video.
 
-The libraries' visualizers draw through Matplotlib, half a second for a picture of a dozen objects,
-and put every label where its object is, over one another. Here lines and letters are in proportion
-to the picture, and a label that would cover another one moves or is left out.
+The visualizers of MMDetection and MMSegmentation draw with Matplotlib: half a second for an image
+with a dozen objects, and labels that cover each other. Here OpenCV draws, the size of lines and
+letters follows the size of the image, and a label that would cover another label moves or is left
+out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from convnext_mm.visualization.palette import Colour
 
 _OPACITY = 0.45
-# A label may be this many times as large as the object it names.
+# A label may have this many times the area of its object.
 _LABEL_TO_OBJECT = 4
 
 
@@ -40,8 +41,8 @@ def draw_instances(
         labels: (K,) indices of `classes`.
         classes: Names.
         palette: RGB of each class.
-        masks: (K, H, W), not 0 where the object is.
-        scores: (K,) from 0 to 1, written beside the name; the highest is drawn on top.
+        masks: (K, H, W), nonzero inside the object.
+        scores: (K,) from 0 to 1, written beside the name. The highest score is drawn on top.
     """
     order = range(len(boxes)) if scores is None else np.argsort(scores, kind='stable')
     image = np.ascontiguousarray(image).copy()
@@ -56,17 +57,17 @@ def draw_instances(
         cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, width, cv2.LINE_AA)
         score = '' if scores is None else f' {scores[i]:.0%}'
         texts.append((f'{classes[labels[i]]}{score}'.strip(), (x1, y1, x2, y2), colour))
-    return _lettered(image, texts[::-1])
+    return _with_labels(image, texts[::-1])
 
 
 def draw_labels(
     image: np.ndarray, labels: np.ndarray, classes: Sequence[str], palette: Sequence[Colour]
 ) -> np.ndarray:
-    """Colour the classes of a label map on a copy of an image, and name them.
+    """Colour the classes of a label map on a copy of an image, and write their names.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        labels: (H, W) indices of `classes`; other values, such as 255, stay uncoloured.
+        labels: (H, W) indices of `classes`. Pixels with other values, such as 255, get no colour.
         classes: Names.
         palette: RGB of each class.
     """
@@ -82,37 +83,37 @@ def draw_labels(
     texts = []
     for index in np.unique(labels[known]):
         texts.append((classes[index], _middle(labels == index), palette[index]))
-    # The largest regions first: theirs is the first choice of a place.
+    # Large regions come first, so that they get their labels at the best places.
     texts.sort(key=lambda text: -_area(text[1]))
-    return _lettered(mixed, texts, inside=True)
+    return _with_labels(mixed, texts, inside=True)
 
 
-def write(
-    image: np.ndarray, text: str, xy: tuple[int, int], colour: Colour = (50, 50, 50), size: int = 13
+def draw_text(
+    image: np.ndarray, text: str, xy: tuple[int, int], colour: Colour, size: int
 ) -> np.ndarray:
-    """Write a line of text on a copy of an RGB image, in letters `size` pixels high."""
+    """Draw a line of text on a copy of an RGB image, in letters `size` pixels high."""
     canvas = Image.fromarray(image)
     ImageDraw.Draw(canvas).text(xy, text, fill=colour, font=_font(size))
     return np.array(canvas)
 
 
 def text_width(text: str, size: int) -> float:
-    """Pixels that a line of text takes."""
+    """Return the width of a line of text in pixels."""
     return _font(size).getlength(text)
 
 
 def _paint(image: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
-    """Tint what is under a mask, in place, and draw its outline."""
+    """Tint the pixels of a mask in place, and draw its outline."""
     y, x = np.where(mask.any(1))[0], np.where(mask.any(0))[0]
     if not len(y):
         return
-    # Only what the mask spans: most are small.
+    # Most masks are small, so only their bounding boxes are tinted.
     window = image[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
     part = mask[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
     inside = part.astype(bool)
     tinted = window[inside] * (1 - _OPACITY) + np.array(colour) * _OPACITY
     window[inside] = tinted.astype(np.uint8)
-    # The border of zeros closes outlines at the picture's edge.
+    # The border of zeros closes outlines at the edge of the image.
     outlines, _ = cv2.findContours(
         cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT),
         cv2.RETR_CCOMP,
@@ -123,11 +124,11 @@ def _paint(image: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
 
 
 def _middle(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """A square deep inside a mask, about the largest that fits: x1, y1, x2, y2."""
+    """Return about the largest square inside a mask, as x1, y1, x2, y2."""
     inner = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     depth = cv2.distanceTransform(inner, cv2.DIST_C, 3)[1:-1, 1:-1]
     y, x = np.nonzero(depth > 0.9 * depth.max())
-    # Of long regions, not the first but the most central of the deep places.
+    # A long region has many equally deep points; the most central one is taken.
     nearest = np.argmin((y - y.mean()) ** 2 + (x - x.mean()) ** 2)
     y, x = int(y[nearest]), int(x[nearest])
     half = int(depth[y, x])
@@ -138,19 +139,19 @@ def _area(box: tuple[int, int, int, int]) -> int:
     return max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
 
 
-def _lettered(
+def _with_labels(
     image: np.ndarray,
     texts: Sequence[tuple[str, tuple[int, int, int, int], Colour]],
     inside: bool = False,
 ) -> np.ndarray:
-    """Label objects, the first ones first; what finds no free place stays without.
+    """Write labels in their order; a label that finds no free place is left out.
 
-    Of the free places the first is taken that hides least of the objects.
+    Each label takes the free place where it hides the fewest pixels of objects.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        texts: A text, the box of what it names, and a colour each.
-        inside: Whether a label belongs into the middle of its box instead of at its edge.
+        texts: For each label its text, the box of its object, and its colour.
+        inside: Write the label in the middle of its box instead of at the edge.
     """
     height, width = image.shape[:2]
     size = int(np.clip(min(height, width) / 34, 10, 40))
@@ -196,7 +197,7 @@ def _readable_on(colour: Colour) -> Colour:
 
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Comes with Matplotlib on every machine, and has the letters of most alphabets.
+    # Matplotlib brings this font to every machine; it has the letters of most alphabets.
     return ImageFont.truetype(
         Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'), size
     )

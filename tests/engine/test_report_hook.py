@@ -1,4 +1,4 @@
-"""What a training's report is made of, and that a report that fails harms no training."""
+"""A training keeps predictions for its report; a failing report does not stop a training."""
 
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -13,7 +13,7 @@ from mmseg.structures import SegDataSample
 
 from convnext_mm.engine.hooks import report as hook_module
 from convnext_mm.engine.hooks.report import ReportHook
-from convnext_mm.evaluation.report.results import label_maps, packed_label_maps
+from convnext_mm.evaluation.report.predictions import label_map_record, read_label_maps
 
 
 class Loader(list):
@@ -21,7 +21,7 @@ class Loader(list):
 
 
 def evaluated(cfg, folder):
-    """A hook after the evaluation of a detector on one image, and its runner."""
+    """Return a hook after the evaluation of a detector on one image, and its runner."""
     metric = CocoMetric()
     runner = SimpleNamespace(
         val_loop=SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric])),
@@ -43,12 +43,13 @@ def evaluated(cfg, folder):
 @pytest.mark.parametrize(
     'evaluator, reason',
     [
-        (dict(), 'no report: the report needs the ground truth: val_evaluator has no ann_file'),
-        (dict(ann_file=7), 'no report, for TypeError: '),
+        (dict(), 'no report: the report needs the ground truth, but val_evaluator has no ann_file'),
+        (dict(ann_file=7), 'no report because of TypeError: '),
     ],
 )
 def test_a_report_that_fails_is_a_warning_with_the_reason(evaluator, reason, tmp_path):
-    cfg = dict(train_cfg=dict(max_epochs=3), val_evaluator=evaluator)
+    loader = dict(dataset=dict(type='mmdet.CocoDataset'))
+    cfg = dict(train_cfg=dict(max_epochs=3), val_dataloader=loader, val_evaluator=evaluator)
     hook, runner = evaluated(cfg, tmp_path)
     hook.after_train(runner)
     ((message,), _) = runner.logger.warning.call_args
@@ -56,7 +57,7 @@ def test_a_report_that_fails_is_a_warning_with_the_reason(evaluator, reason, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_kept_is_a_warning_and_the_evaluation_goes_on(tmp_path):
+def test_predictions_that_cannot_be_kept_are_a_warning_and_the_evaluation_continues(tmp_path):
     hook, runner = evaluated(dict(train_cfg=dict(max_epochs=3)), tmp_path)
     hook.after_val_iter(runner, 0, None, [object()])
     hook.after_val_iter(runner, 0, None, [object()])
@@ -65,9 +66,9 @@ def test_what_cannot_be_kept_is_a_warning_and_the_evaluation_goes_on(tmp_path):
     assert runner.logger.warning.call_count == 1 and 'AttributeError' in message
 
 
-def test_what_another_process_could_not_keep_is_not_waited_for(tmp_path, monkeypatch):
+def test_no_process_waits_for_another_one_without_predictions(tmp_path, monkeypatch):
     def collect(*_):
-        pytest.fail('the other process never comes')
+        pytest.fail('it would wait forever')
 
     monkeypatch.setattr(hook_module, 'collect_results', collect)
     monkeypatch.setattr(hook_module, 'all_gather_object', lambda kept: [kept, False])
@@ -79,7 +80,9 @@ def test_what_another_process_could_not_keep_is_not_waited_for(tmp_path, monkeyp
 
 
 def test_without_an_evaluation_there_is_no_report(tmp_path):
-    runner = SimpleNamespace(val_loop=None, work_dir=str(tmp_path), logger=Mock())
+    runner = SimpleNamespace(
+        val_loop=None, work_dir=str(tmp_path), logger=Mock(), cfg=Config(dict())
+    )
     hook = ReportHook('model.py')
     hook.before_train(runner)
     hook.after_train(runner)
@@ -87,15 +90,15 @@ def test_without_an_evaluation_there_is_no_report(tmp_path):
 
 
 @pytest.mark.parametrize('classes', [150, 300])
-def test_label_maps_are_kept_small_and_come_back_the_same(classes):
+def test_label_maps_are_compressed_without_loss(classes):
     truth = torch.zeros(1, 200, 300, dtype=torch.long)
     truth[:, 50:] = classes - 1
     truth[:, :5] = 255
     sample = SegDataSample(metainfo=dict(img_path='a.jpg'))
     sample.gt_sem_seg = PixelData(data=truth)
     sample.pred_sem_seg = PixelData(data=truth.flip(1))
-    packed = packed_label_maps(sample)
+    packed = label_map_record(sample)
     assert packed['img_path'] == 'a.jpg'
     assert len(packed['gt_sem_seg']['data']) < 3000
-    again, found = label_maps(packed)
+    again, found = read_label_maps(packed)
     assert np.array_equal(again, truth[0]) and np.array_equal(found, truth[0].flip(0))

@@ -5,8 +5,8 @@ import json
 import pytest
 from rich.console import Console
 
-from convnext_mm.evaluation.curves import read_scalars
 from convnext_mm.evaluation.table import headline, metrics_table
+from convnext_mm.evaluation.training_log import read_scalars
 
 
 def text(table):

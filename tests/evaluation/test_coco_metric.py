@@ -1,4 +1,4 @@
-"""COCO evaluation on the compiled evaluator against published figures and against pycocotools."""
+"""The compiled COCO evaluator agrees with published results and with pycocotools."""
 
 import contextlib
 import copy
@@ -14,7 +14,7 @@ from pycocotools import mask as rle
 from pycocotools.cocoeval import COCOeval
 
 from convnext_mm.errors import SettingError, UserError
-from convnext_mm.evaluation import coco
+from convnext_mm.evaluation import coco_ap
 from convnext_mm.evaluation.coco import FastCocoMetric
 from tests.conftest import ROOT
 
@@ -28,7 +28,7 @@ HEIGHT, WIDTH = 100, 120
 
 
 def indexed(dataset):
-    """Annotations as CocoMetric holds them."""
+    """Return annotations in the form that CocoMetric holds."""
     api = COCO()
     api.dataset = dataset
     with contextlib.redirect_stdout(io.StringIO()):
@@ -62,10 +62,10 @@ def by_pycocotools(api, predictions, cat_ids, iou_type, **params):
 
 
 def random_case(seed):
-    """Ground truth with crowds and images without objects; detections with equal scores and IoUs.
+    """Make ground truth with crowds and empty images, and detections with equal scores and IoUs.
 
-    Integer coordinates make IoUs tie, few score levels make scores tie, and areas lie on both
-    sides of COCO's limits.
+    Integer coordinates give equal IoUs, few score levels give equal scores, and the areas lie on
+    both sides of COCO's limits.
     """
     rng = np.random.default_rng(seed)
     images = [dict(id=7 * i + 1, width=WIDTH, height=HEIGHT) for i in range(12)]
@@ -92,7 +92,7 @@ def random_case(seed):
         found = np.maximum(np.vstack([near, noise]), (0, 0, 1, 1))
         labels = np.concatenate([labels, labels, rng.integers(0, 3, 6)])
         predictions.append(prediction(image['id'], found, labels, rng.integers(0, 5, len(found))))
-    if seed % 2:  # images that nothing is detected in
+    if seed % 2:  # an image without detections
         predictions[-1] = prediction(images[-1]['id'], found[:0], labels[:0], labels[:0])
     dataset = dict(images=images, categories=categories, annotations=annotations)
     return indexed(dataset), predictions
@@ -116,8 +116,8 @@ def masks_in(boxes):
 
 
 @pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason='not there: ../shared/data/coco_eval_reference')
-def test_the_published_figures_of_the_coco_api_come_out(iou_type):
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason='needs ../shared/data/coco_eval_reference')
+def test_the_published_results_of_the_coco_api_are_reproduced(iou_type):
     api = indexed(json.loads((REFERENCE / 'instances_val2014_100.json').read_text()))
     results = json.loads((REFERENCE / f'instances_val2014_fake{iou_type}100_results.json').read_text())  # fmt: skip  # noqa: E501
     cat_ids = api.getCatIds()
@@ -134,29 +134,29 @@ def test_the_published_figures_of_the_coco_api_come_out(iou_type):
                 masks=[r.get('segmentation') for r in found],
             )
         )
-    truth = coco.ground_truth(api, cat_ids, masks=iou_type == 'segm')
-    evaluated = coco.evaluate(truth, predictions, iou_type)
-    figures = list(coco.summary(evaluated).values())
-    assert figures == pytest.approx(PUBLISHED[iou_type], abs=5e-4)
+    truth = coco_ap.ground_truth(api, cat_ids, masks=iou_type == 'segm')
+    evaluated = coco_ap.evaluate(truth, predictions, iou_type)
+    values = list(coco_ap.summary(evaluated).values())
+    assert values == pytest.approx(PUBLISHED[iou_type], abs=5e-4)
     reference = by_pycocotools(api, predictions, cat_ids, iou_type)
-    assert figures == pytest.approx(reference.stats, abs=1e-9)
+    assert values == pytest.approx(reference.stats, abs=1e-9)
 
 
 @pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
 @pytest.mark.parametrize('seed', range(6))
-def test_precision_and_recall_are_those_of_pycocotools(seed, iou_type):
+def test_precision_and_recall_equal_the_results_of_pycocotools(seed, iou_type):
     api, predictions = random_case(seed)
     cat_ids = sorted(api.getCatIds())  # the order of pycocotools' arrays
     for p in predictions:
         p['labels'] = np.array([cat_ids.index(api.getCatIds()[i]) for i in p['labels']], int)
     for max_dets in ([1, 10, 100], [2, 5, 7]):
-        truth = coco.ground_truth(api, cat_ids, masks=True)
-        ours = coco.evaluate(truth, predictions, iou_type, max_dets=max_dets)
+        truth = coco_ap.ground_truth(api, cat_ids, masks=True)
+        ours = coco_ap.evaluate(truth, predictions, iou_type, max_dets=max_dets)
         theirs = by_pycocotools(api, predictions, cat_ids, iou_type, maxDets=max_dets)
         for name in ('precision', 'recall', 'scores'):
             np.testing.assert_allclose(ours.eval[name], theirs.eval[name], rtol=0, atol=1e-9)
         if 100 in max_dets:
-            assert list(coco.summary(ours).values()) == pytest.approx(theirs.stats, abs=1e-9)
+            assert list(coco_ap.summary(ours).values()) == pytest.approx(theirs.stats, abs=1e-9)
 
 
 def scored(kind, api, predictions, **settings):
@@ -183,7 +183,7 @@ def scored(kind, api, predictions, **settings):
         dict(metric='proposal'),
     ],
 )
-def test_the_log_has_the_names_and_figures_of_mmdetections_metric(settings):
+def test_names_and_values_in_the_log_equal_those_of_mmdetections_metric(settings):
     api, predictions = random_case(0)
     settings.setdefault('proposal_nums', (100, 300, 1000))
     ours = scored(FastCocoMetric, api, predictions, **settings)
@@ -207,7 +207,7 @@ def test_a_perfect_detector_has_ap_1_even_with_annotation_ids_from_0():
     api, _ = random_case(0)
     for number, annotation in enumerate(api.dataset['annotations']):
         annotation.update(id=number, iscrowd=0)
-        del annotation['area']  # nor need it be there
+        del annotation['area']  # it is optional
     predictions = [perfect(api, image) for image in api.getImgIds()]
     assert scored(FastCocoMetric, api, predictions)['coco/bbox_mAP'] == 1
 
@@ -219,7 +219,7 @@ def perfect(api, image):
     return prediction(image, boxes, labels, np.ones(len(truth)))
 
 
-def test_no_detection_at_all_is_ap_0():
+def test_ap_is_0_without_any_detection():
     api, _ = random_case(0)
     nothing = np.zeros((0, 4))
     predictions = [prediction(i, nothing, np.zeros(0, int), np.zeros(0)) for i in api.getImgIds()]
@@ -253,7 +253,7 @@ def test_predictions_can_be_written_for_an_evaluation_server(tmp_path):
     assert len(written) == sum(len(p['labels']) for p in predictions)
 
 
-def test_mistakes_are_named():
+def test_error_messages_name_the_mistake():
     api, predictions = random_case(0)
     with pytest.raises(UserError, match='image 999 is not in the annotation file'):
         scored(FastCocoMetric, api, [dict(predictions[0], img_id=999)])
@@ -261,8 +261,10 @@ def test_mistakes_are_named():
         FastCocoMetric(metric='proposal_fast')
     with pytest.raises(KeyError, match='mAP_90'):
         scored(FastCocoMetric, api, predictions, metric_items=['mAP_90'])
-    with pytest.raises(UserError, match=r'2 categories for the 3 classes .* without one: dog'):
-        coco.category_ids(api, ('c1', 'c3', 'dog'))
+    with pytest.raises(
+        UserError, match=r'2 categories for the 3 classes .* without a category: dog'
+    ):
+        coco_ap.category_ids(api, ('c1', 'c3', 'dog'))
     del api.dataset['annotations'][0]['segmentation']
     with pytest.raises(UserError, match='an annotation without a mask'):
         scored(FastCocoMetric, api, predictions, metric='segm')

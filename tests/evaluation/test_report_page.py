@@ -1,9 +1,11 @@
-"""The page: what is on it, for detectors and segmentors, and that a browser shows it."""
+"""The content of the page for detectors and segmentors, and how a browser shows it."""
 
 import json
+import pickle
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 
 import cv2
@@ -15,7 +17,7 @@ from pycocotools.coco import COCO
 from convnext_mm.config.reading import load_config
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report.page import write_report
-from convnext_mm.evaluation.report.results import read_results
+from convnext_mm.evaluation.report.predictions import read_predictions
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)  # fmt: skip  # noqa: E501
 
@@ -36,7 +38,7 @@ test_evaluator = dict(type='IoUMetric')
 
 
 def detector_results(root, noise=1.0):
-    """The objects of the validation images, shifted, one in five of another class or missed."""
+    """Return the objects of the validation images shifted, about one in five wrong or missed."""
     rng = np.random.default_rng(0)
     api = COCO(root / 'annotations' / 'instances_val.json')
     results = []
@@ -71,19 +73,20 @@ def detector(small_detector, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def page(detector, shapes_coco, tmp_path_factory):
-    """The report of a detector, with a training beside it."""
+    """The report of a detector in the work dir of a training."""
     folder = tmp_path_factory.mktemp('work')
     log = folder / '20260101_000000' / 'vis_data' / 'scalars.json'
     log.parent.mkdir(parents=True)
     records = [dict(loss=2.0 / i, lr=0.1, base_lr=0.1, iter=i, step=i) for i in (1, 2, 3)]
     records.append({'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_50': 0.6, 'step': 1})
     log.write_text('\n'.join(map(json.dumps, records)))
-    write_report(detector, detector_results(shapes_coco), folder / 'report.html', 'epoch_2.pth')
-    return folder / 'report.html'
+    return write_report(
+        detector, detector_results(shapes_coco), work_dir=folder, weights='epoch_2.pth'
+    )
 
 
 class Outline(HTMLParser):
-    """Headings, rows of tables, and every address on a page."""
+    """The headings, the table rows and all addresses of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -111,24 +114,24 @@ class Outline(HTMLParser):
             self._into[-1] += data.strip()
 
 
-def test_the_page_has_every_section_and_needs_nothing_else(page):
+def test_the_page_has_every_section_and_no_external_address(page):
     outline = Outline(page.read_text())
     assert outline.headings == [
-        *('shapes', 'Accuracy', 'Classes', 'Precision and recall', 'Which score to trust'),
-        *('Errors', 'Confusions', 'Objects', 'Pictures', 'Worst', 'Best', 'Training'),
+        *('shapes', 'Accuracy', 'Classes', 'Precision and recall', 'Score threshold', 'Errors'),
+        *('Class confusions', 'Objects', 'Images', 'Worst', 'Best', 'Training'),
         'Recipe and environment',
     ]
     assert outline.addresses
     assert all(address.startswith(('#', 'data:')) for address in outline.addresses)
 
 
-def test_an_id_is_on_the_page_once(page):
+def test_every_id_on_the_page_is_unique(page):
     ids = re.findall(r'\bid="([^"]+)"', page.read_text())
     assert len(ids) == len(set(ids))
     assert {a[1:] for a in Outline(page.read_text()).addresses if a[0] == '#'} <= set(ids)
 
 
-def test_the_figures_on_the_page_are_those_of_the_evaluation(page, shapes_coco):
+def test_the_numbers_on_the_page_are_those_of_the_evaluation(page, shapes_coco):
     rows = Outline(page.read_text()).rows
     api = COCO(shapes_coco / 'annotations' / 'instances_val.json')
     counts = {row[0]: row[1] for row in rows if len(row) == 10}
@@ -136,52 +139,57 @@ def test_the_figures_on_the_page_are_those_of_the_evaluation(page, shapes_coco):
         assert counts[category['name']] == str(len(api.getAnnIds(catIds=category['id'])))
     ap = {row[0]: row[1] for row in rows if row[0] in ('box', 'mask') and len(row) == 13}
     assert 0 < float(ap['box']) < float(ap['mask']) < 100  # masks are not shifted
-    assert ['weights tested', 'epoch_2.pth'] in rows
+    assert ['tested weights', 'epoch_2.pth'] in rows
 
 
 def test_a_perfect_detector_has_100_everywhere(detector, shapes_coco, tmp_path):
-    write_report(detector, detector_results(shapes_coco, noise=0), tmp_path / 'report.html')
+    write_report(detector, detector_results(shapes_coco, noise=0), work_dir=tmp_path)
     rows = Outline((tmp_path / 'report.html').read_text()).rows
     (box,) = [row for row in rows if row[0] == 'box' and len(row) == 13]
     assert box[1] == box[2] == '100.0'
 
 
-def test_nothing_detected_is_reported_as_such(detector, shapes_coco, tmp_path):
+def test_a_model_without_detections_has_a_report(detector, shapes_coco, tmp_path):
     results = detector_results(shapes_coco)
     for result in results:
         empty = {k: v[:0] for k, v in result['pred_instances'].items()}
-        result.update(pred_instances=empty, img_path='gone.jpg')  # nor are the images there
-    write_report(detector, results, tmp_path / 'report.html')
+        result.update(pred_instances=empty, img_path='gone.jpg')  # the images do not exist either
+    write_report(detector, results, work_dir=tmp_path)
     text = (tmp_path / 'report.html').read_text()
-    assert 'Nothing was detected' in text
-    assert 'Pictures' not in Outline(text).headings
+    assert 'The model detected nothing' in text
+    assert 'Images' not in Outline(text).headings
 
 
-def test_images_that_were_not_tested_are_named_as_such(detector, shapes_coco, tmp_path):
-    write_report(detector, detector_results(shapes_coco)[:4], tmp_path / 'report.html')
+def test_untested_images_are_noted(detector, shapes_coco, tmp_path):
+    write_report(detector, detector_results(shapes_coco)[:4], work_dir=tmp_path)
     assert (
-        'Of the 6 images in the annotation file 2 were not tested'
+        '2 of the 6 images in the annotation file were not tested'
         in (tmp_path / 'report.html').read_text()
     )
 
 
-def test_a_detector_without_masks_has_no_mask_figures(detector, shapes_coco, tmp_path):
+def test_a_detector_without_masks_has_no_mask_ap(detector, shapes_coco, tmp_path):
     results = detector_results(shapes_coco)
     for result in results:
         del result['pred_instances']['masks']
-    write_report(detector, results, tmp_path / 'report.html')
+    write_report(detector, results, work_dir=tmp_path)
     assert 'mask AP' not in (tmp_path / 'report.html').read_text()
 
 
 @pytest.fixture(scope='module')
-def segmentor_page(shapes_ade, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('segmentation')
-    (folder / 'ade.py').write_text(SEGMENTOR.replace('DATA_ROOT', str(shapes_ade)))
+def segmentor(shapes_ade, tmp_path_factory):
+    path = tmp_path_factory.mktemp('segmentor') / 'ade.py'
+    path.write_text(SEGMENTOR.replace('DATA_ROOT', str(shapes_ade)))
+    return load_config(path)
+
+
+def segmentor_results(root):
+    """Return the label maps of the validation images, shifted."""
     results = []
-    for path in sorted((shapes_ade / 'annotations' / 'validation').glob('*.png')):
+    for path in sorted((root / 'annotations' / 'validation').glob('*.png')):
         truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         predicted = np.roll(truth, 3, axis=1)
-        image = shapes_ade / 'images' / 'validation' / f'{path.stem}.jpg'
+        image = root / 'images' / 'validation' / f'{path.stem}.jpg'
         results.append(
             dict(
                 img_path=str(image),
@@ -189,14 +197,19 @@ def segmentor_page(shapes_ade, tmp_path_factory):
                 pred_sem_seg=dict(data=predicted[None]),
             )
         )
-    write_report(load_config(folder / 'ade.py'), results, folder / 'report.html')
-    return folder / 'report.html'
+    return results
 
 
-def test_a_segmentation_is_reported_by_class_with_confusions_and_label_maps(segmentor_page):
+@pytest.fixture(scope='module')
+def segmentor_page(segmentor, shapes_ade, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('segmentation')
+    return write_report(segmentor, segmentor_results(shapes_ade), work_dir=folder)
+
+
+def test_a_segmentation_report_has_classes_confusions_and_label_maps(segmentor_page):
     outline = Outline(segmentor_page.read_text())
     assert outline.headings == [
-        *('ade', 'Accuracy', 'Classes', 'Confusions', 'Pictures', 'Worst', 'Best'),
+        *('ade', 'Accuracy', 'Classes', 'Class confusions', 'Images', 'Worst', 'Best'),
         'Recipe and environment',
     ]
     iou = {row[0]: row[1] for row in outline.rows if len(row) == 5}
@@ -205,7 +218,47 @@ def test_a_segmentation_is_reported_by_class_with_confusions_and_label_maps(segm
     assert all(address.startswith(('#', 'data:')) for address in outline.addresses)
 
 
-@pytest.mark.skipif(BROWSER is None, reason='no Chromium to open the page with')
+WITHOUT_PACKAGE = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, *_):
+        if name.split('.')[0] == '{package}':
+            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
+
+sys.meta_path.insert(0, Blocker())
+import convnext_mm.engine.hooks.report
+from convnext_mm.evaluation.report.page import write_report
+print(write_report('{config}', '{predictions}', work_dir='{work_dir}'))
+"""
+
+
+@pytest.mark.parametrize('task, package', [('detector', 'mmseg'), ('segmentor', 'mmdet')])
+def test_a_report_needs_only_the_framework_of_its_model(task, package, request, tmp_path):
+    data = request.getfixturevalue('shapes_coco' if task == 'detector' else 'shapes_ade')
+    results = detector_results(data) if task == 'detector' else segmentor_results(data)
+    (tmp_path / 'predictions.pkl').write_bytes(pickle.dumps(results))
+    config = tmp_path / 'config.py'
+    config.write_text(request.getfixturevalue(task).pretty_text)
+    names = dict(config=config, predictions=tmp_path / 'predictions.pkl', work_dir=tmp_path)
+    script = WITHOUT_PACKAGE.format(package=package, **names)
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.stdout.split() == [f'{tmp_path}/report.html'], done.stderr
+    rows = Outline((tmp_path / 'report.html').read_text()).rows
+    versions = {row[0] for row in rows if len(row) == 2}
+    assert 'mmengine' in versions and package not in versions
+
+
+def test_classes_without_pixels_are_noted(segmentor, shapes_ade, tmp_path):
+    results = segmentor_results(shapes_ade)
+    for result in results:
+        result['gt_sem_seg']['data'][:] = 0
+    write_report(segmentor, results, work_dir=tmp_path)
+    note = 'Classes without pixels in the ground truth: 6 (circle, square, triangle and 3 more)'
+    assert note in (tmp_path / 'report.html').read_text()
+
+
+@pytest.mark.skipif(BROWSER is None, reason='needs Chromium')
 @pytest.mark.parametrize('which', ['page', 'segmentor_page'])
 def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, request, tmp_path):
     source = request.getfixturevalue(which).read_text()
@@ -241,21 +294,21 @@ def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, r
     assert [line for line in done.stderr.splitlines() if 'CONSOLE' in line] == []
     seen = json.loads(re.search('<title>(.*?)</title>', done.stdout)[1])
     assert seen['notes'] == []
-    assert seen['wide'] <= 0  # nothing is off to the side
+    assert seen['wide'] <= 0  # no horizontal scrolling
     falling = [float(value) for value in seen['falling']]
     assert falling == sorted(falling, reverse=True) and len(set(falling)) > 1
     assert seen['rising'] == sorted(seen['falling'], key=float)
     assert seen['names'] == sorted(seen['names'])
 
 
-def test_results_that_are_none_are_an_error_with_the_way_out(detector, tmp_path):
+def test_files_that_are_no_predictions_are_an_error(detector, tmp_path):
     with pytest.raises(UserError, match=r'tools/test.py --out .*no.pkl writes it'):
-        read_results(tmp_path / 'no.pkl')
+        read_predictions(tmp_path / 'no.pkl')
     (tmp_path / 'weights.pkl').write_bytes(b'\x80\x04}.')  # an empty dict
-    with pytest.raises(UserError, match='is not what'):
-        read_results(tmp_path / 'weights.pkl')
+    with pytest.raises(UserError, match='was not written by'):
+        read_predictions(tmp_path / 'weights.pkl')
     (tmp_path / 'text.pkl').write_text('no pickle')
-    with pytest.raises(UserError, match=r'text.pkl is not what .* writes: UnpicklingError'):
-        read_results(tmp_path / 'text.pkl')
-    with pytest.raises(UserError, match='hold no detections'):
-        write_report(detector, [dict(img_id=1)], tmp_path / 'report.html')
+    with pytest.raises(UserError, match=r'text.pkl was not written by .*: UnpicklingError'):
+        read_predictions(tmp_path / 'text.pkl')
+    with pytest.raises(UserError, match='contain no detections'):
+        write_report(detector, [dict(img_id=1)], work_dir=tmp_path)

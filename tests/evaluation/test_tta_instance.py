@@ -1,4 +1,4 @@
-"""Merging the views of an image: flips undone for boxes and masks alike, duplicates suppressed."""
+"""Merging the views of an image undoes flips of boxes and masks and removes duplicates."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ HEIGHT, WIDTH = 20, 30
 
 
 class Detector(nn.Module):
-    """What the wrapper asks of a model; merging calls nothing of it."""
+    """A model with the methods that the wrapper needs. Merging calls none of them."""
 
     def test_step(self, data):
         raise AssertionError
@@ -26,7 +26,7 @@ def model():
 
 
 def view(rows, columns, score, flip=None, label=0):
-    """One instance that fills rows and columns of the (possibly flipped) view."""
+    """Return a view, perhaps flipped, with one instance that fills the rows and columns."""
     masks = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
     masks[:, slice(*rows), slice(*columns)] = True
     sample = DetDataSample(metainfo=dict(ori_shape=(HEIGHT, WIDTH), flip_to_undo=flip))
@@ -47,7 +47,7 @@ def view(rows, columns, score, flip=None, label=0):
         ('diagonal', (14, 18), (20, 29)),
     ],
 )
-def test_the_same_object_in_a_flipped_view_is_one_object(flip, rows, columns):
+def test_an_object_in_a_flipped_view_is_merged_with_the_same_object(flip, rows, columns):
     plain = view((2, 6), (1, 10), 0.6)
     flipped = view(rows, columns, 0.9, flip)
     (merged,) = model().merge_preds([[plain, flipped]])
@@ -57,7 +57,7 @@ def test_the_same_object_in_a_flipped_view_is_one_object(flip, rows, columns):
     assert mask2bbox(found.masks).tolist() == [[1, 2, 10, 6]]
 
 
-def test_different_objects_and_classes_stay_and_the_best_come_first():
+def test_different_objects_and_classes_are_kept_in_the_order_of_their_scores():
     views = [
         view((2, 6), (1, 10), 0.3),
         view((2, 6), (1, 10), 0.8, label=1),
@@ -69,7 +69,7 @@ def test_different_objects_and_classes_stay_and_the_best_come_first():
     assert merged.pred_instances.labels.tolist() == [1, 0, 0]
 
 
-def test_no_detection_in_any_view_is_an_empty_result():
+def test_views_without_detections_give_an_empty_result():
     empty = view((0, 1), (0, 1), 0.5)
     empty.pred_instances = empty.pred_instances[:0]
     (merged,) = model().merge_preds([[empty, empty.clone()]])

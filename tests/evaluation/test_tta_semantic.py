@@ -1,4 +1,4 @@
-"""The multi-scale test of segmentation: whole images, probabilities averaged over the views."""
+"""The multi-scale test of segmentation averages the probabilities of whole images."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from convnext_mm.evaluation.tta.semantic import WholeImageTTAModel
 
 
 class Segmentor(nn.Module):
-    """Returns the logits it is given as prediction."""
+    """A segmentor that returns its input as logits."""
 
     out_channels = 2
 
@@ -28,16 +28,16 @@ class Segmentor(nn.Module):
         return [sample]
 
 
-def test_views_are_seen_whole_and_their_probabilities_averaged():
+def test_views_are_predicted_whole_and_their_probabilities_are_averaged():
     model = WholeImageTTAModel(module=Segmentor())
-    # Two views lean to class 1, the third favours class 0 by more than both together. Averaged
-    # logits would give class 0; probabilities are 0.73 + 0.73 + 0.05 for class 1.
+    # The averaged logits are higher for class 0. The probabilities of class 1 are 0.73, 0.73 and
+    # 0.05, so their average is above a half.
     views = [torch.tensor(logits).view(2, 1, 1) for logits in ([0.0, 1.0], [4.0, 5.0], [3.0, 0.0])]
     (merged,) = model.test_step(dict(inputs=views))
     assert merged.pred_sem_seg.data.item() == 1
 
 
-def test_a_config_that_leaves_augmentation_out_is_one_without_it():
+def test_a_config_without_a_tta_model_cannot_be_augmented():
     cfg = Config(dict(model=dict(type='EncoderDecoder'), tta_model=None, tta_pipeline=None))
     assert not is_augmented(cfg)
     with pytest.raises(UserError, match='the config has no tta_model'):

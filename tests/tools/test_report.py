@@ -1,11 +1,9 @@
-"""The report as a user asks for it: with a test, and from the predictions that a test wrote."""
+"""A user gets a report from test.py, and from report.py with the predictions of a test."""
 
 from tests.conftest import run_tool
 
 
-def test_a_test_writes_a_report_and_its_predictions_make_the_same_one_again(
-    small_detector, tmp_path
-):
+def test_report_py_reproduces_the_report_of_test_py_from_its_predictions(small_detector, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(
         small_detector + 'train_cfg = dict(max_epochs=1)\n'
@@ -28,10 +26,10 @@ def test_a_test_writes_a_report_and_its_predictions_make_the_same_one_again(
     again = (elsewhere / 'report.html').read_text()
     table = slice(page.index('<section id="accuracy">'), page.index('<section id="curves">'))
     assert page[table] in again
-    assert '<h2>Training</h2>' not in again  # no training logged there
+    assert '<h2>Training</h2>' not in again  # this folder has no log of a training
 
 
-def test_results_that_are_not_there_are_one_clear_line(tmp_path):
+def test_a_missing_file_is_a_one_line_error(tmp_path):
     done = run_tool('report.py', tmp_path / 'no.pkl', 'configs/cascade/convnext_atto_shapes.py')
     assert (done.code, 'Traceback' in done.output) == (2, False)
     assert 'no such file; tools/test.py --out' in done.output

@@ -1,47 +1,46 @@
-"""The report of a training: of its last evaluation, from the predictions made for that anyway."""
+"""Write a report of the last evaluation when a training ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from mmdet.evaluation import CocoMetric
 from mmengine.dist import all_gather_object, collect_results, is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
+from mmengine.registry import METRICS
 from mmengine.runner import Runner
-from mmseg.evaluation import IoUMetric
 from rich.console import Console
 
 from convnext_mm.errors import UserError
-from convnext_mm.evaluation.report.results import detections, packed_label_maps
+from convnext_mm.evaluation.report.predictions import detection_record, label_map_record
 
 
 class ReportHook(Hook):
-    """At the end of training: ``report.html`` in the work dir, of the last evaluation.
+    """Write ``report.html`` of the last evaluation into the work dir when a training ends.
 
-    Until the next evaluation every process keeps what its CocoMetric collected, the masks as RLEs,
-    or its label maps as PNGs: for COCO's validation set 120 MB in all processes together. The main
-    one gathers them once, when training ends. Other evaluators have no report. A report that fails
-    is a warning, and the training has ended well.
+    The report needs no second test: each process keeps the predictions of its latest evaluation,
+    for a detector with masks as RLEs, for a segmentor as PNGs. For COCO's validation set this
+    takes 120 MB in all processes together. The main process collects them once, at the end.
+
+    There is a report for CocoMetric in MMDetection and for IoUMetric in MMSegmentation. If a report
+    cannot be written, the hook logs a warning and the training still succeeds.
 
     Args:
-        name: The config's file name.
+        name: File name of the config.
     """
 
     priority = 'VERY_LOW'
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._found: list[dict] = []
+        self._predictions: list[dict] = []
         self._evaluated = ''
 
     def before_train(self, runner: Runner) -> None:
-        metrics = runner.val_loop.evaluator.metrics if runner.val_loop else ()
-        known = (m for m in metrics if isinstance(m, (CocoMetric, IoUMetric)))
-        self._metric = next(known, None)
+        self._metric = _find_metric(runner)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        self._found, self._paths = [], {}
+        self._predictions, self._paths = [], {}
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None, outputs: Sequence
@@ -49,19 +48,19 @@ class ReportHook(Hook):
         if self._metric is None:
             return
         try:
-            self._keep(outputs, last=batch_idx + 1 == len(runner.val_dataloader))
+            self._keep(runner, outputs, last=batch_idx + 1 == len(runner.val_dataloader))
         except Exception as error:
             self._metric = None
             _warn(runner, error)
 
-    def _keep(self, outputs: Sequence, last: bool) -> None:
-        if isinstance(self._metric, IoUMetric):
-            self._found += map(packed_label_maps, outputs)
+    def _keep(self, runner: Runner, outputs: Sequence, last: bool) -> None:
+        if _is_segmentation(runner):
+            self._predictions += map(label_map_record, outputs)
             return
         self._paths |= {sample.img_id: sample.get('img_path', '') for sample in outputs}
-        if last:  # the metric has all of them, and in a moment forgets them
-            results = (found for _, found in self._metric.results)
-            self._found = [detections(found, self._paths[found['img_id']]) for found in results]
+        if last:  # the metric forgets its predictions after the evaluation
+            predictions = (prediction for _, prediction in self._metric.results)
+            self._predictions = [detection_record(p, self._paths[p['img_id']]) for p in predictions]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         by_epoch = 'max_epochs' in runner.cfg.train_cfg
@@ -70,36 +69,54 @@ class ReportHook(Hook):
     def after_train(self, runner: Runner) -> None:
         if not self._evaluated:
             return
-        # What one process could not keep, the others must not wait for.
+        # Collecting would wait forever for a process that has no predictions.
         if not all(all_gather_object(self._metric is not None)):
             if self._metric:
                 runner.logger.warning('no report: another process has no predictions for it')
             return
         try:
-            found = collect_results(
-                self._found,
+            predictions = collect_results(
+                self._predictions,
                 len(runner.val_dataloader.dataset),
                 self._metric.collect_device,
                 self._metric.collect_dir,
             )
             if is_main_process():
-                self._write(runner, found)
+                self._write(runner, predictions)
         except Exception as error:
             _warn(runner, error)
 
-    def _write(self, runner: Runner, found: list[dict]) -> None:
-        # Here and not above: drawing is loaded only where there is something to draw.
-        from convnext_mm.evaluation.report.page import NAME, write_report
+    def _write(self, runner: Runner, predictions: list[dict]) -> None:
+        # A training loads the plotting library only when it draws.
+        from convnext_mm.evaluation.report.page import write_report
 
-        path = Path(runner.work_dir) / NAME
-        write_report(runner.cfg, found, path, self._evaluated, self.name, split='val')
+        path = write_report(
+            runner.cfg,
+            predictions,
+            work_dir=runner.work_dir,
+            weights=self._evaluated,
+            name=self.name,
+            split='val',
+        )
         Console().print(f'written: {path}', highlight=False, soft_wrap=True)
 
 
+def _is_segmentation(runner: Runner) -> bool:
+    return runner.cfg.get('default_scope') == 'mmseg'
+
+
+def _find_metric(runner: Runner) -> BaseMetric | None:
+    """Return the metric of the validation that the report is about, if there is one."""
+    # By name, because a training of a detector need not have MMSegmentation, and the reverse.
+    kind = METRICS.get('mmseg.IoUMetric' if _is_segmentation(runner) else 'mmdet.CocoMetric')
+    metrics = runner.val_loop.evaluator.metrics if runner.val_loop else ()
+    return next((metric for metric in metrics if isinstance(metric, kind)), None)
+
+
 def _warn(runner: Runner, error: Exception) -> None:
-    """Say why there is no report, for want of which a training must not fail."""
+    """Log why there is no report."""
     if isinstance(error, UserError):
         runner.logger.warning(f'no report: {error}')
     else:
         reason = f'{type(error).__name__}: {error}'
-        runner.logger.warning(f'no report, for {reason}', exc_info=error)
+        runner.logger.warning(f'no report because of {reason}', exc_info=error)

@@ -10,11 +10,12 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 from rich.console import Console
 
 from convnext_mm.evaluation.table import metrics_table
 from convnext_mm.messages.log import log_once
-from convnext_mm.visualization.pictures import Picture, contact_sheet
+from convnext_mm.visualization.samples import write_prediction_sheet
 
 PREDICTIONS = 'predictions.png'
 
@@ -37,23 +38,23 @@ class SummaryHook(Hook):
         self.num_pictures = num_pictures
         self.score_thr = score_thr
         self.metrics: dict[str, float] = {}
-        self._pictures: list[Picture] = []
+        self._samples: list[BaseDataElement] = []
         self._started = 0.0
 
     def before_train(self, runner: Runner) -> None:
         self._started = time.monotonic()
 
     def before_val_epoch(self, runner: Runner) -> None:
-        self._pictures.clear()
+        self._samples.clear()
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None, outputs: Sequence
     ) -> None:
-        room = self.num_pictures - len(self._pictures)
+        room = self.num_pictures - len(self._samples)
         if is_main_process() and room > 0:
             # Models of other packages may predict something without an image.
             drawable = [sample for sample in outputs[:room] if hasattr(sample, 'img_path')]
-            self._pictures += map(Picture.of, drawable)
+            self._samples += [sample.detach().cpu() for sample in drawable]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self.metrics = dict(metrics or {})
@@ -63,7 +64,7 @@ class SummaryHook(Hook):
         self._print_table(runner)
         if checkpoint := last_checkpoint(runner.work_dir):
             log_once(f'written: {checkpoint}')
-        if self._pictures:
+        if self._samples:
             self._draw(runner, Path(runner.work_dir, PREDICTIONS))
 
     before_test = before_train
@@ -82,7 +83,7 @@ class SummaryHook(Hook):
     def _draw(self, runner: Runner, path: Path) -> None:
         try:
             meta = runner.val_dataloader.dataset.metainfo
-            contact_sheet(self._pictures, meta, self.score_thr, path)
+            write_prediction_sheet(self._samples, meta, self.score_thr, path)
         except Exception as error:  # without a picture, the training has still ended well
             reason = error if isinstance(error, OSError) else f'{type(error).__name__}: {error}'
             runner.logger.warning(f'no {path.name}: {reason}')

@@ -1,17 +1,17 @@
-"""The report of an evaluation: one HTML page that needs nothing else, on screen and on paper.
+"""The report of a test: one HTML page without external files, for the screen and for print.
+
+:func:`convnext_mm.evaluation.report.page.write_report` writes it.
 
 ::
 
-    results.py   what tools/test.py --out wrote, and the ground truth
-        |
-    detection.py, segmentation.py    the numbers, and nothing but numbers
-        |
-    figures.py, pictures.py          as SVG           about.py    recipe, machine, published figures
-        |                                                |        (differences.py: what differs)
-    detector.py, segmentor.py        what a report of either shows
-        |
-    page.py, *.html.j2, page.css, page.js             the page
-
-:func:`convnext_mm.evaluation.report.page.write_report` is the whole of it; by ``hook.py`` a
-training ends with it.
+    predictions.py      evaluated_data.py                    provenance.py   comparison.py
+    (test.py --out)     (classes, annotations)               (recipe,        (published
+        |                   |                                 machine)        metrics)
+    detection_scores.py, segmentation_scores.py, confusions.py      |             |
+        |                                                           |             |
+    plots.py, annotated_images.py (SVG)                             |             |
+        |                                                           |             |
+    detection_page.py, segmentation_page.py                         |             |
+        |                                                           |             |
+    page.py, *.html.j2, page.css, page.js  -------------------------+-------------+
 """

@@ -1,46 +1,87 @@
-"""The page: what a detector or a segmentor has to show, put into the template."""
+"""Write the report of a detection or segmentation test as one HTML page."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmengine.config import Config
 
-from convnext_mm.evaluation.curves import read_trainings
-from convnext_mm.evaluation.report import about, detector, figures, segmentor
-from convnext_mm.messages.wording import percent
+from convnext_mm.config.reading import find_work_dir, load_config
+from convnext_mm.evaluation.report import detection_page, plots, provenance, segmentation_page
+from convnext_mm.evaluation.report.comparison import compare_with_published
+from convnext_mm.evaluation.report.evaluated_data import metainfo
+from convnext_mm.evaluation.report.predictions import read_predictions
+from convnext_mm.evaluation.training_log import read_trainings
+from convnext_mm.evaluation.tta.config import augment_test
+from convnext_mm.messages.wording import counted, percent
 
-NAME = 'report.html'
+_NAME = 'report.html'
 
 
 def write_report(
-    cfg: Config,
-    found: Sequence[dict],
-    path: Path,
-    checkpoint: str | None = None,
+    config: Config | str | Path,
+    predictions: Sequence[dict] | str | Path,
+    *,
+    work_dir: str | Path | None = None,
+    cfg_options: Mapping | None = None,
+    tta: bool = False,
+    weights: str | None = None,
     name: str | None = None,
     split: str = 'test',
-) -> None:
-    """Write the report of an evaluation.
+) -> Path:
+    """Write ``report.html`` into a work dir.
 
     Args:
-        cfg: The config that was tested, of a detector or a segmentor.
-        found: What ``tools/test.py --out`` writes, as :func:`results.read_results` reads it.
-        path: The HTML file. Training curves come from its folder, if a training logged there.
-        checkpoint: The weights that were tested.
-        name: The config's file name, if it is not that of `cfg`.
-        split: What was evaluated, ``test`` or, in training, ``val``.
+        config: The config that was tested, or its file.
+        predictions: Predictions as ``tools/test.py --out`` writes them, or their file.
+        work_dir: Where to write. If the log of a training is there, the report shows its curves.
+            By default ``work_dir`` of the config, else ``work_dirs/<config name>``.
+        cfg_options: New values of settings by dotted key, for a config file.
+        tta: Whether to add the test-time augmentation of ``tools/test.py --tta`` to the config.
+        weights: Name of the weights that were tested.
+        name: File name of the config, if the config has another one.
+        split: The evaluated split: ``test``, or ``val`` during a training.
+
+    Returns:
+        The path of the report.
 
     Raises:
-        UserError: Results, config and ground truth do not belong together.
+        UserError: Predictions, config and ground truth do not belong together, or a file does not
+            exist.
     """
+    cfg = config if isinstance(config, Config) else load_config(config, cfg_options)
+    if tta:
+        augment_test(cfg)
+    if isinstance(predictions, (str, Path)):
+        predictions = read_predictions(predictions)
+    folder = find_work_dir(cfg, work_dir)
     name = name or Path(cfg.filename or 'model').name
-    segments = cfg.get('default_scope') == 'mmseg'
-    content = (segmentor if segments else detector).content(cfg, found, split)
+    page = _render(cfg, predictions, folder, weights, name, split)
+    folder.mkdir(parents=True, exist_ok=True)
+    path, unfinished = folder / _NAME, folder / f'.{_NAME}'
+    unfinished.write_text(page, encoding='utf-8')
+    os.replace(unfinished, path)
+    return path
+
+
+def _render(
+    cfg: Config,
+    predictions: Sequence[dict],
+    folder: Path,
+    weights: str | None,
+    name: str,
+    split: str,
+) -> str:
+    meta = metainfo(cfg, split)
+    classes = meta['classes']
+    page = segmentation_page if cfg.get('default_scope') == 'mmseg' else detection_page
+    content = page.content(cfg, predictions, meta, split)
+    counts = counted(len(predictions), 'image'), counted(len(classes), 'class')
+    percents = {key: 100 * value for key, value in content['metrics'].items()}
     environment = Environment(
         loader=PackageLoader('convnext_mm.evaluation.report', '.'),
         autoescape=True,
@@ -49,16 +90,14 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters['percent'] = percent
-    page = environment.get_template('template.html.j2').render(
-        content,
+    return environment.get_template('template.html.j2').render(
+        content | dict(counts=[*counts, *content['counts']]),
         title=Path(name).stem,
         date=datetime.now(),
-        training=figures.training(path.parent) if read_trainings(path.parent) else None,
-        recipe=about.recipe(cfg, name, checkpoint, split),
-        environment=about.environment(),
+        comparison=compare_with_published(cfg, percents, len(predictions), classes, split),
+        side_by_side=len(classes) <= plots.MAX_LABELLED,
+        training=plots.training_curves(folder) if read_trainings(folder) else None,
+        recipe=provenance.recipe(cfg, name, weights, split),
+        environment=provenance.environment(),
         config=cfg.pretty_text,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}')
-    unfinished.write_text(page, encoding='utf-8')
-    os.replace(unfinished, path)

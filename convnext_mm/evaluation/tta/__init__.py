@@ -1,1 +1,1 @@
-"""Test-time augmentation: of instance segmentation (MMDetection), of semantic (MMSegmentation)."""
+"""Test-time augmentation for instance segmentation and for semantic segmentation."""

@@ -1,4 +1,4 @@
-"""A config's test made one with test-time augmentation."""
+"""Add test-time augmentation to a config."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from convnext_mm.errors import UserError
 
 
 def augment_test(cfg: Config) -> None:
-    """Wrap the model and replace the test pipeline, in place.
+    """Wrap the model in ``tta_model`` and use ``tta_pipeline`` for the test, in place.
 
     Raises:
-        UserError: The config does not say how.
+        UserError: The config has no ``tta_model`` or no ``tta_pipeline``.
     """
     if not (cfg.get('tta_model') and cfg.get('tta_pipeline')):
         raise UserError(
-            '--tta: the config has no tta_model and tta_pipeline, which say how predictions of '
-            'flipped and scaled images are merged'
+            '--tta: the config has no tta_model and tta_pipeline; they define how images are '
+            'flipped and scaled, and how their predictions are merged'
         )
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     for dataset in leaf_datasets(cfg.test_dataloader):
@@ -25,6 +25,6 @@ def augment_test(cfg: Config) -> None:
 
 
 def is_augmented(cfg: Config) -> bool:
-    """Whether :func:`augment_test` was there: the model is wrapped then."""
+    """Tell whether :func:`augment_test` has changed the config."""
     augmented = cfg.get('tta_model') or {}
     return bool(augmented) and cfg.model.get('type') == augmented.get('type')

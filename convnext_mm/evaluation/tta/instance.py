@@ -1,4 +1,4 @@
-"""Test-time augmentation of instance segmentation, which MMDetection 3.3 refuses."""
+"""Test-time augmentation for instance segmentation, which MMDetection 3.3 does not support."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-# Of a (K, H, W) mask.
+# The dimensions of (K, H, W) masks to flip back.
 _FLIPPED_DIMS = {'horizontal': (2,), 'vertical': (1,), 'diagonal': (1, 2)}
 
 
 @MODELS.register_module()
 class InstanceTTAModel(DetTTAModel):
-    """Detect on several views of an image and keep, by NMS over all of them, the best instances.
+    """Detect instances in several views of an image and keep the best ones after NMS.
 
-    An instance keeps the mask of the view that scored it highest. Views differ in scale and flip.
+    The views differ in scale and flip. Each instance keeps the mask of the view with the highest
+    score.
 
     Args:
-        tta_cfg: ``nms``, the config of the suppression across views, and ``max_per_img``.
-        module: The detector, as config or module.
+        tta_cfg: ``nms``, the config of the NMS over the instances of all views, and
+            ``max_per_img``.
+        module: The detector, as a config or a module.
     """
 
     def test_step(self, data: dict) -> list[DetDataSample]:
-        # MMDetection's cascade undoes a flip that it sees, with an index that torch refuses.
-        # So the detector does not see it; all flips are undone here.
+        # MMDetection's cascade head fails when it undoes a flip: torch rejects its index. So the
+        # flip is hidden from the detector and undone here.
         for samples in data['data_samples']:
             for sample in samples:
                 undo = sample.flip_direction if sample.flip else None
@@ -45,7 +47,7 @@ class InstanceTTAModel(DetTTAModel):
                 merged.bboxes, merged.scores, merged.labels, nms_cfg=self.tta_cfg.nms
             )
             merged = merged[keep]
-            merged.scores = boxes[:, -1]  # soft-NMS lowers them
+            merged.scores = boxes[:, -1]  # soft-NMS lowers the scores
             merged = merged[: self.tta_cfg.max_per_img]
         result = data_samples[0]
         result.pred_instances = merged
@@ -53,7 +55,7 @@ class InstanceTTAModel(DetTTAModel):
 
 
 def _unflipped(sample: DetDataSample) -> InstanceData:
-    """Predictions of one view in the coordinates of the original image."""
+    """Return the predictions of one view in the coordinates of the original image."""
     instances = sample.pred_instances
     direction = sample.flip_to_undo
     if direction:

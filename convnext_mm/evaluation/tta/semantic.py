@@ -1,4 +1,4 @@
-"""Test-time augmentation of semantic segmentation as the paper's multi-scale figures have it."""
+"""Test-time augmentation for semantic segmentation, as for the paper's multi-scale mIoU."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from mmseg.models.segmentors import SegTTAModel
 
 @MODELS.register_module()
 class WholeImageTTAModel(SegTTAModel):
-    """Average the class probabilities of several views, each seen whole.
+    """Average the class probabilities of several views, with one forward pass per view.
 
-    MMSegmentation's own keeps the test mode of the config, which for the single-scale figures is
-    ``slide``: a crop of the training size moved over the image.
+    MMSegmentation's SegTTAModel keeps the test mode of the config. For the single-scale mIoU this
+    is ``slide``, which predicts crops of the training size one by one.
 
     Args:
-        module: The segmentor, as config or module.
+        module: The segmentor, as a config or a module.
 
     Source: facebookresearch/ConvNeXt, semantic_segmentation/configs/convnext/upernet_*_ms.py.
     """

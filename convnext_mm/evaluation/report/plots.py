@@ -1,4 +1,4 @@
-"""The figures of a report as inline SVG."""
+"""The plots of a report as inline SVG."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from convnext_mm.evaluation.curves import read_scalars
-from convnext_mm.evaluation.report.detection import IOU, TIDE_ERRORS, Matches, Sweep
+from convnext_mm.evaluation.report.detection_scores import IOU, TIDE_ERRORS, Matches, Sweep
 from convnext_mm.evaluation.table import AP_COLUMNS, AP_ROWS
+from convnext_mm.evaluation.training_log import read_scalars
 
-# The page's colours: see page.css. Told apart by colour-blind eyes, and in print.
+# The colours of page.css. Colour-blind readers can tell them apart, also in print.
 INK, MUTED, RULE = '#1b2430', '#5d6b7a', '#dde3ea'
 BLUE, RED, AMBER, GREY = '#2a6cb0', '#c8472f', '#d99a1c', '#9aa7b4'
 CLASS_COLOURS = [BLUE, RED, AMBER, '#3c8d5a', '#7c5bb0', '#2f9aa8', '#b0518c', '#7a6a4f']
 _BLUES = LinearSegmentedColormap.from_list('blues', ['#ffffff', '#a9c8e6', BLUE, '#123a66'])
 _STYLE = {
-    'svg.fonttype': 'none',  # text stays text: the page's font, and searchable
+    'svg.fonttype': 'none',  # text can be searched and has the font of the page
     'font.family': 'DejaVu Sans',
     'font.size': 9.5,
     'text.color': INK,
@@ -55,30 +55,30 @@ _STYLE = {
     'legend.fontsize': 9,
     'lines.linewidth': 1.6,
 }
-_AREAS = (32**2, 96**2)  # px, COCO's limits of small and large
+_AREAS = (32**2, 96**2)  # px, COCO's limits between small, medium and large
 _WIDTH = 11  # inches: the page's 1056 px
-_VISIBLE = 0.005  # a share that is not 0%
-_READABLE = 90  # classes whose names can be read beside a matrix
-LABELLED = 12  # classes that a legend or the cells of a matrix have room for
+_VISIBLE = 0.005  # smaller shares are written as 0
+_MAX_CLASSES = 90  # of a confusion matrix with readable names
+MAX_LABELLED = 12  # classes of a matrix with numbers, or of a plot with a name at each point
 
 
 def _svg(draw: Callable[..., Figure]) -> Callable[..., Markup]:
-    """Make a function that draws a figure return it as an element of a page.
+    """Decorate a function that returns a figure: it now returns an SVG element.
 
-    What a screen reader says is the first line of the function's docstring.
+    The first line of its docstring becomes the description for screen readers.
     """
 
     @wraps(draw)
     def drawn(*args, **kwargs) -> Markup:
-        # The salt keeps ids of several figures on a page apart, and the same in every run.
+        # The salt makes the ids of a plot unique on the page and equal in every run.
         with matplotlib.rc_context({**_STYLE, 'svg.hashsalt': repr((draw.__name__, kwargs))}):
             figure = draw(*args, **kwargs)
             text = io.StringIO()
-            nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-            figure.savefig(text, format='svg', metadata=nothing, transparent=True)
+            no_metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
+            figure.savefig(text, format='svg', metadata=no_metadata, transparent=True)
         element = text.getvalue()
         element = element[element.index('<svg') :]
-        element = re.sub('<g id="[^"]*"', '<g', element)  # figure_1, axes_1: in every figure
+        element = re.sub('<g id="[^"]*"', '<g', element)  # figure_1, axes_1: not unique
         width = float(re.search(r'width="([\d.]+)pt"', element)[1])
         label = draw.__doc__.splitlines()[0]
         return Markup(
@@ -111,8 +111,8 @@ def precision_recall(
     """Precision over recall at ten IoU thresholds.
 
     Args:
-        curves: By kind (box, mask) (IoU thresholds, 101, classes) precisions, or NaN.
-        recall: (101,) where they are.
+        curves: For ``box`` and ``mask`` the (IoU thresholds, 101, classes) precisions, or NaN.
+        recall: (101,) the recalls.
         thresholds: The IoU thresholds.
     """
     figure, panels = _panels(len(curves), 3.4)
@@ -120,11 +120,11 @@ def precision_recall(
     for axes, (kind, precision) in zip(panels, curves.items()):
         mean = np.nanmean(precision, axis=2)
         for i, (threshold, shade) in enumerate(zip(thresholds, shades)):
-            # The ends and what lies in between; the rest are the shades among them.
+            # The legend has three thresholds; the shades between them show the others.
             named = i in (0, len(thresholds) // 2, len(thresholds) - 1)
             label = f'IoU {threshold:.2f}: AP {100 * mean[i].mean():.1f}' if named else None
             axes.plot(recall, mean[i], color=shade, label=label)
-        axes.set_title(f'{kind}, mean of the classes')
+        axes.set_title(f'{kind}, mean over the classes')
         axes.legend(loc='best')
         _unit_square(axes, 'recall', 'precision')
     return figure
@@ -137,8 +137,8 @@ def class_curves(
     """Precision over recall of each class at an IoU of 0.5.
 
     Args:
-        curves: By kind (101, classes) precisions, or NaN.
-        recall: (101,) where they are.
+        curves: For ``box`` and ``mask`` the (101, classes) precisions, or NaN.
+        recall: (101,) the recalls.
         classes: Names.
     """
     figure, panels = _panels(len(curves), 3.4)
@@ -161,7 +161,7 @@ def class_curves(
 def score_threshold(sweep: Sweep) -> Figure:
     """Precision, recall and F1 over the score threshold."""
     figure, (axes,) = _panels(1, 3.2)
-    # COCO has half a million scores; the page is a thousand pixels wide.
+    # COCO has half a million scores; the plot is a thousand pixels wide.
     some = np.unique(np.linspace(0, len(sweep.thresholds) - 1, 600).astype(int))
     for values, name, colour in (
         (sweep.precision, 'precision', GREY),
@@ -190,7 +190,7 @@ def score_threshold(sweep: Sweep) -> Figure:
 
 @_svg
 def error_costs(tide: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
-    """AP at IoU 0.5 that mending each kind of error would add."""
+    """AP50 gained by fixing each type of error."""
     figure, panels = _panels(len(tide), 2.4)
     widest = max(error['cost'] for kind in tide.values() for error in kind.values())
     names = [name for name, _ in TIDE_ERRORS.values()]
@@ -200,7 +200,7 @@ def error_costs(tide: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure
         axes.bar_label(bars, [f'{cost:.1f}' for cost in costs], padding=3, color=INK)
         axes.invert_yaxis()
         axes.grid(axis='y', visible=False)
-        axes.set(title=kind, xlabel='AP50 that mending it would add', xlim=(0, 115 * widest or 1))
+        axes.set(title=kind, xlabel='AP50 gained by fixing it', xlim=(0, 115 * widest or 1))
         axes.spines['left'].set_visible(False)
         axes.tick_params(axis='y', labelcolor=INK)
     return figure
@@ -209,26 +209,26 @@ def error_costs(tide: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure
 def confusion_matrix(
     matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]
 ) -> Markup | None:
-    """Confusion matrix, unless it has more classes than can be read.
+    """Draw a confusion matrix; None if it has too many classes for readable names.
 
     Args:
         matrix: (R, C) counts.
-        rows: Names of the truth.
+        rows: Names of the ground truth.
         columns: Names of the predictions.
     """
-    return _confusion_matrix(matrix, rows, columns) if len(rows) <= _READABLE else None
+    return _confusion_matrix(matrix, rows, columns) if len(rows) <= _MAX_CLASSES else None
 
 
 @_svg
 def _confusion_matrix(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Figure:
-    """Confusion matrix: the shares of each row."""
+    """Confusion matrix in percent of each row."""
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    labelled = len(columns) <= LABELLED + 1
-    # Half the page, or as much as the names of many classes need.
+    labelled = len(columns) <= MAX_LABELLED + 1
+    # Half the page width, or the size that the names of many classes need.
     side = min(1.6 + 0.42 * len(columns), 5) if labelled else min(3 + 0.2 * len(columns), 10.5)
     figure = Figure(figsize=(side + 0.3, side), layout='constrained')
     axes = figure.subplots()
-    # A square for each cell and no image, which printers blur; what rounds to 0 is left out.
+    # Printers blur images, so each cell is a square. Cells that round to 0 are left out.
     row, column = np.nonzero(shares >= _VISIBLE)
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
     squares = np.stack([column, row], axis=1)[:, None] + corners
@@ -236,7 +236,7 @@ def _confusion_matrix(matrix: np.ndarray, rows: Sequence[str], columns: Sequence
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), aspect='equal')
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    if not labelled:  # to follow a row or a column by
+    if not labelled:  # lines help to follow rows and columns
         for i in range(0, len(rows) + 1, 10):
             axes.axhline(i - 0.5, color=RULE, lw=0.5, zorder=0)
             axes.axvline(i - 0.5, color=RULE, lw=0.5, zorder=0)
@@ -256,11 +256,11 @@ def _confusion_matrix(matrix: np.ndarray, rows: Sequence[str], columns: Sequence
 
 @_svg
 def object_sizes(matches: Matches, threshold: float) -> Figure:
-    """Sizes and aspect ratios of the objects, and how many of each were found.
+    """Sizes and aspect ratios of the objects that were found and missed.
 
     Args:
         matches: Detections and objects.
-        threshold: Score from which on a detection counts.
+        threshold: Detections with a lower score do not count.
     """
     figure, panels = _panels(2, 2.7)
     found = matches.found_at >= threshold
@@ -299,7 +299,7 @@ def object_sizes(matches: Matches, threshold: float) -> Figure:
 
 @_svg
 def iou_by_frequency(iou: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> Figure:
-    """IoU of each class over its share of the pixels.
+    """IoU of each class over its share of the labelled pixels.
 
     Args:
         iou: (K,) IoU in percent, or NaN.
@@ -307,13 +307,14 @@ def iou_by_frequency(iou: np.ndarray, shares: np.ndarray, classes: Sequence[str]
         classes: Names.
     """
     figure, (axes,) = _panels(1, 3.4)
-    there = (shares > 0) & ~np.isnan(iou)
-    axes.scatter(shares[there], iou[there], s=16, color=BLUE, alpha=0.75, lw=0)
+    present = (shares > 0) & ~np.isnan(iou)
+    style = dict(s=16, color=BLUE, alpha=0.75, lw=0, clip_on=False)
+    axes.scatter(shares[present], iou[present], **style)
     axes.set(xscale='log', xlabel='share of the labelled pixels', ylabel='IoU in %', ylim=(0, 102))
     axes.xaxis.set_major_formatter(lambda share, _: f'{100 * share:g}%')
-    order = [int(i) for i in np.argsort(iou) if there[i]]
-    # All names where they fit, else those worth a second look.
-    for label in order if len(order) <= LABELLED else {*order[:5], *order[-3:]}:
+    order = [int(i) for i in np.argsort(iou) if present[i]]
+    # With many classes only the worst five and the best three are named.
+    for label in order if len(order) <= MAX_LABELLED else {*order[:5], *order[-3:]}:
         axes.annotate(
             classes[label],
             (shares[label], iou[label]),
@@ -325,11 +326,11 @@ def iou_by_frequency(iou: np.ndarray, shares: np.ndarray, classes: Sequence[str]
 
 
 @_svg
-def training(work_dir: Path) -> Figure:
+def training_curves(work_dir: Path) -> Figure:
     """Loss, learning rate and validation metrics over the iterations of the training.
 
     Args:
-        work_dir: Where the training logged.
+        work_dir: The folder with the log of the training.
     """
     scalars = read_scalars(work_dir)
     figure, (left, right) = _panels(2, 2.8)

@@ -1,4 +1,4 @@
-"""Training curves from the scalars MMEngine logs."""
+"""Read the scalars that MMEngine logs during a training."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ Records = list[tuple[int, dict[str, float]]]
 
 
 def read_trainings(work_dir: Path) -> list[Records]:
-    """What trainings logged in a work dir, oldest first: several where one was resumed."""
+    """Return the logs of the trainings in a work dir, oldest first; a resumed one has several."""
     logs = map(_read, sorted(work_dir.glob('*/vis_data/scalars.json')))
-    return [log for log in logs if any('loss' in record for _, record in log)]  # tests have none
+    return [
+        log for log in logs if any('loss' in record for _, record in log)
+    ]  # a test logs no loss
 
 
 def read_scalars(work_dir: Path) -> dict[str, list[tuple[int, float]]]:
-    """Every scalar of a training as (iteration, value) pairs.
+    """Return each scalar of a training as (iteration, value) pairs.
 
-    MMEngine numbers evaluations in epochs where it trains in epochs; here they are at the
-    iteration they happened at. A training that was resumed is in several logs, of each of which
-    counts what comes before the next one's first iteration.
+    Evaluations get the iteration after which they ran; MMEngine numbers them by epoch if it trains
+    by epoch. A resumed training has several logs. Of each log only the records before the first
+    iteration of the next one are used.
 
     Raises:
-        FileNotFoundError: No training logged there.
+        FileNotFoundError: The work dir has no log of a training.
     """
     logs = read_trainings(work_dir)
     if not logs:
         raise FileNotFoundError(f'{work_dir} has no vis_data/scalars.json of a training')
     scalars: dict[str, list[tuple[int, float]]] = defaultdict(list)
     firsts = [next(at for at, record in log if 'loss' in record) for log in logs]
-    for place, log in enumerate(logs, 1):
-        until = min(firsts[place:], default=math.inf)
+    for number, log in enumerate(logs, 1):
+        until = min(firsts[number:], default=math.inf)
         for iteration, record in log:
             if iteration < until:
                 for name, value in record.items():
@@ -46,7 +48,7 @@ def _read(log: Path) -> Records:
     for line in log.read_text().splitlines():
         try:
             record = json.loads(line)
-        except ValueError:  # half a line, of a run that was killed
+        except ValueError:  # an incomplete line of a killed run
             continue
         if 'loss' in record:
             iteration = record['iter'] if 'iter' in record else record['step']

@@ -1,4 +1,4 @@
-"""The numbers of a segmentation report, and what a segmentation test leaves for it."""
+"""The numbers of a segmentation report, and the predictions that a test writes for it."""
 
 import pickle
 
@@ -7,13 +7,18 @@ import pytest
 import torch
 from mmseg.evaluation import IoUMetric
 
-from convnext_mm.evaluation.report.results import DumpLabelMaps, label_maps, read_results
-from convnext_mm.evaluation.report.segmentation import SegmentationScores, top_confusions
+from convnext_mm.evaluation.report.confusions import top_confusions
+from convnext_mm.evaluation.report.predictions import (
+    DumpLabelMaps,
+    read_label_maps,
+    read_predictions,
+)
+from convnext_mm.evaluation.report.segmentation_scores import SegmentationScores
 
 CLASSES = ('sky', 'sea', 'land')
 
 
-def test_iou_and_accuracy_are_those_worked_out_by_hand():
+def test_iou_and_accuracy_equal_values_computed_by_hand():
     truth = np.array([[0, 0, 1, 1], [2, 2, 2, 255]])
     predicted = np.array([[0, 1, 1, 1], [2, 2, 0, 0]])
     scores = SegmentationScores(CLASSES, [(truth, predicted)])
@@ -22,10 +27,13 @@ def test_iou_and_accuracy_are_those_worked_out_by_hand():
     assert scores.mean['aAcc'] == scores.images[0].accuracy == pytest.approx(5 / 7)
     assert scores.confusion.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 2]]
     assert scores.pixel_shares().tolist() == pytest.approx([2 / 7, 2 / 7, 3 / 7])
-    assert top_confusions(scores.confusion) == [(0, 1, 1, 1 / 2), (2, 0, 1, 1 / 3)]
+    assert top_confusions(scores.confusion, CLASSES) == [
+        ('sky', 'sea', 1, 1 / 2),
+        ('land', 'sky', 1, 1 / 3),
+    ]
 
 
-def test_the_means_are_those_of_mmsegmentation():
+def test_the_means_equal_those_of_mmsegmentation():
     rng = np.random.default_rng(0)
     pairs = [(rng.choice([0, 1, 2, 255], (20, 30)), rng.integers(0, 3, (20, 30))) for _ in '123']
     scores = SegmentationScores(CLASSES, pairs)
@@ -37,7 +45,7 @@ def test_the_means_are_those_of_mmsegmentation():
         assert 100 * scores.mean[name] == pytest.approx(expected[name], abs=0.005)
 
 
-def test_a_label_that_is_no_class_is_an_error():
+def test_a_label_without_a_class_is_an_error():
     with pytest.raises(ValueError, match='3'):
         SegmentationScores(CLASSES, [(np.array([[3]]), np.array([[0]]))])
 
@@ -47,7 +55,7 @@ def sample(truth, predicted):
     return {key: dict(data=torch.from_numpy(value)[None]) for key, value in maps.items()}
 
 
-def test_label_maps_are_written_small_and_read_back(tmp_path):
+def test_label_maps_are_stored_small_and_read_back(tmp_path):
     rng = np.random.default_rng(0)
     truth, predicted = rng.choice([0, 149, 255], (64, 64)), rng.integers(0, 150, (64, 64))
     whole = sample(truth, predicted) | dict(
@@ -57,9 +65,9 @@ def test_label_maps_are_written_small_and_read_back(tmp_path):
     dump.process({}, [whole])
     dump.evaluate(1)
     assert (tmp_path / 'out.pkl').stat().st_size < 3 * 64 * 64
-    assert 'seg_logits' in whole  # which other evaluators may want
-    results = read_results(tmp_path / 'out.pkl')
-    again, found = label_maps(results[0])
+    assert 'seg_logits' in whole  # other evaluators may need it
+    predictions = read_predictions(tmp_path / 'out.pkl')
+    again, found = read_label_maps(predictions[0])
     assert np.array_equal(again, truth) and np.array_equal(found, predicted)
     with open(tmp_path / 'out.pkl', 'rb') as file:
         assert pickle.load(file)[0]['img_path'] == 'a.jpg'

@@ -1,4 +1,4 @@
-"""Contact sheets of what an evaluation saw, for detections (also none) and label maps."""
+"""Sheets of tiles, and sheets of ground truth above predictions."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,8 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
-from convnext_mm.visualization.pictures import Picture, contact_sheet
+from convnext_mm.visualization.contact_sheet import contact_sheet, with_caption
+from convnext_mm.visualization.samples import write_prediction_sheet
 
 META = dict(classes=('disc', 'box'), palette=[(255, 0, 0), (0, 0, 255)])
 
@@ -22,7 +23,7 @@ def image(tmp_path):
 
 
 def drawn(sample, folder):
-    contact_sheet([Picture.of(sample)] * 5, META, 0.5, folder / 'sheet.png')
+    write_prediction_sheet([sample] * 5, META, 0.5, folder / 'sheet.png')
     return cv2.imread(str(folder / 'sheet.png'))
 
 
@@ -40,28 +41,35 @@ def test_detections_are_drawn_below_the_ground_truth(image, tmp_path, found):
         bboxes=box, labels=label, scores=torch.tensor([0.9]), masks=torch.tensor(masks)
     )[:found]
     sheet = drawn(sample, tmp_path)
-    half = (250 + 18) * 2 + 12  # two captioned pictures of 320x250 and the gap below
-    assert sheet.shape == (2 * half, 4 * 326, 3)  # five tiles in rows of four
-    truth, prediction = sheet[18:268, :320], sheet[286:536, :320]
+    tile = 2 * (21 + 250)  # two captions, two images of 320x250
+    assert sheet.shape == (12 + 2 * (tile + 12), 12 + 3 * (320 + 12), 3)
+    truth, prediction = sheet[33:283, 12:332], sheet[304:554, 12:332]
     assert len(np.unique(truth.reshape(-1, 3), axis=0)) > 10
     assert (len(np.unique(prediction.reshape(-1, 3), axis=0)) > 10) == bool(found)
 
 
-def test_label_maps_are_drawn_at_the_size_of_the_picture(image, tmp_path):
+def test_label_maps_are_resized_to_the_tile(image, tmp_path):
     labels = torch.zeros(1, 50, 64, dtype=torch.long)
     labels[:, 25:] = 1
     sample = SegDataSample(metainfo=dict(img_path=image))
     sample.gt_sem_seg = PixelData(data=labels)
     sample.pred_sem_seg = PixelData(data=1 - labels)
     sheet = drawn(sample, tmp_path).astype(int)
-    truth, prediction = sheet[18:268, 3:323], sheet[286:536, 3:323]
+    truth, prediction = sheet[33:283, 12:332], sheet[304:554, 12:332]
     for picture, red, blue in ((truth, 20, 230), (prediction, 230, 20)):
         assert picture[red, 160, 2] > picture[red, 160, 0]  # BGR
         assert picture[blue, 160, 0] > picture[blue, 160, 2]
 
 
-def test_a_sheet_is_as_wide_as_its_pictures(image, tmp_path):
-    sample = SegDataSample(metainfo=dict(img_path=image))
-    sample.gt_sem_seg = sample.pred_sem_seg = PixelData(data=torch.zeros(1, 50, 64).long())
-    contact_sheet([Picture.of(sample)] * 2, META, 0.5, tmp_path / 'sheet.png')
-    assert cv2.imread(str(tmp_path / 'sheet.png')).shape[1] == 2 * 326
+@pytest.mark.parametrize('number, rows, columns', [(1, 1, 1), (3, 1, 3), (5, 2, 3), (8, 2, 4)])
+def test_rows_are_of_equal_length_and_no_wider_than_the_sheet(number, rows, columns):
+    tiles = [np.zeros((50, 88 - i, 3), np.uint8) for i in range(number)]
+    sheet = contact_sheet(tiles, max_width=400)
+    assert sheet.shape == (12 + 62 * rows, 12 + 100 * columns, 3)
+
+
+def test_a_caption_is_above_its_image_and_never_wider():
+    image = np.zeros((50, 80, 3), np.uint8)
+    captioned = with_caption(image, 'a_very_long_name_of_a_file.jpg', '3 objects')
+    assert captioned.shape == (50 + 2 * 18 + 3, 80, 3)
+    assert (captioned[39:] == 0).all() and (captioned[:39] < 200).any()

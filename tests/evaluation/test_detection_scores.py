@@ -1,23 +1,24 @@
-"""The numbers of a detection report, on cases small enough to work out by hand."""
+"""The numbers of a detection report, for cases that can be computed by hand."""
 
 import contextlib
 import io
 
 import numpy as np
 import pytest
-from mmdet.datasets.api_wrappers import COCO
+from pycocotools.coco import COCO
 
-from convnext_mm.evaluation.report.detection import Inputs, Scores, f1
-from convnext_mm.evaluation.report.pictures import Picture, Shape, worst_and_best
+from convnext_mm.evaluation.report.annotated_images import AnnotatedImage, Shape, worst_and_best
+from convnext_mm.evaluation.report.detection_scores import DetectionScores, f1
+from convnext_mm.evaluation.report.evaluated_data import DetectionData
 
 CLASSES = ('cat', 'dog')
 CAT, DOG = 0, 1
-# Boxes as x1, y1, x2, y2. NEAR has an IoU of 0.3 with HERE, THERE none.
+# Boxes as x1, y1, x2, y2. With HERE, NEAR has an IoU of 0.3 and THERE an IoU of 0.
 HERE, NEAR, THERE = (0, 0, 10, 10), (0, 0, 3, 10), (50, 50, 60, 60)
 
 
 def scores_of(objects, found, crowds=()):
-    """Boxes scored against objects.
+    """Evaluate boxes.
 
     Args:
         objects: (image, label, box) each.
@@ -52,35 +53,37 @@ def scores_of(objects, found, crowds=()):
         )
         for image in images
     ]
-    return Scores(Inputs(CLASSES, api, [10, 20], predictions, {}), 'bbox')
+    return DetectionScores(DetectionData(CLASSES, api, [10, 20], predictions, {}), 'bbox')
 
 
-# COCO's AP is a mean over the recalls 0, 0.01, ... 1: half of the objects are 51 of those 101.
+# COCO's AP is a mean over the recalls 0, 0.01, ... 1. Half of the objects reach 51 of those 101.
 HALF = 50 / 101
 
 
 @pytest.mark.parametrize(
     'error, cost, objects, found',
     [
-        # A second object that a badly placed box would find.
+        # A badly placed box misses the second object.
         ('Loc', HALF, [(1, CAT, HERE), (2, CAT, HERE)],
          [(1, CAT, HERE, 0.9), (2, CAT, NEAR, 0.8)]),
-        # The same with a box in place whose class is wrong; AP is a mean over the two classes.
+        # A box in the correct place has the wrong class. AP is a mean over the two classes.
         ('Cls', HALF / 2, [(1, CAT, HERE), (2, CAT, HERE), (3, DOG, HERE)],
          [(1, CAT, HERE, 0.9), (2, DOG, HERE, 0.8), (3, DOG, HERE, 0.95)]),
-        # Of a wrong class and badly placed, ranked above the one dog: precision 1/2 for dogs.
+        # A badly placed box of the wrong class ranks above the dog: precision 1/2 for dogs.
         ('Both', 0.25, [(1, CAT, HERE), (2, DOG, HERE)],
          [(1, CAT, HERE, 0.9), (1, DOG, NEAR, 0.8), (2, DOG, HERE, 0.7)]),
-        # Two right and, ranked between them, one twice: precision 2/3 for the second half.
+        # A duplicate ranks between two correct boxes: precision 2/3 for the second half.
         ('Dupe', HALF / 3, [(1, CAT, HERE), (2, CAT, HERE)],
          [(1, CAT, HERE, 0.9), (1, CAT, HERE, 0.8), (2, CAT, HERE, 0.7)]),
-        # Nothing there, and ranked first.
+        # A box without an object ranks first.
         ('Bkg', 0.5, [(1, CAT, HERE)], [(1, CAT, THERE, 0.9), (1, CAT, HERE, 0.8)]),
-        # Nothing detected where the second object is.
+        # The second object has no detection.
         ('Miss', HALF, [(1, CAT, HERE), (2, CAT, HERE)], [(1, CAT, HERE, 0.9)]),
     ],
 )  # fmt: skip
-def test_each_kind_of_error_is_counted_and_costs_what_mending_it_adds(error, cost, objects, found):
+def test_each_type_of_error_is_counted_and_costs_the_ap_gained_by_fixing_it(
+    error, cost, objects, found
+):
     tide = scores_of(objects, found).tide
     assert tide[error] == dict(count=1, cost=pytest.approx(cost))
     assert [e for e, figures in tide.items() if figures['count']] == [error]
@@ -95,7 +98,7 @@ def test_a_detector_without_errors_costs_nothing():
 
 @pytest.fixture
 def mixed():
-    """Three objects and a crowd: found at 0.9, found at 0.4, missed; a wrong box at 0.6."""
+    """Three objects and a crowd: found at 0.9, found at 0.4, missed; one wrong box at 0.6."""
     return scores_of(
         [(1, CAT, HERE), (1, DOG, THERE), (2, DOG, HERE), (2, DOG, THERE)],
         [(1, CAT, HERE, 0.9), (1, CAT, THERE, 0.6), (1, DOG, THERE, 0.4), (2, DOG, THERE, 0.8)],
@@ -103,9 +106,9 @@ def mixed():
     )
 
 
-def test_the_threshold_sweep_counts_what_scores_at_least_as_much(mixed):
+def test_a_threshold_keeps_detections_with_at_least_this_score(mixed):
     sweep = mixed.matches.sweep()
-    assert sweep.thresholds.tolist() == [0.9, 0.6, 0.4]  # what lies in a crowd does not count
+    assert sweep.thresholds.tolist() == [0.9, 0.6, 0.4]  # a detection in a crowd does not count
     assert sweep.precision.tolist() == pytest.approx([1, 1 / 2, 2 / 3])
     assert sweep.recall.tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3])
     assert sweep.best == 2 and sweep.f1[2] == pytest.approx(2 / 3)
@@ -116,7 +119,7 @@ def test_equal_scores_pass_a_threshold_together():
     assert (sweep.thresholds, sweep.precision, sweep.recall) == ([0.5], [0.5], [1])
 
 
-def test_right_wrong_and_missed_are_counted_by_class_and_by_image(mixed):
+def test_correct_wrong_and_missed_are_counted_by_class_and_by_image(mixed):
     matches = mixed.matches
     by_class = [counts.tolist() for counts in matches.counts('label', [CAT, DOG], 0.5)]
     assert by_class == [[1, 0], [1, 0], [0, 2]]
@@ -127,11 +130,11 @@ def test_right_wrong_and_missed_are_counted_by_class_and_by_image(mixed):
 
 
 def test_the_confusion_matrix_has_objects_in_rows_and_predictions_in_columns(mixed):
-    # From 0.5 on: a cat is right, a dog is taken for a cat, another is missed.
+    # At 0.5 one cat is correct, one dog is predicted as a cat, one dog is missed.
     assert mixed.confusion(0.5).tolist() == [[1, 0, 0], [1, 0, 1], [0, 0, 0]]
 
 
-def test_nothing_detected_is_no_mistake_of_the_report():
+def test_a_model_without_detections_has_scores():
     scores = scores_of([(1, CAT, HERE)], [])
     assert scores.summary['mAP'] == 0
     assert len(scores.matches.sweep().thresholds) == 0
@@ -139,7 +142,7 @@ def test_nothing_detected_is_no_mistake_of_the_report():
     assert scores.confusion(0.5)[CAT].tolist() == [0, 0, 1]
 
 
-def test_the_worst_and_the_best_images_are_different_ones():
+def test_no_image_is_among_the_worst_and_the_best():
     scores = {1: 0.5, 2: 0.0, 3: 1.0, 4: 0.0, 5: 1.0}
     weights = {1: 1, 2: 1, 3: 2, 4: 9, 5: 7}
     assert worst_and_best(scores, weights, 2) == ([4, 2], [5, 3])
@@ -147,9 +150,9 @@ def test_the_worst_and_the_best_images_are_different_ones():
     assert worst_and_best({1: 0.5}, {1: 1}, 6) == ([], [])
 
 
-def test_names_on_a_picture_do_not_cover_each_other_or_leave_it():
+def test_names_on_an_image_do_not_cover_each_other_and_stay_inside():
     shapes = [Shape(f'shape {i}', 'found', (90, 40, 10, 10)) for i in range(9)]
-    names = Picture('', '', '', 100, 100).names(shapes)
+    names = AnnotatedImage('', '', '', 100, 100).names(shapes)
     assert 2 <= len(names) < 9
     baselines = sorted(name.y for name in names)
     assert min(np.diff(baselines)) > names[0].size

@@ -1,4 +1,4 @@
-"""The published figures beside those of a run, and the settings in which it differs."""
+"""A run is compared with published results: metrics, and settings that differ."""
 
 import copy
 
@@ -8,8 +8,12 @@ from mmengine.config import Config
 from mmseg.datasets import ADE20KDataset
 
 from convnext_mm.config.reading import load_config
-from convnext_mm.evaluation.report import about
-from convnext_mm.evaluation.report.differences import differences, stated_by
+from convnext_mm.evaluation.report.comparison import (
+    compare_with_published,
+    find_recipe,
+    settings_that_differ,
+)
+from convnext_mm.evaluation.report.provenance import recipe
 from convnext_mm.evaluation.tta.config import augment_test
 from tests.conftest import ROOT
 
@@ -39,13 +43,13 @@ def leaf(tmp_path_factory):
     return load_config(path)
 
 
-def test_a_config_that_inherits_a_recipe_differs_in_what_it_changes_and_not_in_where_data_is(leaf):
-    found = about.comparison(leaf, dict(box=40.0, mask=36.0), 5000, COCO, 'test')
+def test_the_changed_settings_of_an_inherited_recipe_are_listed_but_not_the_data_folder(leaf):
+    found = compare_with_published(leaf, dict(box=40.0, mask=36.0), 5000, COCO, 'test')
     assert found.rows == [('box AP', 46.2, 40.0), ('mask AP', 41.7, 36.0)]
-    assert found.remarks == []
+    assert found.findings == []
     settings = {name: values for name, *values in found.settings}
     pipeline = settings.pop('train_dataloader.dataset.pipeline')
-    assert [len(text) for text in pipeline] == [160, 160]  # and no more
+    assert [len(text) for text in pipeline] == [160, 160]  # cut
     assert settings.pop('model.roi_head.mask_head')[1] == 'None'
     assert settings == {
         'model.backbone.init_cfg.checkpoint': ['convnext_tiny_in1k', 'convnext_tiny_in22k'],
@@ -58,7 +62,7 @@ def test_a_config_that_inherits_a_recipe_differs_in_what_it_changes_and_not_in_w
 def rows(cfg, split, **changes):
     cfg = copy.deepcopy(cfg)
     cfg.merge_from_dict(changes)
-    return dict(about.recipe(cfg, 'mine.py', None, split))
+    return dict(recipe(cfg, 'mine.py', None, split))
 
 
 @pytest.mark.parametrize(
@@ -66,54 +70,57 @@ def rows(cfg, split, **changes):
     [
         ({}, 'convnext_tiny_in22k'),
         ({'load_from': 'coco.pth'}, 'coco.pth'),
-        ({'load_from': None, 'resume': True}, 'an earlier training, resumed'),
+        ({'load_from': None, 'resume': True}, 'resumed from an earlier training'),
         ({'model.backbone.init_cfg': [dict(type='Pretrained', checkpoint='a.pth')]}, 'a.pth'),
-        ({'model.backbone.init_cfg': None}, 'scratch'),
+        ({'model.backbone.init_cfg': None}, 'random'),
     ],
 )
-def test_a_training_knows_what_it_began_with(leaf, changes, start):
-    assert rows(leaf, 'val', **changes)['trained from'] == start
+def test_a_training_names_its_initial_weights(leaf, changes, start):
+    assert rows(leaf, 'val', **changes)['initial weights'] == start
 
 
-def test_a_test_does_not_say_that_a_training_began_from_scratch(leaf):
-    assert 'trained from' not in rows(leaf, 'test', **{'model.backbone.init_cfg': None})
+def test_a_test_does_not_claim_that_a_training_had_random_weights(leaf):
+    assert 'initial weights' not in rows(leaf, 'test', **{'model.backbone.init_cfg': None})
 
 
-def test_batch_and_rate_are_those_of_the_training_and_after_it_the_recipes(leaf):
+def test_batch_size_and_learning_rate_are_real_in_a_training_and_the_recipes_in_a_test(leaf):
     scaled = {'auto_scale_lr.enable': True}
-    assert rows(leaf, 'val')['schedule'] == '36 epochs, batch of 4'
-    assert rows(leaf, 'test', **scaled)['schedule'] == '36 epochs, batch of 16'
+    assert rows(leaf, 'val')['schedule'] == '36 epochs, global batch size 4'
+    assert rows(leaf, 'test', **scaled)['schedule'] == '36 epochs, global batch size 16'
     assert 'lr 5e-05' in rows(leaf, 'val', **scaled)['optimizer']
     assert 'lr 0.0002' in rows(leaf, 'test', **scaled)['optimizer']
 
 
-def test_a_training_knows_its_batch(leaf):
+def test_a_training_compares_its_global_batch_size(leaf):
     leaf = Config(dict(leaf, launcher='none'))
-    assert ('images a step', '16', '4') in differences(stated_by(leaf), leaf, 'val')
+    assert ('global batch size', '16', '4') in settings_that_differ(find_recipe(leaf), leaf, 'val')
 
 
 @pytest.mark.parametrize('augmented', [False, True])
-def test_a_recipe_as_it_is_differs_in_nothing(augmented):
+def test_an_unchanged_recipe_has_no_settings_that_differ(augmented):
     cfg = load_config(UPERNET)
     if augmented:
         augment_test(cfg)
-    (row,) = about.comparison(cfg, dict(mIoU=46.0), 2000, ADE, 'test').rows
+    (row,) = compare_with_published(cfg, dict(mIoU=46.0), 2000, ADE, 'test').rows
     assert row[0] == ('mIoU, multi-scale' if augmented else 'mIoU')
-    assert differences(stated_by(cfg), cfg, 'test') == []
+    assert settings_that_differ(find_recipe(cfg), cfg, 'test') == []
 
 
-def test_other_images_are_remarked_on_and_other_classes_not_compared():
+def test_other_images_are_noted_and_other_classes_are_not_compared():
     cfg = load_config(MASK_RCNN)
-    few = about.comparison(cfg, dict(box=50.1), 150, COCO, 'test')
-    assert few.remarks == [
-        'Published on COCO 2017 validation, 5,000 images; here 150. The figures do not compare.'
+    few = compare_with_published(cfg, dict(box=50.1), 150, COCO, 'test')
+    assert [finding.what for finding in few.findings] == [
+        'The published values are for 5,000 images of COCO 2017 validation; this run has 150. '
+        'The values cannot be compared.'
     ]
     others = ('pet', *COCO[1:])
-    assert about.comparison(cfg, dict(box=50.1), 5000, others, 'test') is None
-    assert about.comparison(Config(dict(model={})), dict(box=50.1), 5000, COCO, 'test') is None
+    assert compare_with_published(cfg, dict(box=50.1), 5000, others, 'test') is None
+    assert (
+        compare_with_published(Config(dict(model={})), dict(box=50.1), 5000, COCO, 'test') is None
+    )
 
 
-def test_figures_of_no_recipe_here_are_compared_without_settings():
+def test_without_the_recipe_only_the_metrics_are_compared():
     cfg = load_config(MASK_RCNN, {'published.box_AP': 99.0})
-    found = about.comparison(cfg, dict(box=50.1), 5000, COCO, 'test')
+    found = compare_with_published(cfg, dict(box=50.1), 5000, COCO, 'test')
     assert (found.rows, found.settings) == ([('box AP', 99.0, 50.1)], None)

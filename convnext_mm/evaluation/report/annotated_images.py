@@ -1,9 +1,9 @@
-"""Images with ground truth and prediction side by side, drawn as SVG over one copy of the photo."""
+"""Images with ground truth and prediction side by side, as SVG over one copy of the image."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,25 +11,26 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
-from convnext_mm.evaluation.report.detection import Inputs, Matches
+from convnext_mm.evaluation.report.detection_scores import Matches
+from convnext_mm.evaluation.report.evaluated_data import DetectionData
 
-_WIDTH = 640  # px at most of an embedded image; a photo then takes 40 to 80 kB
-_QUALITY = 82  # of JPEG
-_ROUGH = 0.4  # px that an outline may be off
-_NAMED = 14  # shapes on a pane that there is room to name
+_MAX_WIDTH = 640  # px; a photo then takes 40 to 80 kB
+_JPEG_QUALITY = 82
+_TOLERANCE = 0.4  # px, the largest error of a simplified outline
+_MAX_NAMED = 14  # shapes; with more of them, names would hide a pane
 _LEGEND = 6  # classes named below a label map
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An object or a detection on a picture.
+    """An object or a detection on an image.
 
     Attributes:
         label: Class name.
-        kind: ``found`` or ``missed`` of an object, ``right`` or ``wrong`` of a detection.
-        box: x, y, width, height in px of the picture.
-        outline: SVG path data of the mask, if there is one.
-        score: Of a detection.
+        kind: ``found`` or ``missed`` for an object, ``correct`` or ``wrong`` for a detection.
+        box: x, y, width, height in px of the embedded image.
+        outline: The mask as SVG path data; empty without a mask.
+        score: The score of a detection.
     """
 
     label: str
@@ -40,20 +41,21 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image for the page, with what belongs on its two panes.
+class AnnotatedImage:
+    """An image with its ground truth and its prediction.
 
     Attributes:
         name: File name.
-        caption: What makes it worth a look.
+        caption: The scores of this image.
         href: The image as a data URL.
         width: In px.
         height: In px.
-        truth: Shapes of the left pane.
-        predicted: Shapes of the right one.
-        label_maps: Data URLs of coloured label maps to lay over left and right, in segmentation.
-        legend: Names and CSS colours of the classes that fill most of the label maps.
-        several: Whether there are several classes, so that their names say something.
+        truth: Shapes on the left pane.
+        predicted: Shapes on the right pane.
+        label_maps: For segmentation, data URLs of the coloured label maps: ground truth and
+            prediction.
+        legend: Names and CSS colours of the largest classes in the label maps.
+        show_classes: Whether to write class names beside shapes; a single class needs no name.
     """
 
     name: str
@@ -65,26 +67,26 @@ class Picture:
     predicted: list[Shape] = field(default_factory=list)
     label_maps: tuple[str, str] | None = None
     legend: list[tuple[str, str]] = field(default_factory=list)
-    several: bool = True
+    show_classes: bool = True
 
     def names(self, shapes: Sequence[Shape], large: bool = False) -> list[Name]:
-        """Where to write the names of a pane's shapes: none over another, or out of the picture.
+        """Place the names of the shapes on a pane, inside the image and without overlap.
 
-        A name goes above its box, or below, or inside; where all are taken, to the tooltip alone,
-        and so do all names of a crowded pane.
+        A name is placed above its box, below it, or inside. If no place is free, or if the pane has
+        many shapes, the name is only in the tooltip.
 
         Args:
-            shapes: Of the pane.
-            large: Whether the picture has the page's width, so that letters may be smaller in it.
+            shapes: The shapes of the pane.
+            large: Whether the image takes the width of the page; it then needs smaller letters.
         """
-        if len(shapes) > _NAMED:
+        if len(shapes) > _MAX_NAMED:
             return []
         size = max(self.width, self.height) / (38 if large else 24)
         taken: list[tuple[float, float, float]] = []
         names = []
-        for shape in reversed(shapes):  # the highest score first
+        for shape in reversed(shapes):  # from the highest score
             score = '' if shape.score is None else f'{shape.score:.2f}'
-            text = f'{shape.label if self.several else ""} {score}'.strip()
+            text = f'{shape.label if self.show_classes else ""} {score}'.strip()
             if not text:
                 continue
             width = 0.58 * size * len(text)
@@ -104,7 +106,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Name:
-    """A text on a picture: x and y of its baseline's start, and its size, in px."""
+    """A text on an image: x and y where its baseline starts, and its font size, all in px."""
 
     text: str
     x: float
@@ -115,12 +117,12 @@ class Name:
 def worst_and_best(
     scores: Mapping[int, float], weights: Mapping[int, float], number: int
 ) -> tuple[list[int], list[int]]:
-    """The images with the lowest and the highest scores, none of them in both.
+    """Return the images with the lowest and with the highest scores; no image is in both lists.
 
     Args:
-        scores: Score by image.
-        weights: What decides among equal scores: the more of it, the sooner, at either end.
-        number: How many of each at most.
+        scores: Score of each image.
+        weights: Among equal scores, images with higher weights come first in both lists.
+        number: How many images each list has at most.
     """
     number = min(number, len(scores) // 2)
     worst = sorted(scores, key=lambda i: (scores[i], -weights[i], i))[:number]
@@ -129,60 +131,83 @@ def worst_and_best(
     return worst, best
 
 
-def detections(
-    inputs: Inputs, matches: Matches, image_id: int, threshold: float, caption: str
-) -> Picture | None:
-    """Objects left, detections from a score on right; None if the image cannot be read."""
-    loaded = _load(inputs.paths.get(image_id, ''))
+def draw_worst_and_best(
+    scores: Mapping[int, float],
+    weights: Mapping[int, float],
+    number: int,
+    draw: Callable[[int], AnnotatedImage | None],
+) -> dict[str, list[AnnotatedImage]]:
+    """Draw the images of :func:`worst_and_best`, without those that cannot be read.
+
+    Returns:
+        The images by ``worst`` and ``best``.
+    """
+    chosen = zip(('worst', 'best'), worst_and_best(scores, weights, number))
+    return {name: [image for i in keys if (image := draw(i))] for name, keys in chosen}
+
+
+def draw_detections(
+    data: DetectionData, matches: Matches, image_id: int, threshold: float, caption: str
+) -> AnnotatedImage | None:
+    """Draw objects on the left and detections above a score threshold on the right.
+
+    Returns:
+        None if the image cannot be read.
+    """
+    loaded = _load(data.paths.get(image_id, ''))
     if loaded is None:
         return None
     image, scale = loaded
     height, width = image.shape[:2]
     truth = []
     for i in np.flatnonzero(matches.objects.image == image_id):
-        annotation = inputs.api.dataset['annotations'][matches.objects.number[i] - 1]
+        annotation = data.api.dataset['annotations'][matches.objects.number[i] - 1]
         truth.append(
             Shape(
-                label=inputs.classes[matches.objects.label[i]],
+                label=data.classes[matches.objects.label[i]],
                 kind='found' if matches.found_at[i] >= threshold else 'missed',
                 box=_scaled(annotation['bbox'], scale),
-                outline=_outline(inputs, annotation, scale),
+                outline=_outline(data, annotation, scale),
             )
         )
-    prediction = next(p for p in inputs.predictions if p['img_id'] == image_id)
+    prediction = next(p for p in data.predictions if p['img_id'] == image_id)
     here = matches.images == image_id
     predicted = []
-    for i in np.argsort(prediction['scores'], kind='stable'):  # the highest on top
+    for i in np.argsort(prediction['scores'], kind='stable'):  # the highest score on top
         if prediction['scores'][i] < threshold or not matches.counted[here][i]:
             continue
         x1, y1, x2, y2 = prediction['bboxes'][i].tolist()
         mask = prediction['masks'][i] if 'masks' in prediction else None
         predicted.append(
             Shape(
-                label=inputs.classes[prediction['labels'][i]],
-                kind='right' if matches.hits[here][i] else 'wrong',
+                label=data.classes[prediction['labels'][i]],
+                kind='correct' if matches.correct[here][i] else 'wrong',
                 box=_scaled((x1, y1, x2 - x1, y2 - y1), scale),
                 outline='' if mask is None else _path(rle.decode(_bytes(mask)), scale),
                 score=float(prediction['scores'][i]),
             )
         )
-    name = Path(inputs.paths[image_id]).name
-    several = len(inputs.classes) > 1
-    return Picture(*(name, caption, _jpeg(image), width, height, truth, predicted), several=several)
+    name = Path(data.paths[image_id]).name
+    return AnnotatedImage(
+        *(name, caption, _jpeg(image), width, height, truth, predicted),
+        show_classes=len(data.classes) > 1,
+    )
 
 
-def label_maps(
+def draw_label_maps(
     path: str,
     truth: np.ndarray,
     predicted: np.ndarray,
     palette: Sequence[Sequence[int]],
     classes: Sequence[str],
     caption: str,
-) -> Picture | None:
-    """An image with its label maps, (H, W) integers, in the data set's colours.
+) -> AnnotatedImage | None:
+    """Draw the label maps of an image, (H, W) integers, in the colours of the palette.
 
-    Pixels that have no class in the ground truth stay clear on its pane. None if the image cannot
-    be read.
+    Pixels without a class are transparent.
+
+    Returns:
+        None if the image cannot be read.
     """
     loaded = _load(path)
     if loaded is None:
@@ -194,22 +219,24 @@ def label_maps(
     largest = [i for i in np.argsort(-counts)[:_LEGEND] if counts[i]]
     legend = [(classes[i], 'rgb({}, {}, {})'.format(*palette[i])) for i in largest]
     name = Path(path).name
-    return Picture(name, caption, _jpeg(image), width, height, label_maps=maps, legend=legend)
+    return AnnotatedImage(
+        name, caption, _jpeg(image), width, height, label_maps=maps, legend=legend
+    )
 
 
 def _load(path: str) -> tuple[np.ndarray, float] | None:
     image = cv2.imread(path) if path and Path(path).is_file() else None
     if image is None:
         return None
-    scale = min(1.0, _WIDTH / image.shape[1])
+    scale = min(1.0, _MAX_WIDTH / image.shape[1])
     if scale < 1:
-        size = (_WIDTH, round(image.shape[0] * scale))
+        size = (_MAX_WIDTH, round(image.shape[0] * scale))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return image, scale
 
 
 def _jpeg(image: np.ndarray) -> str:
-    return _data_url(image, '.jpg', [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return _data_url(image, '.jpg', [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
 
 
 def _data_url(image: np.ndarray, suffix: str, options: Sequence[int] = ()) -> str:
@@ -224,10 +251,10 @@ def _coloured(labels: np.ndarray, palette: Sequence[Sequence[int]], size: tuple[
     return _data_url(colours[np.where(labels < len(palette), labels, len(palette))], '.png')
 
 
-def _outline(inputs: Inputs, annotation: dict, scale: float) -> str:
+def _outline(data: DetectionData, annotation: dict, scale: float) -> str:
     if not annotation.get('segmentation'):
         return ''
-    return _path(inputs.api.annToMask(annotation), scale)
+    return _path(data.api.annToMask(annotation), scale)
 
 
 def _bytes(mask: dict) -> dict:
@@ -236,23 +263,18 @@ def _bytes(mask: dict) -> dict:
 
 
 def _path(mask: np.ndarray, scale: float) -> str:
-    """The outline of a (H, W) mask as SVG path data."""
-    # Twice as large, so that the outline runs around the pixels and not through their middles.
+    """Return the outline of a (H, W) mask as SVG path data."""
+    # At twice the size the outline runs around the pixels instead of through their centres.
     doubled = cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     return ''.join(_ring(contour, scale) for contour in contours)
 
 
 def _ring(contour: np.ndarray, scale: float) -> str:
-    points = cv2.approxPolyDP(contour, 2 * _ROUGH / scale, True)[:, 0] * (scale / 2)
+    points = cv2.approxPolyDP(contour, 2 * _TOLERANCE / scale, True)[:, 0] * (scale / 2)
     if len(points) < 3:
         return ''
-    return 'M' + ' '.join(_numbers(points)) + 'Z'
-
-
-def _numbers(points: np.ndarray) -> Iterator[str]:
-    for x, y in points:
-        yield f'{x:.1f},{y:.1f}'
+    return 'M' + ' '.join(f'{x:.1f},{y:.1f}' for x, y in points) + 'Z'
 
 
 def _scaled(box: Sequence[float], scale: float) -> tuple[float, float, float, float]:

@@ -1,0 +1,110 @@
+"""The content of a segmentation report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from mmengine.config import Config
+
+from convnext_mm.errors import UserError
+from convnext_mm.evaluation.report import plots
+from convnext_mm.evaluation.report.annotated_images import draw_label_maps, draw_worst_and_best
+from convnext_mm.evaluation.report.confusions import Confusion, top_confusions
+from convnext_mm.evaluation.report.evaluated_data import evaluators
+from convnext_mm.evaluation.report.predictions import read_label_maps
+from convnext_mm.evaluation.report.segmentation_scores import SegmentationScores
+from convnext_mm.messages.findings import Finding, Level
+from convnext_mm.messages.wording import percent
+from convnext_mm.visualization.palette import palette
+
+_IMAGES = 4  # the worst ones, and the best ones
+
+
+def content(cfg: Config, predictions: Sequence[dict], meta: dict, split: str) -> dict:
+    """Return the variables of the template of a segmentation report.
+
+    Args:
+        cfg: The config that was tested.
+        predictions: Predictions as ``tools/test.py --out`` writes them.
+        meta: The classes and the palette of the data set.
+        split: The evaluated split: ``test``, or ``val`` during a training.
+
+    Raises:
+        UserError: Predictions and config do not belong together.
+    """
+    names = tuple(meta['classes'])
+    ignored = (e.ignore_index for e in evaluators(cfg, split) if 'ignore_index' in e)
+    try:
+        scores = SegmentationScores(names, map(read_label_maps, predictions), next(ignored, 255))
+    except ValueError as error:
+        raise UserError(f'the predictions do not belong to this config: {error}') from error
+    iou = np.array([row['IoU'] for row in scores.per_class])
+    iou = np.where(iou < 0, np.nan, 100 * iou)
+    confusions = top_confusions(scores.confusion, names)
+    shares = scores.pixel_shares()
+    return dict(
+        task='segmentation',
+        counts=[f'{scores.confusion.sum() / 1e6:,.1f} megapixels'],
+        metrics={'mIoU': scores.mean['mIoU']},
+        headlines=[(key, percent(value)) for key, value in scores.mean.items()],
+        highlights=list(_highlights(names, iou, shares, confusions)),
+        findings=list(_check_ground_truth(names, shares)),
+        rows=[
+            dict(
+                name=row['name'],
+                iou=row['IoU'],
+                accuracy=row['Acc'],
+                share=share,
+                area=row['gt_area'],
+            )
+            for row, share in zip(scores.per_class, shares)
+        ],
+        matrix=plots.confusion_matrix(scores.confusion, names, names),
+        confusions=confusions,
+        iou_by_frequency=plots.iou_by_frequency(iou, shares, names),
+        **_images(predictions, scores, meta),
+    )
+
+
+def _check_ground_truth(names: Sequence[str], shares: np.ndarray) -> Iterator[Finding]:
+    empty = tuple(name for name, share in zip(names, shares) if not share)
+    if empty:
+        what = 'Classes without pixels in the ground truth'
+        yield Finding(Level.NOTE, 'ground truth', what, empty)
+
+
+def _highlights(
+    names: Sequence[str], iou: np.ndarray, shares: np.ndarray, confusions: list[Confusion]
+) -> Iterator[str]:
+    """Write the main results as sentences."""
+    order = [i for i in np.argsort(iou) if not np.isnan(iou[i])]
+    if len(order) > 2:
+        lowest, highest = (
+            f'{iou[i]:.1f} ({names[i]}, {percent(shares[i])}% of the pixels)'
+            for i in (order[0], order[-1])
+        )
+        yield f'IoU by class ranges from {lowest} to {highest}.'
+    if confusions:
+        top = confusions[0]
+        yield (
+            f'The largest confusion by area: {percent(top.share)}% of the {top.truth} pixels are '
+            f'predicted as {top.predicted}.'
+        )
+
+
+def _images(predictions: Sequence[dict], scores: SegmentationScores, meta: dict) -> dict:
+    iou = {image.index: image.iou for image in scores.images if image.iou >= 0}
+    colours = palette(meta)
+
+    def draw(index: int):
+        accuracy = percent(scores.images[index].accuracy)
+        return draw_label_maps(
+            predictions[index].get('img_path', ''),
+            *read_label_maps(predictions[index]),
+            colours,
+            scores.classes,
+            f'mIoU {percent(iou[index])}; {accuracy}% of the pixels are correct',
+        )
+
+    return draw_worst_and_best(iou, dict.fromkeys(iou, 0), _IMAGES, draw)
