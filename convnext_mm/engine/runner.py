@@ -1,0 +1,178 @@
+"""MMEngine's Runner, resumable after any iteration with the same result.
+
+A checkpoint of this Runner also holds, for each process, the random states of Python, numpy and
+PyTorch and the buffers of the model (BN without synchronisation differs between processes).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import ConfigDict
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import Runner as MMEngineRunner
+from torch import nn
+
+from convnext_mm.engine.checkpoints import CheckpointWriteError, publish, unfinished_name
+from convnext_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from convnext_mm.errors import UserError
+
+STATE = 'process_states'
+# The loops of MMEngine by the names that configs have for them.
+_LOOPS = {
+    'EpochBasedTrainLoop': ResumableEpochLoop,
+    'IterBasedTrainLoop': ResumableIterLoop,
+    EpochBasedTrainLoop: ResumableEpochLoop,
+    IterBasedTrainLoop: ResumableIterLoop,
+}
+
+
+class Runner(MMEngineRunner):
+    """Train with checkpoints that are written whole and resumed exactly.
+
+    Training loops of other kinds than MMEngine's two are left as they are and resume as in
+    MMEngine.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        self._evaluating = False
+        self._before_evaluation: dict | None = None
+        self._to_restore: dict | None = None
+        self.evaluation_is_missing = False
+        super().__init__(*args, **kwargs)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        if isinstance(loop, dict):
+            loop = ConfigDict(loop)
+            by_epoch = loop.pop('by_epoch', None)
+            kind = loop.get('type', 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop')
+            if isinstance(kind, str):
+                kind = kind.removeprefix('mmengine.')
+            loop.type = _LOOPS.get(kind, kind)
+        return super().build_train_loop(loop)
+
+    def evaluate(self) -> None:
+        """Run the validation loop; the random states are as before when it ends."""
+        self.restore_random_states()
+        self._before_evaluation = _random_states()
+        self._evaluating = True
+        try:
+            self.val_loop.run()
+        finally:
+            self._evaluating = False
+        _set_random_states(self._before_evaluation)
+        self._before_evaluation = None
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Write a checkpoint whole or not at all; every process must call this.
+
+        Raises:
+            CheckpointWriteError: The file system refused it.
+        """
+        states = all_gather_object(self._process_state())
+        meta = kwargs['meta'] = dict(kwargs.get('meta') or {})
+        meta.setdefault('evaluated', self._evaluating)
+        if get_rank() != 0:
+            return
+        path = Path(out_dir, filename)
+        unfinished = path.with_name(unfinished_name(filename))
+        self._states_to_save = states
+        try:
+            super().save_checkpoint(out_dir, unfinished.name, *args, **kwargs)
+            publish(unfinished, path)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter
+            unfinished.unlink(missing_ok=True)
+            raise CheckpointWriteError(
+                f'{path} cannot be written: {error}. Earlier checkpoints are untouched'
+            ) from error
+        finally:
+            del self._states_to_save
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        if fn_name == 'before_save_checkpoint':
+            kwargs['checkpoint'][STATE] = self._states_to_save
+        super().call_hook(fn_name, **kwargs)
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        self._loaded_states = checkpoint.get(STATE)
+        self.evaluation_is_missing = not checkpoint.get('meta', {}).get('evaluated', True)
+        return checkpoint
+
+    def resume(self, filename: str, *args: object, map_location: str | Callable = 'cpu') -> None:
+        """Resume from a checkpoint: parameters, optimizer, position, seed and random states.
+
+        Raises:
+            UserError: Another number of processes wrote the checkpoint.
+        """
+        super().resume(filename, *args, map_location=map_location)
+        states = self._loaded_states
+        if states is None:
+            print_log(
+                f'{filename} holds no random states: the training goes on from the start of its '
+                'epoch, and its result differs from one without a break',
+                logger='current',
+            )
+            if isinstance(self.train_loop, ResumableEpochLoop):
+                self.train_loop._iter = self.train_loop._epoch * len(self.train_dataloader)
+            return
+        if len(states) != get_world_size():
+            raise UserError(
+                f'{filename} was written by {len(states)} processes and this training has '
+                f'{get_world_size()}: resume with as many, or start from its weights alone: '
+                f'load_from={filename}, without --resume'
+            )
+        self._to_restore = states[get_rank()]
+        for module, buffers in zip(self._modules(), self._to_restore.get('buffers', ())):
+            module.load_state_dict(buffers, strict=False)
+        if hasattr(self.train_dataloader, 'reseed'):
+            self.train_dataloader.reseed(self.seed)
+
+    def restore_random_states(self) -> None:
+        """Set the random states of the checkpoint, once, before the first step or evaluation."""
+        if self._to_restore is not None:
+            _set_random_states(self._to_restore)
+            self._to_restore = None
+
+    def _process_state(self) -> dict:
+        state = self._before_evaluation or _random_states()
+        if get_world_size() > 1:
+            buffers = [
+                {name: value.cpu() for name, value in module.named_buffers()}
+                for module in self._modules()
+            ]
+            state = dict(state, buffers=buffers)
+        return state
+
+    def _modules(self) -> list[nn.Module]:
+        """Return the model and its moving averages."""
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        averages = (getattr(hook, 'ema_model', None) for hook in self.hooks)
+        return [model, *filter(None, averages)]
+
+
+def _random_states() -> dict:
+    kind, keys, *rest = np.random.get_state()
+    return dict(
+        python=random.getstate(),
+        numpy=(kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        torch=torch.get_rng_state(),
+        cuda=torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    )
+
+
+def _set_random_states(states: dict) -> None:
+    version, internal, gauss = states['python']
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, *rest = states['numpy']
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states['torch'])
+    if states['cuda'] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states['cuda'])
