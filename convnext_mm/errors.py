@@ -2,7 +2,13 @@
 
 
 class UserError(Exception):
-    """A mistake in an input; the message says what to do."""
+    """A mistake in an input; the message says what to do.
+
+    Attributes:
+        exit_code: The exit code of a tool that this error ends.
+    """
+
+    exit_code = 2
 
 
 class SettingError(UserError, ValueError):
@@ -19,3 +25,21 @@ class MissingWeightsError(UserError, FileNotFoundError):
 
 class DownloadError(UserError, FileNotFoundError):
     """A file that cannot be downloaded; the message says why, and where to put a copy."""
+
+
+class StoppedError(UserError):
+    """A training that a signal stopped, after it wrote a checkpoint."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: schedulers take it for "run this again"
+
+
+class DivergedError(UserError):
+    """A training whose loss is NaN or infinite."""
+
+    exit_code = 1
+
+
+class CheckpointWriteError(UserError):
+    """A checkpoint that cannot be written; earlier ones are as they were."""
+
+    exit_code = 1

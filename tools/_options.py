@@ -51,10 +51,13 @@ def set_local_rank(args: argparse.Namespace) -> None:
 
 
 def exit_code(job: Callable[..., object], *arguments: object) -> int:
-    """Run a job. A mistake of the user becomes one clear message and exit code 2."""
+    """Run a job. A mistake of the user becomes one clear message and exit code 2.
+
+    Errors that are no mistake of the user have an exit code of their own.
+    """
     try:
         job(*arguments)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
-        return 2
+        return error.exit_code
     return 0

@@ -42,7 +42,14 @@ def main() -> int:
         const=True,
         default=False,
         metavar='CHECKPOINT',
-        help='resume from this checkpoint or, without one, from the last in the work dir',
+        help='resume from this checkpoint or, without one, from the newest in the work dir',
+    )
+    parser.add_argument(
+        '--checkpoint-minutes',
+        type=float,
+        default=15,
+        metavar='MINUTES',
+        help='also write a checkpoint when so much time has passed; 0 for never (%(default)s)',
     )
     parser.add_argument(
         '--no-report',
@@ -64,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
         auto_scale_lr=args.auto_scale_lr,
         amp=args.amp,
         resume=args.resume,
+        checkpoint_minutes=args.checkpoint_minutes,
         launcher=args.launcher,
         report=args.report,
         verbose=args.verbose,

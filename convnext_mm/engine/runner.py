@@ -1,36 +1,197 @@
-"""A Runner that does not read a checkpoint a second time."""
+"""MMEngine's Runner, resumable after any iteration with the same result.
+
+A checkpoint of this Runner also holds, for each process, the random states of Python, numpy and
+PyTorch and the buffers of the model (BN without synchronisation differs between processes).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from mmengine.model import is_model_wrapper
+import numpy as np
+import torch
+from mmengine.config import ConfigDict
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.logging import print_log
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner import Runner as MMEngineRunner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from torch import nn
 
-_ONLY_FOR_RESUMING = ('optimizer', 'param_schedulers')
+from convnext_mm.engine.checkpoints import publish, unfinished_name
+from convnext_mm.engine.hooks.unwrap import unwrap
+from convnext_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from convnext_mm.errors import CheckpointWriteError, UserError
+
+STATE = 'process_states'
+_ONLY_FOR_RESUMING = ('optimizer', 'param_schedulers', STATE)
+# The loops of MMEngine by the names that configs have for them.
+_LOOPS = {
+    'EpochBasedTrainLoop': ResumableEpochLoop,
+    'IterBasedTrainLoop': ResumableIterLoop,
+    EpochBasedTrainLoop: ResumableEpochLoop,
+    IterBasedTrainLoop: ResumableIterLoop,
+}
 
 
 class Runner(MMEngineRunner):
-    """MMEngine's Runner that can load a file that was read and checked before the Runner was built.
+    """Train with checkpoints that are written whole and resumed exactly.
 
-    It holds the content until it loads it, without the parts that only resuming needs.
+    Training loops of other kinds than MMEngine's two are left as they are and resume as in
+    MMEngine. A Runner can also load the content of a file that was read and checked before it was
+    built (:meth:`hold`).
     """
 
     _content: Mapping | None = None
 
+    def __init__(self, *args, **kwargs) -> None:
+        self._evaluating = False
+        self._before_evaluation: dict | None = None
+        self._to_restore: dict | None = None
+        self.evaluation_is_missing = False
+        super().__init__(*args, **kwargs)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        if isinstance(loop, dict):
+            loop = ConfigDict(loop)
+            by_epoch = loop.pop('by_epoch', None)
+            kind = loop.get('type', 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop')
+            if isinstance(kind, str):
+                kind = kind.removeprefix('mmengine.')
+            loop.type = _LOOPS.get(kind, kind)
+        return super().build_train_loop(loop)
+
+    def evaluate(self) -> None:
+        """Run the validation loop; the random states are as before when it ends."""
+        self.restore_random_states()
+        self._before_evaluation = _random_states()
+        self._evaluating = True
+        try:
+            self.val_loop.run()
+        finally:
+            self._evaluating = False
+        _set_random_states(self._before_evaluation)
+        self._before_evaluation = None
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Write a checkpoint whole or not at all; every process must call this.
+
+        Raises:
+            CheckpointWriteError: The file system refused it.
+        """
+        states = all_gather_object(self._process_state())
+        meta = kwargs['meta'] = dict(kwargs.get('meta') or {})
+        meta.setdefault('evaluated', self._evaluating)
+        if get_rank() != 0:
+            return
+        path = Path(out_dir, filename)
+        unfinished = path.with_name(unfinished_name(filename))
+        self._states_to_save = states
+        try:
+            super().save_checkpoint(out_dir, unfinished.name, *args, **kwargs)
+            publish(unfinished, path)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter
+            unfinished.unlink(missing_ok=True)
+            raise CheckpointWriteError(
+                f'{path} cannot be written: {error}. Earlier checkpoints are untouched'
+            ) from error
+        finally:
+            del self._states_to_save
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        if fn_name == 'before_save_checkpoint':
+            kwargs['checkpoint'][STATE] = self._states_to_save
+        super().call_hook(fn_name, **kwargs)
+
     def hold(self, content: Mapping) -> None:
-        """Use this content instead of reading the file of ``load_from``."""
+        """Use this content instead of reading the file of ``load_from``.
+
+        The parts that only resuming needs are not held, to save memory.
+        """
         self._content = {k: v for k, v in content.items() if k not in _ONLY_FOR_RESUMING}
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> Mapping:
         """Load the content that is held; read the file if there is none, as for resuming."""
         content, self._content = self._content, None
-        if content is None:
-            return super().load_checkpoint(filename, *args, **kwargs)
-        self.call_hook('after_load_checkpoint', checkpoint=content)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        _load_checkpoint_to_model(model, content)
-        self._has_loaded = True
-        self.logger.info(f'Load checkpoint from {filename}')
-        return content
+        if content is not None:
+            self.call_hook('after_load_checkpoint', checkpoint=content)
+            _load_checkpoint_to_model(unwrap(self.model), content)
+            self._has_loaded = True
+            self.logger.info(f'Load checkpoint from {filename}')
+            return content
+        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        self._loaded_states = checkpoint.get(STATE)
+        self.evaluation_is_missing = not checkpoint.get('meta', {}).get('evaluated', True)
+        return checkpoint
+
+    def resume(self, filename: str, *args: object, map_location: str | Callable = 'cpu') -> None:
+        """Resume from a checkpoint: parameters, optimizer, position, seed and random states.
+
+        Raises:
+            UserError: Another number of processes wrote the checkpoint.
+        """
+        super().resume(filename, *args, map_location=map_location)
+        states = self._loaded_states
+        if states is None:
+            print_log(
+                f'{filename} holds no random states: the training goes on from the start of its '
+                'epoch, and its result differs from one without a break',
+                logger='current',
+            )
+            if isinstance(self.train_loop, ResumableEpochLoop):
+                self.train_loop._iter = self.train_loop._epoch * len(self.train_dataloader)
+            return
+        if len(states) != get_world_size():
+            raise UserError(
+                f'{filename} was written by {len(states)} processes and this training has '
+                f'{get_world_size()}: resume with as many, or start from its weights alone: '
+                f'load_from={filename}, without --resume'
+            )
+        self._to_restore = states[get_rank()]
+        for module, buffers in zip(self._modules(), self._to_restore.get('buffers', ())):
+            module.load_state_dict(buffers, strict=False)
+        if hasattr(self.train_dataloader, 'reseed'):
+            self.train_dataloader.reseed(self.seed)
+
+    def restore_random_states(self) -> None:
+        """Set the random states of the checkpoint, once, before the first step or evaluation."""
+        if self._to_restore is not None:
+            _set_random_states(self._to_restore)
+            self._to_restore = None
+
+    def _process_state(self) -> dict:
+        state = self._before_evaluation or _random_states()
+        if get_world_size() > 1:
+            buffers = [
+                {name: value.cpu() for name, value in module.named_buffers()}
+                for module in self._modules()
+            ]
+            state = dict(state, buffers=buffers)
+        return state
+
+    def _modules(self) -> list[nn.Module]:
+        """Return the model and its moving averages."""
+        averages = (getattr(hook, 'ema_model', None) for hook in self.hooks)
+        return [unwrap(self.model), *filter(None, averages)]
+
+
+def _random_states() -> dict:
+    kind, keys, *rest = np.random.get_state()
+    return dict(
+        python=random.getstate(),
+        numpy=(kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        torch=torch.get_rng_state(),
+        cuda=torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    )
+
+
+def _set_random_states(states: dict) -> None:
+    version, internal, gauss = states['python']
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, *rest = states['numpy']
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states['torch'])
+    if states['cuda'] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states['cuda'])

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 
 from convnext_mm.config import batch_size
 from convnext_mm.config.schedule_checks import cut_off_schedule
 from convnext_mm.datasets.files import check_data
 from convnext_mm.datasets.own.adapt import adapt_to_own_data
+from convnext_mm.engine.checkpoints import damage, newest_whole
+from convnext_mm.engine.hooks.checkpoint import ReliableCheckpointHook
+from convnext_mm.engine.hooks.finite_loss import FiniteLossHook
+from convnext_mm.engine.hooks.progress import ProgressBarHook
 from convnext_mm.engine.hooks.report import ReportHook
 from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
 from convnext_mm.engine.hooks.summary import SummaryHook, last_checkpoint
@@ -26,8 +32,9 @@ from convnext_mm.engine.setup import (
     tell,
 )
 from convnext_mm.engine.terminal import Terminal
-from convnext_mm.errors import UserError
+from convnext_mm.errors import StoppedError, UserError
 from convnext_mm.messages.log import log_once
+from convnext_mm.weights.files import local_file
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ def train(
     auto_scale_lr: bool = False,
     amp: bool = False,
     resume: bool | str | Path = False,
+    checkpoint_minutes: float = 15,
     launcher: str = 'none',
     report: bool = True,
     verbose: bool = False,
@@ -73,13 +81,19 @@ def train(
         accumulate: Keep the batch size of the recipe on fewer GPUs by accumulating gradients.
         auto_scale_lr: Scale the learning rate in proportion to the batch size.
         amp: Train in mixed precision.
-        resume: Resume from the last checkpoint in the work dir (True), or from this file.
+        resume: Resume from the newest whole checkpoint in the work dir (True), or from this file.
+            The result is the same as without the break.
+        checkpoint_minutes: Write a checkpoint when so many minutes have passed since the last one,
+            beside the checkpoints of the config; 0 for none.
         launcher: How the processes were started: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         report: Write ``report.html`` of the last evaluation into the work dir.
         verbose: Print the whole log, as MMEngine does.
 
     Raises:
         UserError: A setting, the data or the weights are wrong. The message says what to do.
+        StoppedError: A signal (SIGTERM, SIGINT or SIGUSR1) stopped the training after a checkpoint.
+        DivergedError: The loss is NaN or infinite.
+        CheckpointWriteError: A checkpoint cannot be written, as on a full disk.
     """
     if accumulate and auto_scale_lr:
         raise UserError('accumulate and auto_scale_lr exclude each other: choose one')
@@ -100,13 +114,15 @@ def train(
             cfg = resume_from(cfg, resume)
         check_data(cfg, ('train_dataloader', 'val_dataloader'))
         cfg = train_in_fp32_without_gpu(cfg)
+        cfg = write_checkpoints_reliably(cfg, checkpoint_minutes)
         cfg = distribute_without_gpu(cfg)
         cfg, content = fetch_weights(cfg)
         runner = build_runner(cfg, terminal, content)
         runner.register_hook(FlattenedDecayHook())
+        runner.register_hook(FiniteLossHook())
         if report:
             runner.register_hook(ReportHook(Path(cfg.filename or 'config.py').name))
-        runner.train()
+        _run(runner)
         summary = next(hook for hook in runner.hooks if isinstance(hook, SummaryHook))
         folder = Path(cfg.work_dir)
         return Training(folder, summary.metrics, last_checkpoint(folder), runner)
@@ -150,16 +166,52 @@ def train_in_fp32_without_gpu(cfg: Config) -> Config:
     return cfg
 
 
+def write_checkpoints_reliably(cfg: Config, minutes: float) -> Config:
+    """Replace MMEngine's CheckpointHook by one that also writes by the clock and on a signal."""
+    cfg = copy.deepcopy(cfg)
+    hooks = cfg.setdefault('default_hooks', {})
+    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
+    if checkpoint and checkpoint.type in ('CheckpointHook', 'mmengine.CheckpointHook'):
+        checkpoint.update(type=ReliableCheckpointHook, minutes=minutes)
+    return cfg
+
+
 def resume_from(cfg: Config, checkpoint: bool | str | Path) -> Config:
-    """Resume from a checkpoint, or from the last one in the work dir (True).
+    """Resume from a checkpoint, or from the newest whole one in the work dir (True).
 
     A training without a checkpoint starts from the beginning.
+
+    Raises:
+        UserError: The checkpoint is missing or damaged.
     """
     cfg = copy.deepcopy(cfg)
     if checkpoint is not True:
-        cfg.resume, cfg.load_from = True, str(checkpoint)
-    elif Path(cfg.work_dir, 'last_checkpoint').is_file():
-        cfg.resume, cfg.load_from = True, None
-    else:  # With resume=True, MMEngine would ignore the weights of load_from as well.
+        path = local_file(checkpoint)
+        if reason := damage(path):
+            raise UserError(f'--resume {path}: {reason}')
+    else:
+        path, skipped = newest_whole(Path(cfg.work_dir))
+        for line in skipped:
+            log_once(f'not resumed from {line}', logging.WARNING)
+    if path is None:  # With resume=True, MMEngine would ignore the weights of load_from as well.
         log_once(f'resume: no checkpoint in {cfg.work_dir}, so training starts from the beginning')
+    else:
+        cfg.resume, cfg.load_from = True, str(path)
     return cfg
+
+
+def _run(runner: Runner) -> None:
+    """Train; if the training ends early, close the bar and write the report nevertheless."""
+    try:
+        runner.train()
+    except BaseException as error:
+        for hook in runner.hooks:
+            if isinstance(hook, ReliableCheckpointHook):
+                hook.restore_handlers()
+            # The report needs all processes, and a failure may have ended only this one.
+            elif isinstance(hook, ProgressBarHook) or (
+                isinstance(hook, ReportHook)
+                and (isinstance(error, StoppedError) or get_world_size() == 1)
+            ):
+                hook.after_train(runner)
+        raise
