@@ -14,9 +14,8 @@ Records = list[tuple[int, dict[str, float]]]
 def read_trainings(work_dir: Path) -> list[Records]:
     """Return the logs of the trainings in a work dir, oldest first; a resumed one has several."""
     logs = map(_read, sorted(work_dir.glob('*/vis_data/scalars.json')))
-    return [
-        log for log in logs if any('loss' in record for _, record in log)
-    ]  # a test logs no loss
+    # Tests have a log too, but without a loss.
+    return [log for log in logs if any('loss' in record for _, record in log)]
 
 
 def read_scalars(work_dir: Path) -> dict[str, list[tuple[int, float]]]:

@@ -15,7 +15,7 @@ _GAP = 12  # px between tiles and around the sheet
 _PAPER = (250, 250, 250)
 _LETTERS = 13  # px, height of a caption's letters
 _LINE = 18  # px, from one line of a caption to the next
-_INK = ((30, 30, 30), (120, 120, 120))  # of the first line of a caption, of the others
+_INK = ((30, 30, 30), (120, 120, 120))  # first line of a caption, other lines
 
 
 def with_caption(image: np.ndarray, *lines: str) -> np.ndarray:
@@ -34,7 +34,7 @@ def contact_sheet(tiles: Sequence[np.ndarray], max_width: int) -> np.ndarray:
     Args:
         tiles: At least one (H, W, 3) uint8 RGB image. Each column is as wide as the widest image,
             each row as high as its highest.
-        max_width: Width of the sheet in px, about.
+        max_width: Width of the sheet in px, rounded to whole columns.
 
     Returns:
         (H, W, 3) uint8 RGB.

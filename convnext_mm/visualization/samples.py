@@ -68,7 +68,7 @@ def draw_sample(
         sample: A detection or segmentation sample on the CPU.
         kind: ``gt`` or ``pred``.
         meta: The classes and the palette of the data set.
-        scale: Size of the image, relative to the coordinates of the boxes.
+        scale: Factor from the coordinates of the boxes to this image.
         score_thr: Objects with a lower score are not drawn.
     """
     classes = meta['classes']

@@ -8,11 +8,14 @@ import pytest
 import torch
 from mmdet.evaluation import CocoMetric
 from mmengine.config import Config
+from mmengine.evaluator import DumpResults
 from mmengine.structures import PixelData
+from mmseg.evaluation import IoUMetric
 from mmseg.structures import SegDataSample
 
 from convnext_mm.engine.hooks import report as hook_module
 from convnext_mm.engine.hooks.report import ReportHook
+from convnext_mm.evaluation.coco import FastCocoMetric
 from convnext_mm.evaluation.report.predictions import label_map_record, read_label_maps
 
 
@@ -80,13 +83,22 @@ def test_no_process_waits_for_another_one_without_predictions(tmp_path, monkeypa
 
 
 def test_without_an_evaluation_there_is_no_report(tmp_path):
-    runner = SimpleNamespace(
-        val_loop=None, work_dir=str(tmp_path), logger=Mock(), cfg=Config(dict())
-    )
+    runner = SimpleNamespace(val_loop=None, work_dir=str(tmp_path), logger=Mock())
     hook = ReportHook('model.py')
     hook.before_train(runner)
     hook.after_train(runner)
     assert runner.logger.mock_calls == [] and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    'metric', [FastCocoMetric(), CocoMetric(), IoUMetric(), DumpResults('a.pkl')]
+)
+def test_metrics_with_a_report_are_found_also_by_their_base_class(metric):
+    others = [DumpResults('b.pkl')]
+    evaluator = SimpleNamespace(metrics=[*others, metric])
+    hook = ReportHook('model.py')
+    hook.before_train(SimpleNamespace(val_loop=SimpleNamespace(evaluator=evaluator)))
+    assert hook._metric is (None if isinstance(metric, DumpResults) else metric)
 
 
 @pytest.mark.parametrize('classes', [150, 300])

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from mmengine.dist import all_gather_object, collect_results, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.registry import METRICS
 from mmengine.runner import Runner
 from rich.console import Console
 
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report.predictions import detection_record, label_map_record
+
+_COCO, _IOU = 'mmdet.CocoMetric', 'mmseg.IoUMetric'
 
 
 class ReportHook(Hook):
@@ -37,7 +38,8 @@ class ReportHook(Hook):
         self._evaluated = ''
 
     def before_train(self, runner: Runner) -> None:
-        self._metric = _find_metric(runner)
+        metrics = runner.val_loop.evaluator.metrics if runner.val_loop else ()
+        self._metric = next(filter(_metric_name, metrics), None)
 
     def before_val_epoch(self, runner: Runner) -> None:
         self._predictions, self._paths = [], {}
@@ -48,13 +50,13 @@ class ReportHook(Hook):
         if self._metric is None:
             return
         try:
-            self._keep(runner, outputs, last=batch_idx + 1 == len(runner.val_dataloader))
+            self._keep(outputs, last=batch_idx + 1 == len(runner.val_dataloader))
         except Exception as error:
             self._metric = None
             _warn(runner, error)
 
-    def _keep(self, runner: Runner, outputs: Sequence, last: bool) -> None:
-        if _is_segmentation(runner):
+    def _keep(self, outputs: Sequence, last: bool) -> None:
+        if _metric_name(self._metric) == _IOU:
             self._predictions += map(label_map_record, outputs)
             return
         self._paths |= {sample.img_id: sample.get('img_path', '') for sample in outputs}
@@ -101,16 +103,13 @@ class ReportHook(Hook):
         Console().print(f'written: {path}', highlight=False, soft_wrap=True)
 
 
-def _is_segmentation(runner: Runner) -> bool:
-    return runner.cfg.get('default_scope') == 'mmseg'
-
-
-def _find_metric(runner: Runner) -> BaseMetric | None:
-    """Return the metric of the validation that the report is about, if there is one."""
-    # By name, because a training of a detector need not have MMSegmentation, and the reverse.
-    kind = METRICS.get('mmseg.IoUMetric' if _is_segmentation(runner) else 'mmdet.CocoMetric')
-    metrics = runner.val_loop.evaluator.metrics if runner.val_loop else ()
-    return next((metric for metric in metrics if isinstance(metric, kind)), None)
+def _metric_name(metric: BaseMetric) -> str | None:
+    """Return the name of the metric or of its base class if there is a report for it."""
+    # By name, because a detector is trained without MMSegmentation and a segmentor without
+    # MMDetection.
+    bases = type(metric).__mro__
+    names = (f'{base.__module__.partition(".")[0]}.{base.__name__}' for base in bases)
+    return next((name for name in names if name in (_COCO, _IOU)), None)
 
 
 def _warn(runner: Runner, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Images with ground truth and prediction side by side, as SVG over one copy of the image."""
+"""Images with ground truth and prediction side by side, for SVG over an embedded JPEG."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def draw_worst_and_best(
     """Draw the images of :func:`worst_and_best`, without those that cannot be read.
 
     Returns:
-        The images by ``worst`` and ``best``.
+        A list of images for each of the keys ``worst`` and ``best``.
     """
     chosen = zip(('worst', 'best'), worst_and_best(scores, weights, number))
     return {name: [image for i in keys if (image := draw(i))] for name, keys in chosen}

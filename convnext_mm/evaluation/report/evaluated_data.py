@@ -1,4 +1,4 @@
-"""What a config is evaluated on: its classes, its annotations, and the predictions for them."""
+"""The data of an evaluation: classes, annotations and predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-// A click or Enter on a column name sorts its table: first numbers descending, names ascending.
+// A click or Enter on a column name sorts its table: numbers in descending order, names in
+// ascending order. A second click reverses the order.
 for (const table of document.querySelectorAll('table.sortable')) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
