@@ -1,6 +1,7 @@
 """The steps from a config to a training: what each changes, and that it changes a copy."""
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from convnext_mm import engine
@@ -12,18 +13,24 @@ from convnext_mm.errors import UserError
 
 def test_resuming_without_a_checkpoint_begins_with_the_weights_of_the_config(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(training, 'log_once', said.append)
+    monkeypatch.setattr(training, 'log_once', lambda text, *_: said.append(text))
     cfg = Config(dict(work_dir=str(tmp_path), load_from='coco.pth'))
     resumed = training.resume_from(cfg, True)
     assert resumed.load_from == 'coco.pth' and not resumed.get('resume')
     assert said == [
         f'resume: no checkpoint in {tmp_path}, so training starts from the beginning',
     ]
-    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    older, newest = tmp_path / 'epoch_3.pth', tmp_path / 'iter_20.pth'
+    for path in (older, newest):
+        torch.save(dict(state_dict={}), path)
     resumed = training.resume_from(cfg, True)
-    assert (resumed.load_from, resumed.resume) == (None, True)  # MMEngine finds it
-    resumed = training.resume_from(cfg, 'epoch_3.pth')
-    assert (resumed.load_from, resumed.resume) == ('epoch_3.pth', True)
+    assert (resumed.load_from, resumed.resume) == (str(newest), True)
+    resumed = training.resume_from(cfg, older)
+    assert (resumed.load_from, resumed.resume) == (str(older), True)
+    newest.write_bytes(newest.read_bytes()[:50])
+    assert training.resume_from(cfg, True).load_from == str(older)
+    with pytest.raises(UserError, match=r'--resume .*iter_20.pth: it is damaged or was cut short'):
+        training.resume_from(cfg, newest)
     assert cfg.load_from == 'coco.pth' and 'resume' not in cfg
 
 
