@@ -280,7 +280,7 @@ class ConvNeXt(BaseModule):
         PyTorch and MMEngine call this method for each module. So ``Pretrained`` and a runner's
         ``load_from`` also read detectors with MMPretrain's names.
         """
-        _rename_to_ours(state_dict, prefix, dict(self.named_parameters()))
+        _rename_to_own_names(state_dict, prefix, dict(self.named_parameters()))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _frozen_modules(self) -> list[nn.Module]:
@@ -337,13 +337,14 @@ def _resolve_init_cfg(init_cfg: Mapping | Sequence[Mapping] | None):
     return entries if len(entries) > 1 else next(iter(entries), None)
 
 
-def _rename_to_ours(state_dict: dict, prefix: str, own: Mapping[str, Tensor]) -> None:
+def _rename_to_own_names(state_dict: dict, prefix: str, own: Mapping[str, Tensor]) -> None:
     """Rename the entries under a prefix in place, unless they fit `own` already."""
     given = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
     if all(k in own and getattr(v, 'shape', None) == own[k].shape for k, v in given.items()):
         return
     try:
-        # From MMEngine the dict may hold more than the entries under the prefix.
+        # PyTorch passes only the entries under the prefix. MMEngine passes all entries, so `others`
+        # may be the head of a classifier.
         others = [name for name in state_dict if not name.startswith(prefix)]
         is_classifier = others and all(name.startswith('head.') for name in others)
         state = to_backbone(given, part_of_model=bool(prefix) and not is_classifier)
@@ -372,8 +373,8 @@ def _resolve_with_cp(recompute: str | None, with_cp: bool) -> str | None:
         return recompute
     if recompute not in (None, 'block'):
         raise SettingError(
-            f"with_cp=True means recompute='block', but recompute={recompute!r}; leave one of them "
-            'out'
+            f"with_cp=True means recompute='block', but recompute={recompute!r} is given; leave "
+            'one of them out'
         )
     return 'block'
 

@@ -145,8 +145,8 @@ class LayerDecayOptimWrapperConstructor:
             if self.num_layers not in (None, n):
                 raise SettingError(
                     f'paramwise_cfg: num_layers={self.num_layers!r} does not fit '
-                    f'{prefix or "the backbone"}, which has {n} layers because of its depths '
-                    f'{module.arch.depths}; set num_layers={n} or leave it out'
+                    f'{prefix or "the backbone"}: the depths {module.arch.depths} give {n}; '
+                    f'set num_layers={n} or leave it out'
                 )
             for name, param in module.named_parameters():
                 layers[param] = (module.layer_id(_without_wrappers(name), self.decay_type), n)

@@ -250,7 +250,7 @@ def test_mmpretrains_layer_decay_gets_the_same_rates_from_get_layer_depth(arch):
         (dict(decay_rate=0), r'decay_rate=0 must be in \(0, 1\]'),
         (dict(decay_type='layerwise'), "decay_type='layerwise' is unknown; allowed: layer_wise"),
         (dict(num_layer=6), "unknown key 'num_layer'; allowed: decay_rate, decay_type"),
-        (dict(num_layers=12), r'num_layers=12 does not fit backbone, .*; set num_layers=5'),
+        (dict(num_layers=12), r'num_layers=12 does not fit backbone: .* give 5; set num_layers=5'),
         (dict(custom_keys={'haed': dict(lr_mult=2)}), r"custom_keys \['haed'\] have no effect"),
         (dict(custom_keys={'head': dict(lr_scale=1)}), r"custom_keys\['head'\]: unknown key"),
     ],
