@@ -1,8 +1,8 @@
-"""What the scripts that run other projects' ConvNeXts share; see tests/weights/test_parity.py.
+"""Functions for the scripts that run the ConvNeXts of other projects; see test_parity.py.
 
-Each is run on its own, ``python SCRIPT FOLDER``, with the other project on the path. For every case
-it leaves in the folder a weights file, written as that project writes one, and ``<case>.features``:
-the image and the project's own maps for it.
+Each script runs alone, as ``python SCRIPT FOLDER``, with the other project on the path. For each
+case it writes a weights file, as that project does, and ``<case>.features``: an image and the maps
+of the project for it.
 """
 
 import sys
@@ -13,21 +13,21 @@ from torch import Tensor, nn
 
 FOLDER = Path(sys.argv[1])
 
-# The depths of `small`, `base` and larger ones, at a fraction of their size.
+# The depths of `small`, `base` and larger variants, with fewer channels.
 DEEP = [3, 3, 27, 3]
 NARROW = [24, 48, 96, 192]
 
-# timm, transformers and MMPretrain import torchvision, whose compiled part fits one build of torch
-# only and is not there; declaring its operators is enough for everything but detection.
+# timm, transformers and MMPretrain import torchvision. Its compiled part fits only one build of
+# torch and is not installed. Only detection needs more than these declarations.
 library = torch.library.Library('torchvision', 'DEF')
 for name in ('nms', 'qnms'):
     library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
 
 
 def randomise(model: nn.Module) -> nn.Module:
-    """Fill in values under which every parameter matters; some initial ones do nothing.
+    """Set random values, so each parameter matters.
 
-    Layer scale starts next to zero and GRN at zero, which switches residual branches and GRN off.
+    The initial layer scale is almost zero and GRN starts at zero; both would have no effect.
     """
     torch.manual_seed(0)
     with torch.no_grad():
@@ -41,11 +41,11 @@ def randomise(model: nn.Module) -> nn.Module:
 
 
 def image() -> Tensor:
-    """A batch whose sides leave a remainder at each stride."""
+    """Return a batch with sides that no stride divides."""
     return torch.randn(2, 3, 70, 101, generator=torch.Generator().manual_seed(1))
 
 
 def leave(case: str, features: list[Tensor], normed: bool = False) -> None:
-    """Save the maps of a case; `normed` says that they went through the project's own norms."""
+    """Save the maps of a case; `normed` says whether the project normalised them."""
     content = dict(image=image(), features=list(features), normed=normed)
     torch.save(content, FOLDER / f'{case}.features')

@@ -1,7 +1,7 @@
-"""MMPretrain's ConvNeXts and their features; see common.py.
+"""The ConvNeXts of MMPretrain and their maps; see common.py.
 
-A classifier's only norm is of the pooled features; the backbone of an MMDetection 3.x or
-MMSegmentation 1.x model has one for each map.
+The only norm of a classifier is for pooled features. The backbone of an MMDetection 3.x or
+MMSegmentation 1.x model has a norm for each map.
 """
 
 import importlib_metadata
@@ -16,7 +16,8 @@ def no_transformers(name: str, find=importlib_metadata.distribution) -> object:
     return find(name)
 
 
-# With a transformers MMPretrain imports its multimodal models, which a current one breaks.
+# If transformers is installed, MMPretrain imports multimodal models, which its current version
+# breaks.
 importlib_metadata.distribution = no_transformers
 from mmpretrain.models import ConvNeXt, LinearClsHead  # noqa: E402
 
@@ -25,7 +26,7 @@ SMALL = dict(depths=DEEP, channels=NARROW)
 
 
 class Model(nn.Module):
-    """Backbone and what stands beside it."""
+    """A backbone and other modules."""
 
     def __init__(self, beside: dict[str, nn.Module], **arguments) -> None:
         super().__init__()

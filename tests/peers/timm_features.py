@@ -1,14 +1,14 @@
-"""timm's ConvNeXts and their features; see common.py.
+"""The ConvNeXts of timm and their maps; see common.py.
 
-Its small models hold linear layers as 1x1 convolutions, tiny_hnf has its last norm elsewhere, a
-``features_only`` model other names. OpenCLIP's image tower is a timm model inside a CLIP model.
+The small models store linear layers as 1x1 convolutions, tiny_hnf has its last norm elsewhere, and
+a ``features_only`` model has other names. The image tower of OpenCLIP is a timm model.
 """
 
 import torch
 from common import FOLDER, NARROW, image, leave, randomise
 from safetensors.torch import save_file
 
-# common declares the operators that this asks torchvision for.
+# After common, which declares operators of torchvision.
 import timm  # isort: skip
 
 MODELS = {
@@ -35,7 +35,7 @@ def main() -> None:
         save_file(model.state_dict(), FOLDER / f'{case}.safetensors')
         leave(case, features)
         if case == 'timm_small':
-            # open_clip's CLIP with a TimmModel: src/open_clip/timm_model.py, model.py.
+            # CLIP with a TimmModel: open_clip, src/open_clip/timm_model.py and model.py.
             clip = {f'visual.trunk.{name}': v for name, v in model.state_dict().items()}
             clip['visual.head.proj.weight'] = torch.zeros(64, 192)
             clip['logit_scale'] = torch.ones(())

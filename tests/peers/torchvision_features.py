@@ -1,9 +1,9 @@
-"""torchvision's ConvNeXts and their features; see common.py."""
+"""The ConvNeXts of torchvision and their maps; see common.py."""
 
 import torch
 from common import DEEP, FOLDER, NARROW, image, leave, randomise
 
-# common declares the operators that this asks for.
+# After common, which declares operators of torchvision.
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt, convnext_tiny  # isort: skip
 
 SMALL = map(CNBlockConfig, NARROW, [*NARROW[1:], None], DEEP)
@@ -18,7 +18,7 @@ def main() -> None:
         with torch.no_grad():
             for i, layer in enumerate(model.features):
                 x = layer(x)
-                if i % 2:  # the others are stem and downsampling
+                if i % 2:  # The others are stem and downsampling.
                     features.append(x)
         leave(case, features)
 

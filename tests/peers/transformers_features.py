@@ -1,6 +1,6 @@
-"""transformers' ConvNexts and their features; see common.py.
+"""The ConvNexts of transformers and their maps; see common.py.
 
-Backbone classes norm their maps, the other ones do not. DINOv3's last norm goes over the map too.
+Backbone classes normalise their maps, other classes do not. DINOv3 also normalises its last map.
 """
 
 import torch
@@ -44,7 +44,7 @@ def main() -> None:
         if 'backbone' in case:
             leave(case, out.feature_maps, normed=True)
         elif 'dinov3' in case:
-            # The tokens are the pooled one and the last map's, both normed.
+            # The tokens are the pooled one and those of the last map, all normalised.
             *maps, last = out.hidden_states[1:]
             tokens = out.last_hidden_state[:, 1:].transpose(1, 2)
             leave(case, [*maps, last, tokens.reshape(last.shape)])

@@ -223,7 +223,7 @@ def test_a_checkpoint_of_another_model_or_other_classes_is_told(
 ):
     write_model(tmp_path, segmentor(shapes_ade))
     (line,) = wrong(findings(detector, tmp_path / 'model.pth'))
-    assert 'checkpoint: ' in line and 'do not fit' in line
+    assert 'checkpoint: ' in line and 'does not fit' in line
     write_model(tmp_path, small_detector, tuple('abcdef'))
     (line,) = wrong(findings(detector, tmp_path / 'model.pth'))
     assert 'was trained on 6 classes (a, b, c, d, ...)' in line

@@ -1,8 +1,8 @@
-"""The same numbers as other projects' ConvNeXts, from the files these projects write.
+"""The backbone gives the same maps as the ConvNeXts of other projects, from their own files.
 
-The scripts in tests/peers run each project with random weights, on its own, and leave its file and
-its maps. Reading the file gives a backbone with the same maps; converting it to another project's
-names and back gives the same file.
+The scripts in tests/peers run each project alone with random weights, and save its file and its
+maps. A backbone with the weights of that file must give the same maps. A conversion to other names
+and back must give the same file.
 """
 
 import os
@@ -29,13 +29,14 @@ pytestmark = pytest.mark.skipif(not PEERS.is_dir(), reason='no peers: `make setu
 
 
 class Case(NamedTuple):
-    """What a project's file is read as.
+    """The expected properties of a file.
 
-    Args:
-        arch: Name of the variant, or whether the deep narrow network of the scripts is V2.
-        unused: How many of its tensors no backbone has.
+    Attributes:
+        format: Name of the format.
+        arch: The arch, its name, or whether the deep narrow network of the scripts is V2.
+        unused: Number of tensors that no backbone has.
         final_norm: Whether it has the norm of a classifier or trunk.
-        output_norms: Whether it has one for each map.
+        output_norms: Whether it has a norm for each map.
     """
 
     format: str
@@ -82,7 +83,7 @@ CASES = {
 
 @pytest.fixture(scope='module')
 def run_script(tmp_path_factory):
-    """Folder with what a project's script leaves; each is run once, and its files removed."""
+    """Run the script of a project once and return its folder, which is removed at the end."""
     folders = {}
 
     def run(project: str) -> Path:
@@ -116,7 +117,7 @@ def cases(*without):
 
 
 @cases()
-def test_features_equal_the_projects_own(folder, project, case):
+def test_maps_equal_those_of_the_project(folder, project, case):
     expected = CASES[project][case]
     state = to_backbone(read(folder, case))
     assert (state.format, len(state.unused)) == (expected.format, expected.unused)
@@ -128,7 +129,7 @@ def test_features_equal_the_projects_own(folder, project, case):
     else:
         assert expected.arch in (arch, arch_name(arch))
 
-    # A layer scale that is not in the file must not be there to multiply by its initial value.
+    # If the file has no layer scale, the model must have none either; it would scale the maps.
     model = ConvNeXt(arch).eval()
     tensors = dict(state.tensors)
     if state.loads_final_norm:
@@ -145,7 +146,7 @@ def test_features_equal_the_projects_own(folder, project, case):
     if not theirs['normed']:
         features = [layer_norm(feature) for feature in features[:4]] + features[4:]
     if state.loads_final_norm:
-        features.pop(3)  # the last map without DINOv3's norm, which is loaded into norm3
+        features.pop(3)  # The last map before the norm of DINOv3, which is loaded into norm3.
     assert len(features) == 4
     for mine, feature in zip(ours, features, strict=True):
         torch.testing.assert_close(mine, feature, rtol=1e-5, atol=1e-5)
@@ -157,8 +158,8 @@ def layer_norm(feature):
     )
 
 
-# Spellings that are read and not written, a hidden layer in the head, a CLIP model, and timm's
-# linear layers in a network so narrow that timm's own have convolutions.
+# Formats that are only read, a hidden layer in the head, a CLIP model, and linear layers of timm in
+# a network so narrow that the published ones have convolutions.
 NOT_WRITTEN = (
     'timm_small',
     'timm_v2_small',
@@ -172,7 +173,7 @@ NOT_WRITTEN = (
 
 
 @cases(*NOT_WRITTEN)
-def test_what_is_converted_to_a_projects_names_is_the_file_it_writes_itself(folder, case):
+def test_a_converted_file_equals_the_file_of_the_project(folder, case):
     content = read(folder, case)
     there = convert(content, 'official')
     back = convert(there.tensors, to_backbone(content).format)

@@ -1,7 +1,7 @@
-"""The authors' COCO and ADE20K files fit our models by name and shape, with nothing left over.
+"""The COCO and ADE20K files of the authors fit our models exactly by name and shape.
 
-The files are of MMDetection 2.x and MMSegmentation 0.x. Their names and shapes are typed here from
-those versions' modules and the authors' configs, not taken from a model: backbone
+The files are from MMDetection 2.x and MMSegmentation 0.x. Their names and shapes are typed here
+from the modules of those versions and from the configs of the authors: backbone
 (facebookresearch/ConvNeXt, ``object_detection/mmdet/models/backbones/convnext.py``), FPN, RPN and
 RoI heads (MMDetection 2.x ``necks/fpn.py``, ``dense_heads/rpn_head.py``,
 ``roi_heads/bbox_heads/convfc_bbox_head.py``, ``roi_heads/mask_heads/fcn_mask_head.py``; authors'
@@ -24,7 +24,7 @@ ADE_CLASSES = 150
 
 
 def layer(name, *shape, bias=True):
-    """A convolution or linear layer."""
+    """Return names and shapes of a convolution or linear layer."""
     return {f'{name}.weight': shape} | ({f'{name}.bias': shape[:1]} if bias else {})
 
 
@@ -33,7 +33,7 @@ def norm(name, channels):
 
 
 def conv_bn(name, *shape):
-    """MMCV's ConvModule with SyncBN."""
+    """Return names and shapes of a ConvModule of MMCV with SyncBN."""
     channels = shape[0]
     statistics = {f'{name}.bn.running_{kind}': (channels,) for kind in ('mean', 'var')}
     return (
@@ -119,13 +119,13 @@ def upernet(depths, channels):
 
 
 def file(build, arch):
-    """A checkpoint with the names and shapes and no values."""
+    """Return a checkpoint with names and shapes and no values."""
     shapes = build(ARCHS[arch].depths, ARCHS[arch].channels)
     state = {name: torch.empty(shape, device='meta') for name, shape in shapes.items()}
     return dict(meta=dict(mmdet_version='2.11.0', epoch=36), state_dict=state)
 
 
-PUBLISHED = {  # config -> the authors' file, without its ending
+PUBLISHED = {  # config -> file name of the authors without suffix
     'mask_rcnn/convnext_t_coco': 'mask_rcnn_convnext_tiny_1k_3x',
     'cascade/convnext_t_coco': 'cascade_mask_rcnn_convnext_tiny_1k_3x',
     'cascade/convnext_s_coco': 'cascade_mask_rcnn_convnext_small_1k_3x',
@@ -144,7 +144,7 @@ BUILDERS = {'mask_rcnn': mask_rcnn, 'cascade_mask_rcnn': cascade, 'upernet': upe
 
 
 def check(checkpoint, model, arch):
-    """Everything in the file has a place in the model, of its shape, and the other way round."""
+    """Assert that the file and the model have the same tensors."""
     theirs = {name: tuple(value.shape) for name, value in checkpoint['state_dict'].items()}
     ours = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     assert theirs == ours
@@ -165,7 +165,7 @@ def test_a_published_detector_or_segmentor_fits_its_config(config):
     check(file(BUILDERS[method], arch), build_on_meta(cfg), arch)
 
 
-def test_a_detector_of_mmdetection_3_with_mmpretrains_backbone_fits_too():
+def test_a_detector_of_mmdetection_3_with_the_backbone_of_mmpretrain_fits():
     """MMDetection 3.x ``configs/convnext``: ``mmpretrain.ConvNeXt`` and the same heads."""
     renames = (('dwconv', 'depthwise_conv'), ('pwconv', 'pointwise_conv'))
     checkpoint = file(cascade, 'tiny')
