@@ -441,7 +441,7 @@ def test_the_test_tool_reads_a_published_detector_and_refuses_what_is_none(
     init_default_scope('mmdet')
     state = MODELS.build(model).state_dict()
     torch.save(dict(state_dict=mmpretrain_names(state), meta={}), tmp_path / 'detector.pth')
-    arguments = ('--work-dir', tmp_path / 'work')
+    arguments = ('--work-dir', tmp_path / 'work', '--verbose')
     done = run_tool('test.py', tmp_path / 'config.py', tmp_path / 'detector.pth', *arguments)
     assert done.code == 0, done.output
     assert re.search(r'coco/bbox_mAP: ', done.output)
