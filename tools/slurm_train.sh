@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train as a Slurm job:  tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options of train.py]
-# In the environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS.
+# Environment variables and their defaults: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS.
 set -euo pipefail
 if [[ $# -lt 4 ]]; then sed -n '2,3s/^# //p' "$0" >&2; exit 2; fi
 partition=$1 job_name=$2 config=$3 work_dir=$4
