@@ -68,7 +68,7 @@ def test_a_coco_recipe_trains_and_evaluates_on_coco_photos(config, groups, tmp_p
     path = tmp_path / 'config.py'
     data = SHARED / 'coco_mini'
     path.write_text(COCO_MINI.format(root=ROOT, config=config, data=data))
-    done = run_tool('train.py', path, '--work-dir', tmp_path / 'work')
+    done = run_tool('train.py', path, '--work-dir', tmp_path / 'work', '--verbose')
     assert done.code == 0, done.output
     losses = [float(v) for v in re.findall(r' loss: ([\d.]+|nan)', done.output)]
     assert len(losses) == 2 and all(0 < v < 100 for v in losses)
@@ -76,7 +76,7 @@ def test_a_coco_recipe_trains_and_evaluates_on_coco_photos(config, groups, tmp_p
     weights = tmp_path / 'work' / 'epoch_1.pth'
     checkpoint = torch.load(weights, weights_only=True)
     assert len(checkpoint['optimizer']['param_groups']) == groups
-    done = run_tool('test.py', path, weights, '--work-dir', tmp_path / 'work')
+    done = run_tool('test.py', path, weights, '--work-dir', tmp_path / 'work', '--verbose')
     assert done.code == 0, done.output
     assert re.findall(AP, done.output) == trained and len(trained) == 1
 
@@ -137,7 +137,7 @@ def test_an_ade20k_recipe_trains_and_evaluates_on_photos_of_scenes(size, tmp_pat
     data = SHARED / 'scenes_ade_layout'
     path.write_text(SCENES.format(root=ROOT, config=config, data=data))
     work = tmp_path / 'work'
-    done = run_tool('train.py', path, '--work-dir', work)
+    done = run_tool('train.py', path, '--work-dir', work, '--verbose')
     assert done.code == 0, done.output
     losses = [float(v) for v in re.findall(r' loss: ([\d.]+|nan)', done.output)]
     assert len(losses) == 4 and all(0 < v < 100 for v in losses)
@@ -146,10 +146,10 @@ def test_an_ade20k_recipe_trains_and_evaluates_on_photos_of_scenes(size, tmp_pat
     # Ids 0 to 4 of stage-wise decay and the heads', each with and without weight decay.
     assert len(checkpoint['optimizer']['param_groups']) == 12
 
-    done = run_tool('test.py', path, work / 'iter_4.pth', '--work-dir', work)
+    done = run_tool('test.py', path, work / 'iter_4.pth', '--work-dir', work, '--verbose')
     assert done.code == 0, done.output
     assert re.findall(MIOU, done.output) == trained and len(trained) == 1
-    done = run_tool('test.py', path, work / 'iter_4.pth', '--work-dir', work, '--tta')
+    done = run_tool('test.py', path, work / 'iter_4.pth', '--work-dir', work, '--tta', '--verbose')
     assert done.code == 0, done.output
     assert len(re.findall(MIOU, done.output)) == 1
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train as a Slurm job:  tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options of train.py]
-# In the environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS.
+# Environment variables and their defaults: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS.
 # Two minutes before its time limit the job writes a checkpoint and ends with exit code 75. Then this
 # script asks for the next job, which resumes.
 set -euo pipefail

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Run a script of this folder in several processes, one for each GPU of this machine; what
-# dist_train.sh and dist_test.sh share:  torchrun.sh SCRIPT PROCESSES ARGUMENTS...
-# On several machines, on each of them: NNODES, NODE_RANK and MASTER_ADDR, and if need be PORT.
+# Run a script of this folder in several processes, one for each GPU of this machine:
+#   torchrun.sh SCRIPT PROCESSES ARGUMENTS...
+# dist_train.sh and dist_test.sh call it. On several machines, call it on each, with NNODES, NODE_RANK
+# and MASTER_ADDR in the environment, and PORT if 29500 is taken.
 set -euo pipefail
 tools=$(cd "$(dirname "$0")" && pwd)
 script=$1 processes=$2
@@ -15,7 +16,7 @@ python=${PYTHON:-$tools/../.venv/bin/python}
 if [[ ${NNODES:-1} == 1 ]]; then
     where=(--standalone)
 else
-    where=(--nnodes="$NNODES" --node-rank="${NODE_RANK:?which of the machines this is, from 0 on}"
+    where=(--nnodes="$NNODES" --node-rank="${NODE_RANK:?the number of this machine, from 0 on}"
         --master-addr="${MASTER_ADDR:?the address of machine 0}" --master-port="${PORT:-29500}")
 fi
 exec "$python" -m torch.distributed.run "${where[@]}" --nproc-per-node="$processes" \

@@ -52,9 +52,8 @@ def accumulate(cfg: Config) -> Config:
     cfg.auto_scale_lr.enable = False
     multiply_iterations(cfg, batches)
     log_once(
-        f'batch size {base} as in the recipe: {_in_words(cfg)}, gradients of '
-        f'{counted(batches, "batch")} in a step'
-        + (f'; the run has {batches} times as many iterations' if batches > 1 else '')
+        f'batch size {base} as in the recipe: {_in_words(cfg)}'
+        + (f'; settings in iterations are {batches} times as large' if batches > 1 else '')
     )
     return cfg
 

@@ -48,7 +48,10 @@ class Terminal:
             sys.stdout = _WithoutLibraries(sys.stdout)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None and not self.verbose:  # The log file is what a user sends.
+            logger = MMLogger.get_current_instance()
+            logger.error('the run failed', exc_info=error, extra={'shown': False})
         sys.stdout, warnings.showwarning = self._stdout, self._showwarning
 
     def build_runner(self, cfg: object) -> Runner:
@@ -104,10 +107,12 @@ class _Shown(logging.Handler):
 
     @staticmethod
     def _is_shown(record: logging.LogRecord) -> bool:
+        if hasattr(record, 'shown'):
+            return record.shown and is_first_process()
         if record.levelno >= logging.ERROR:
             return True
         own_warning = record.levelno >= logging.WARNING and record.pathname.startswith(_PACKAGE)
-        return is_first_process() and getattr(record, 'shown', own_warning)
+        return own_warning and is_first_process()
 
 
 class _WithoutLibraries:

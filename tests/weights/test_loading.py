@@ -490,7 +490,7 @@ def test_the_tools_read_a_checkpoint_once(small_detector, shapes_coco, tmp_path)
     (tmp_path / 'patch').mkdir()
     (tmp_path / 'patch' / 'sitecustomize.py').write_text(COUNT_READINGS)
     image = next((shapes_coco / 'val').glob('*.jpg'))
-    work_dir = ('--work-dir', tmp_path / 'work')
+    work_dir = ('--work-dir', tmp_path / 'work', '--verbose')
     for tool, *arguments in (
         ('test.py', detector, *work_dir),
         ('predict.py', detector, image, '--out', tmp_path / 'out'),
