@@ -43,8 +43,8 @@ UNREADABLE_IMAGES = Problem(
 )
 TOO_FEW_IMAGES = Problem(
     Level.ERROR,
-    'too few annotated images to take some for validation: {count}',
-    'at least 2 are needed, or a validation split',
+    'too few annotated images to take some for validation',
+    'there must be at least 2, and the number is {count}: add images, or a validation split',
 )
 SHARED_IMAGES = Problem(
     Level.NOTE,

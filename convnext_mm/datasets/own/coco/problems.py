@@ -20,8 +20,11 @@ _RENUMBERED = 'all objects were numbered from 1'
 
 # --- the entries of the JSON
 
-DUPLICATE_IDS = Problem(
-    Level.ERROR, '{entry} ids that are used several times', 'give each {entry} its own id'
+DUPLICATE_IMAGE_IDS = Problem(
+    Level.ERROR, 'image ids that are used several times', 'give each image its own id'
+)
+DUPLICATE_CATEGORY_IDS = Problem(
+    Level.ERROR, 'category ids that are used several times', 'give each category its own id'
 )
 DUPLICATE_NAMES = Problem(
     Level.ERROR,
