@@ -66,7 +66,7 @@ def train(args: argparse.Namespace) -> Runner:
     """Train as ``tools/train.py`` is told, and evaluate on the way as the config says."""
     cfg = _read_config(args)
     if args.data:
-        adapt_to_own_data(cfg, args.data, args.cfg_options or ())
+        cfg = adapt_to_own_data(cfg, args.data, args.cfg_options or ())
     warn_of_cut_off_schedule(cfg)  # before --accumulate, which changes what would be advised
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'

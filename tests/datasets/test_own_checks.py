@@ -27,7 +27,7 @@ def save(path, array=None, **options):
 
 
 def content(images=4, **changes):
-    """COCO annotations without a fault: two triangles in every image."""
+    """Correct COCO annotations: two triangles in every image."""
     annotations = [
         dict(
             id=number + 1,
@@ -82,7 +82,7 @@ def problems(root, level=None):
     }
 
 
-def test_a_set_without_fault_has_no_problems(written):
+def test_a_correct_data_set_has_no_problems(written):
     assert problems(written(train=content(), val=content(2))) == {}
 
 
@@ -109,7 +109,7 @@ def test_all_problems_are_printed_at_once_errors_first(written, capsys, tool):
     assert text.index('error ') < text.index('repaired ') < text.index('Not ready: 3 kinds')
 
 
-def test_ids_from_zero_twice_or_absent_are_numbered_anew(written):
+def test_objects_with_id_zero_or_repeated_or_missing_ids_are_renumbered(written):
     for change, what in (
         (lambda objects: objects[0].update(id=0), 'objects with id 0'),
         (lambda objects: objects[0].update(id=2), 'object ids that are used several times'),
@@ -161,7 +161,7 @@ def test_boxes_stored_as_corners_are_recognised_and_converted(written):
     ] * 8
 
 
-def test_boxes_across_the_border_are_cut_and_boxes_outside_are_errors(written):
+def test_boxes_across_the_border_are_clipped_and_boxes_outside_are_errors(written):
     train = content(10)
     train['annotations'][0]['bbox'] = [35, 25, 10, 10]
     train['annotations'][1]['bbox'] = [45, 5, 10, 10]
