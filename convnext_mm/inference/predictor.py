@@ -19,7 +19,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from convnext_mm.config import classes
-from convnext_mm.config.heads import head_sizes, resize_heads
+from convnext_mm.config.heads import num_classes_by_head, resize_heads
 from convnext_mm.config.model_file import check_model_file
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.errors import UserError
@@ -147,7 +147,7 @@ def _fit_classes(model: ConfigDict, meta: dict, cfg: Config, checkpoint: str) ->
     else:
         for change in resize_heads(model, len(meta['classes'])):
             print_log(f'{checkpoint}: {change}', logger='current')
-    sizes = set(head_sizes(model).values())
+    sizes = set(num_classes_by_head(model).values())
     names = len(meta.get('classes', ()))
     if sizes - {names}:
         raise UserError(
