@@ -1,8 +1,7 @@
 """Check COCO annotations and repair, in memory, what has one right answer.
 
-:mod:`convnext_mm.datasets.own.coco.problems` lists the problems. The checks are generators that
-repair while they run, and they rely on their order: references before images, images before
-objects.
+``coco/problems.py`` lists the problems. The checks are generators that repair while they run, and
+they rely on their order: references before images, images before objects.
 """
 
 from __future__ import annotations
