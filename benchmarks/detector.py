@@ -171,7 +171,7 @@ def config(folder: Path, args: argparse.Namespace) -> Config:
     cfg.work_dir = str(folder / 'work')
     cfg.model.backbone.init_cfg = None
     cfg.model.test_cfg.rcnn.score_thr = 0.0  # random weights give low scores; keep 100 detections
-    adapt_to_own_data(cfg, folder / 'data')
+    cfg = adapt_to_own_data(cfg, folder / 'data')
     init_default_scope('mmdet')
     if args.device == 'cpu':
         cfg.optim_wrapper.type = 'OptimWrapper'

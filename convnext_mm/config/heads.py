@@ -13,7 +13,7 @@ _NOT_HEADS = ('backbone', 'neck', 'rpn_head', 'data_preprocessor', 'train_cfg', 
 _THINGS, _STUFF = 'num_things_classes', 'num_stuff_classes'
 
 
-def head_sizes(model: Mapping) -> dict[str, int]:
+def num_classes_by_head(model: Mapping) -> dict[str, int]:
     """Return the ``num_classes`` of every head in a model config, by dotted path."""
     sizes = {path: node.get('num_classes') for path, node in _nodes(model, 'model')}
     return {path: size for path, size in sizes.items() if isinstance(size, int)}

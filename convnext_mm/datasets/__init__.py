@@ -1,1 +1,1 @@
-"""Data sets: the built-in shapes, and a user's own COCO-format data turned into a config."""
+"""Data sets: own data of a user, published ones (COCO, ADE20K), and the built-in shapes."""

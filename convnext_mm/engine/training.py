@@ -100,7 +100,7 @@ def train(
     with Terminal(verbose) as terminal:
         cfg = read_config(config, options, work_dir, launcher)
         if data:
-            cfg = adapt_to_data(cfg, data, options)
+            cfg = adapt_to_own_data(cfg, data, options or ())
         tell(cut_off_schedule(cfg))  # before accumulate, which changes the numbers in its advice
         if amp:
             cfg = use_mixed_precision(cfg)
@@ -126,24 +126,6 @@ def train(
         summary = next(hook for hook in runner.hooks if isinstance(hook, SummaryHook))
         folder = Path(cfg.work_dir)
         return Training(folder, summary.metrics, last_checkpoint(folder), runner)
-
-
-def adapt_to_data(
-    cfg: Config, data: str | Path, options: Mapping[str, object] | None = None
-) -> Config:
-    """Adapt a config to a data set of the user, and write it into the work dir.
-
-    Args:
-        cfg: A config with a ``work_dir``.
-        data: A folder, or a COCO JSON.
-        options: Settings that the user chose. They stay.
-
-    Raises:
-        UserError: The data has errors, or is not for this config.
-    """
-    cfg = copy.deepcopy(cfg)
-    adapt_to_own_data(cfg, data, options or ())
-    return cfg
 
 
 def use_mixed_precision(cfg: Config) -> Config:

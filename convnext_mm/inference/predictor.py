@@ -17,7 +17,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 
 from convnext_mm.config import classes
-from convnext_mm.config.heads import head_sizes, resize_heads
+from convnext_mm.config.heads import num_classes_by_head, resize_heads
 from convnext_mm.config.model_file import load_model
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.errors import UserError
@@ -139,7 +139,7 @@ def _fit_classes(model: ConfigDict, meta: dict, cfg: Config, checkpoint: str) ->
     else:
         for change in resize_heads(model, len(meta['classes'])):
             print_log(f'{checkpoint}: {change}', logger='current')
-    sizes = set(head_sizes(model).values())
+    sizes = set(num_classes_by_head(model).values())
     names = len(meta.get('classes', ()))
     if sizes - {names}:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What is missing of a config's data, and what the user is told."""
+"""Missing files of a config's data sets, and the message about them."""
 
 import pytest
 from mmengine.config import Config
@@ -18,28 +18,28 @@ def missing(cfg):
     return str(error.value)
 
 
-def test_all_that_is_missing_is_listed_at_once(tmp_path):
+def test_all_missing_files_are_listed_at_once(tmp_path):
     text = missing(config(tmp_path, ann_file='a.json', data_prefix=dict(img='images')))
     assert f'{tmp_path}/a.json' in text and f'{tmp_path}/images' in text
     assert 'COCO' not in text and 'make demo' in text
 
 
-def test_data_that_is_there_passes(tmp_path):
+def test_existing_files_pass(tmp_path):
     (tmp_path / 'a.json').touch()
     (tmp_path / 'images').mkdir()
     cfg = config(tmp_path, ann_file='a.json', data_prefix=dict(img='images'))
     check_data(cfg, ('train_dataloader',))
 
 
-def test_coco_without_its_images_is_explained(tmp_path):
+def test_for_missing_images_of_coco_the_message_says_how_to_get_them(tmp_path):
     (tmp_path / 'a.json').touch()
     text = missing(config(tmp_path, ann_file='a.json', data_prefix=dict(img='train2017/')))
     assert 'http://images.cocodataset.org/zips/train2017.zip' in text
     assert f'tools/prepare_coco.py {tmp_path} --download' in text
-    assert 'ln -s' not in text  # into a folder that is there it would make a link inside
+    assert 'ln -s' not in text  # In an existing folder, ln makes the link inside of it.
 
 
-def test_ade20k_is_explained_too():
+def test_for_a_missing_ade20k_the_message_says_how_to_get_it():
     root = 'data/ade/ADEChallengeData2016'
     text = missing(config(root, data_prefix=dict(img_path='images/training')))
     assert 'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip' in text
@@ -56,11 +56,11 @@ def test_wrapped_and_joined_data_sets_are_searched(tmp_path):
         assert f'{tmp_path}/no' in missing(Config(dict(train_dataloader=dict(dataset=wrapped))))
 
 
-def test_the_evaluators_annotations_are_looked_for_too(tmp_path):
+def test_annotations_of_evaluators_are_checked_too(tmp_path):
     cfg = config(tmp_path)
     cfg.train_evaluator = [dict(type='CocoMetric', ann_file=str(tmp_path / 'eval.json'))]
     assert f'{tmp_path}/eval.json' in missing(cfg)
 
 
-def test_remote_data_is_not_looked_for():
+def test_remote_data_is_not_checked():
     check_data(config('s3://bucket/coco', ann_file='a.json'), ('train_dataloader',))

@@ -27,7 +27,7 @@ def save(path, array=None, **options):
 
 
 def content(images=4, **changes):
-    """COCO annotations without a fault: two triangles in every image."""
+    """Correct COCO annotations: two triangles in every image."""
     annotations = [
         dict(
             id=number + 1,
@@ -82,7 +82,7 @@ def problems(root, level=None):
     }
 
 
-def test_a_set_without_fault_has_no_problems(written):
+def test_a_correct_data_set_has_no_problems(written):
     assert problems(written(train=content(), val=content(2))) == {}
 
 
@@ -102,14 +102,14 @@ def test_all_problems_are_printed_at_once_errors_first(written, capsys, tool):
     (root / 'train' / 'gone.png').unlink()
     assert tool.main([str(root)]) == 1
     text = capsys.readouterr().out
-    undeclared = 'category ids that are not declared: 1 (category 7 of 1 object)'
+    undeclared = 'category ids that are not declared: 1 (id 7 of 1 object)'
     assert f'error    train {undeclared}' in text
     assert 'error    val   there are no objects' in text
     assert 'repaired train objects with id 0' in text
     assert text.index('error ') < text.index('repaired ') < text.index('Not ready: 3 kinds')
 
 
-def test_ids_from_zero_twice_or_absent_are_numbered_anew(written):
+def test_objects_with_id_zero_or_repeated_or_missing_ids_are_renumbered(written):
     for change, what in (
         (lambda objects: objects[0].update(id=0), 'objects with id 0'),
         (lambda objects: objects[0].update(id=2), 'object ids that are used several times'),
@@ -121,6 +121,15 @@ def test_ids_from_zero_twice_or_absent_are_numbered_anew(written):
         assert [p.what.partition(',')[0] for p in checked.findings] == [what]
         ids = [obj['id'] for obj in checked.splits['train'].content['annotations']]
         assert ids == list(range(1, 9))
+
+
+def test_findings_name_objects_by_the_ids_in_the_file(written):
+    train = content()
+    for obj in train['annotations']:
+        obj['id'] -= 1
+    train['annotations'][5]['bbox'] = [35, 25, 10, 10]
+    examples = [p.examples for p in check_own_data(written(train=train)).findings]
+    assert examples == [('object 5 [35, 25, 10, 10]',), ('object 0',)]
 
 
 def test_missing_values_are_computed_from_masks_boxes_and_files(written):
@@ -152,7 +161,7 @@ def test_boxes_stored_as_corners_are_recognised_and_converted(written):
     ] * 8
 
 
-def test_boxes_across_the_border_are_cut_and_boxes_outside_are_errors(written):
+def test_boxes_across_the_border_are_clipped_and_boxes_outside_are_errors(written):
     train = content(10)
     train['annotations'][0]['bbox'] = [35, 25, 10, 10]
     train['annotations'][1]['bbox'] = [45, 5, 10, 10]
@@ -429,9 +438,11 @@ def test_validation_images_are_chosen_by_seed_the_same_share_of_those_without_ob
     assert choose_validation(['a', 'b'], []) < {'a', 'b'}
 
 
-def test_one_image_is_too_few_to_split(written, maps):
-    what = 'too few annotated images to take some for validation: 1'
-    assert problems(written(train=content(1))) == {what: (ERROR, 0)}
+def test_one_image_is_too_few_to_split(written):
+    (finding,) = check_own_data(written(train=content(1))).findings
+    assert (finding.level, finding.where) == (ERROR, 'train')
+    assert finding.what == 'too few annotated images to take some for validation'
+    assert 'the number is 1' in finding.remedy
 
 
 def test_a_problem_without_examples_is_no_finding():

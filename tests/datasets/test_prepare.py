@@ -172,7 +172,7 @@ def test_a_complete_ade20k_passes(published, ade, run):
     assert 'subset' not in text
 
 
-def test_nothing_there_names_every_archive_and_creates_nothing(published, tmp_path, run):
+def test_without_any_file_every_archive_is_named_and_nothing_is_created(published, tmp_path, run):
     code, text = run(published.coco, tmp_path / 'coco')
     assert code == 1
     for archive in published.coco.archives:
@@ -284,7 +284,7 @@ def test_only_the_archive_that_is_needed_is_downloaded(published, coco, run):
     assert [request.path for request in published.server.requests] == ['/val2017.zip']
 
 
-def test_zip_files_elsewhere_are_used_where_they_are(published, tmp_path, run):
+def test_zip_files_in_another_folder_are_used_there(published, tmp_path, run):
     archives = tmp_path / 'zips'
     archives.mkdir()
     for name, data in published.server.files.items():

@@ -189,7 +189,7 @@ def test_a_set_of_the_other_layout_is_not_overwritten(coco_root):
         shapes.write_ade(coco_root, **COUNTS, **SIZE)
 
 
-def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_an_error_and_stays_unchanged(tmp_path):
     (tmp_path / 'thesis.txt').write_text('precious')
     with pytest.raises(FileExistsError, match='not a shapes data set'):
         shapes.write_coco(tmp_path, **COUNTS, **SIZE)

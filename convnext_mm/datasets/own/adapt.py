@@ -7,6 +7,7 @@ its classes, and is written into the work dir as a plain config, which can be ed
 
 from __future__ import annotations
 
+import copy
 import os
 import textwrap
 from collections.abc import Collection
@@ -30,14 +31,14 @@ _FOLDER = 'own_data'
 _LINE = 96  # characters of colours in a written config
 
 
-def adapt_to_own_data(cfg: Config, path: str | Path, given: Collection[str] = ()) -> None:
-    """Change a config, in place, so that it trains on the data of the user; write it and the data.
+def adapt_to_own_data(cfg: Config, path: str | Path, given: Collection[str] = ()) -> Config:
+    """Return a config that trains on the data of the user, and write it into its work dir.
 
     In a distributed run every process does the same. The first process of each machine decodes
     the images and prints.
 
     Args:
-        cfg: A config with a ``work_dir``.
+        cfg: A config with a ``work_dir``; it is not changed.
         path: A folder, or a COCO JSON.
         given: Dotted names of the settings that the user chose on the command line, which stay.
 
@@ -50,6 +51,7 @@ def adapt_to_own_data(cfg: Config, path: str | Path, given: Collection[str] = ()
     show_checked(checked, console)
     if checked.errors:
         raise UserError(_describe_errors(checked, path, first))
+    cfg = copy.deepcopy(cfg)
     work_dir = Path(cfg.work_dir).resolve()
     data = write_data(checked, work_dir / _FOLDER)
     changes = [*checked.notes, *adapt_config(cfg, data, given)]
@@ -57,6 +59,7 @@ def adapt_to_own_data(cfg: Config, path: str | Path, given: Collection[str] = ()
         log_once(change)
     if first:
         _write_config(cfg, work_dir / CONFIG_NAME, changes)
+    return cfg
 
 
 def _describe_errors(checked: CheckedData, path: str | Path, printed: bool) -> str:
@@ -68,7 +71,7 @@ def _describe_errors(checked: CheckedData, path: str | Path, printed: bool) -> s
 
 def _write_config(cfg: Config, path: Path, changes: list[str]) -> None:
     """Write a config that inherits from none; keep an older one, which the user may have edited."""
-    recipe = Path(cfg.filename).name
+    recipe = Path(cfg.filename or 'config.py').name
     header = [f'{recipe} for your own data. Changes:', *(f'  {change}' for change in changes)]
     header.append(f'To train again, edited or not:  tools/train.py {path}')
     text = ''.join(f'# {line}\n' for line in header) + _config_text(cfg)

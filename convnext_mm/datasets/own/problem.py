@@ -26,6 +26,21 @@ class Problem:
     what: str
     remedy: str = ''
 
+    @classmethod
+    def error(cls, what: str, remedy: str = '') -> Problem:
+        """A problem that stops a training."""
+        return cls(Level.ERROR, what, remedy)
+
+    @classmethod
+    def repaired(cls, what: str, remedy: str = '') -> Problem:
+        """A problem that the check corrects in a copy."""
+        return cls(Level.REPAIRED, what, remedy)
+
+    @classmethod
+    def note(cls, what: str, remedy: str = '') -> Problem:
+        """A fact that is worth knowing."""
+        return cls(Level.NOTE, what, remedy)
+
     def finding(self, where: str, examples: Iterable[object] = (), **fields: object) -> Finding:
         """Return the finding that a split, or '' for the whole data set, has this problem."""
         what, remedy = self.what.format(**fields), self.remedy.format(**fields)
@@ -38,16 +53,14 @@ class Problem:
             yield finding
 
 
-UNREADABLE_IMAGES = Problem(
-    Level.ERROR, 'images that cannot be read completely', 'copy or download them again'
+UNREADABLE_IMAGES = Problem.error(
+    'images that cannot be read completely', 'copy or download them again'
 )
-TOO_FEW_IMAGES = Problem(
-    Level.ERROR,
-    'too few annotated images to take some for validation: {count}',
-    'at least 2 are needed, or a validation split',
+TOO_FEW_IMAGES = Problem.error(
+    'too few annotated images to take some for validation',
+    'there must be at least 2, and the number is {count}: add images, or a validation split',
 )
-SHARED_IMAGES = Problem(
-    Level.NOTE,
+SHARED_IMAGES = Problem.note(
     'images that are also in the training split',
     'scores on images that were trained on are too high',
 )

@@ -1,8 +1,7 @@
 """Check COCO annotations and repair, in memory, what has one right answer.
 
-:mod:`convnext_mm.datasets.own.coco.problems` lists the problems. The checks are generators that
-repair while they run, in the order that they rely on each other: ids before references, references
-before images and objects.
+``coco/problems.py`` lists the problems. The checks are generators that repair while they run, and
+they rely on their order: references before images, images before objects.
 """
 
 from __future__ import annotations
@@ -51,9 +50,10 @@ def _check_split(
     split: str, coco: CocoAnnotations, decode: bool, progress: Progress | None
 ) -> Iterator[Finding]:
     checks = (
-        *(_repair_keys, _repair_ids, _check_duplicates, _check_references),
+        *(_repair_keys, _check_duplicates, _check_references),
         partial(check_images, decode=decode, progress=progress),
         *(repair_masks, check_boxes, repair_areas, _check_use),
+        _repair_ids,  # Last, so that all findings name objects by the ids in the file.
     )
     for check_one in checks:
         for finding in check_one(split, coco):
@@ -83,23 +83,28 @@ def _repair_ids(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
     """Number the objects from 1 if an id is missing, used twice or 0."""
     objects = coco.content['annotations']
     ids = [obj.get('id') for obj in objects]
-    missing = [f'entry {i}' for i, identity in enumerate(ids) if not isinstance(identity, int)]
-    # Ids that are no integers may not be hashable.
-    repeated = [] if missing else [f'id {times}' for times in _repeated(ids)]
+    no_integers = [
+        'no id' if identity is None else f'id {identity!r}'
+        for identity in ids
+        if not isinstance(identity, int)
+    ]
+    # Ids that are not integers may not be hashable.
+    repeated = [] if no_integers else [f'id {times}' for times in _repeated(ids)]
     zeros = [f'object {identity}' for identity in ids if identity == 0]
-    if missing or repeated or zeros:
+    if no_integers or repeated or zeros:
         for number, obj in enumerate(objects, 1):
             obj['id'] = number
-    yield from problems.NO_INTEGER_ID.cases(split, missing)
+    yield from problems.NO_INTEGER_ID.cases(split, no_integers)
     yield from problems.DUPLICATE_OBJECT_IDS.cases(split, repeated)
     yield from problems.ID_ZERO.cases(split, zeros)
 
 
 def _check_duplicates(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
-    categories = coco.content['categories']
-    for entry, entries in (('image', coco.content['images']), ('category', categories)):
-        repeated = _repeated(one['id'] for one in entries)
-        yield from problems.DUPLICATE_IDS.cases(split, repeated, entry=entry)
+    images, categories = coco.content['images'], coco.content['categories']
+    repeated = _repeated(image['id'] for image in images)
+    yield from problems.DUPLICATE_IMAGE_IDS.cases(split, repeated)
+    repeated = _repeated(category['id'] for category in categories)
+    yield from problems.DUPLICATE_CATEGORY_IDS.cases(split, repeated)
     yield from problems.DUPLICATE_NAMES.cases(split, _repeated(coco.classes))
 
 
@@ -112,7 +117,7 @@ def _check_references(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
     yield from problems.NO_IMAGE.cases(split, name_objects(stray))
     known = {category['id'] for category in content['categories']}
     undeclared = [
-        f'category {identity} of {counted(count, "object")}'
+        f'id {identity} of {counted(count, "object")}'
         for identity, count in _objects_by_category(coco).items()
         if identity not in known
     ]

@@ -143,7 +143,7 @@ def _set_boxes(objects: list[dict], boxes: np.ndarray) -> None:
 
 
 def _with_box(objects: Iterable[dict]) -> list[str]:
-    return [f'object {obj["id"]} {[round(v, 1) for v in obj["bbox"]]}' for obj in objects]
+    return [f'object {obj.get("id")} {[round(v, 1) for v in obj["bbox"]]}' for obj in objects]
 
 
 # --- masks

@@ -1,6 +1,4 @@
-"""Check images and their label maps; :mod:`convnext_mm.datasets.own.label_maps.problems` lists what
-is found.
-"""
+"""Check images and their label maps for the problems in ``label_maps/problems.py``."""
 
 from __future__ import annotations
 
