@@ -21,7 +21,7 @@ def resize_heads(model: ConfigDict, classes: int) -> Iterator[str]:
     yield from _resize(model, 'model', classes)
 
 
-def head_sizes(model: Mapping) -> dict[str, int]:
+def num_classes_by_head(model: Mapping) -> dict[str, int]:
     """Every head's ``num_classes`` in a model's config, by its dotted path."""
     return dict(_sizes(model, 'model'))
 

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from convnext_mm.config import classes
-from convnext_mm.config.heads import head_sizes
+from convnext_mm.config.heads import num_classes_by_head
 from convnext_mm.config.model_file import check_model_file
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.datasets.files import check_data
@@ -138,7 +138,7 @@ def _channels(cfg: Config) -> Finding:
 
 def _classes(cfg: Config) -> Iterator[Finding]:
     """The same number in every head, and the same names in the data sets and their files."""
-    sizes = head_sizes(cfg.model)
+    sizes = num_classes_by_head(cfg.model)
     names = {loader: classes.of_dataset(cfg, loader).get('classes') for loader in _LOADERS}
     names = {loader: tuple(found) for loader, found in names.items() if found}
     trained = names.get(_LOADERS[0], ())
