@@ -1,6 +1,8 @@
 """Predictions on files equal those of the libraries, for any batch size and kind of file."""
 
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -281,6 +283,19 @@ def test_predict_accepts_a_single_path_and_config_settings(segmentor_config, ima
     assert (summary.images, summary.objects, summary.unread) == (1, None, {})
     results = json.loads((tmp_path / 'results.json').read_text())
     assert [category['name'] for category in results['categories']] == list('abcdefg')
+
+
+def test_a_segmentor_predicts_without_mmdetection(segmentor_config, images, tmp_path):
+    arguments = (segmentor_config, segmentor_config.with_name('model.pth'), images[0])
+    script = f"""
+import sys
+sys.modules['mmdet'] = sys.modules['pycocotools'] = None  # an import raises ModuleNotFoundError
+from convnext_mm.inference import predict
+predict(*{[str(argument) for argument in arguments]}, out={str(tmp_path)!r})
+"""
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'label_maps' / '0.png').exists()
 
 
 def test_class_names_of_old_and_new_checkpoints_are_read():
