@@ -72,7 +72,7 @@ def predict(
         raise UserError(f'batch size {batch_size}: it must be at least 1')
     if not 0 <= score_thr <= 1:
         raise UserError(f'score threshold {score_thr}: it must be from 0 to 1')
-    paths = find_files([images] if isinstance(images, (str, Path)) else images)
+    paths = find_files(images)
     cfg = load_config(config, options)
     predictor = Predictor(cfg, checkpoint, device)
     folder = Path(out or work_dir_of(cfg, config) / 'predictions')

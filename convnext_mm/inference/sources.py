@@ -43,7 +43,7 @@ class Frame:
         return np.ascontiguousarray(np.clip(image[..., ::-1], 0, 255).astype(np.uint8))
 
 
-def find_files(sources: Sequence[str | Path]) -> list[Path]:
+def find_files(sources: str | Path | Sequence[str | Path]) -> list[Path]:
     """Return the files that paths, folders and globs name, in that order, each file once.
 
     Files of a folder or a glob (``**`` is allowed) are in natural order: ``2.jpg``, ``10.jpg``.
@@ -52,7 +52,7 @@ def find_files(sources: Sequence[str | Path]) -> list[Path]:
         UserError: A source does not exist, or a folder has no images and no videos.
     """
     found: dict[Path, None] = {}
-    for source in sources:
+    for source in [sources] if isinstance(sources, (str, Path)) else sources:
         path = Path(source).expanduser()
         if path.is_dir():
             suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES
