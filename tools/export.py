@@ -10,9 +10,9 @@ from convnext_mm.engine import launch
 from convnext_mm.export import export
 
 RESULT = """
-Batch size, height and width of the input are dynamic. Before the file is written, ONNX Runtime and
-PyTorch are compared on it, at other sizes than the traced one. The metadata of the file say how to
-prepare an image; docs/export.md says how to read the outputs.
+Batch size, height and width of the input are dynamic. Before the file is put in place, ONNX Runtime
+runs it on images of several sizes, and its outputs must equal the outputs of PyTorch. The metadata
+of the file say how to prepare an image; docs/export.md says how to read the outputs.
 Exit code: 0 the file is written, 2 it is not.
 """
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     console.print(written.table())
     outputs = ', '.join(written.outputs)
     console.print(
-        f'{written.path}: {written.task}, outputs {outputs}, {written.size / 2**20:.0f} MiB',
+        f'{written.path}: {written.task} ({outputs}), {written.size / 2**20:.0f} MiB',
         soft_wrap=True,
     )
 

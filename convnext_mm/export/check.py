@@ -194,7 +194,7 @@ def prepare(images: np.ndarray, metadata: Mapping) -> np.ndarray:
 def _match(
     objects: Mapping[str, Tensor], expected: BaseDataElement, tolerance: Tolerance
 ) -> list[tuple[int, int]]:
-    """Pair the objects of the file with those of the model, the nearest boxes first."""
+    """Pair the objects of the file with objects of the model, the nearest boxes first."""
     distance = (objects['boxes'][:, None] - expected.bboxes[None]).abs().amax(-1)
     score = (objects['scores'][:, None] - expected.scores[None]).abs()
     same = objects['labels'][:, None] == expected.labels[None]

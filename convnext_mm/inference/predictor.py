@@ -149,7 +149,7 @@ def _split_pipeline(cfg: Config) -> tuple[Compose, Compose]:
 
 
 def _resolve_classes(model: ConfigDict, meta: dict, cfg: Config, checkpoint: str) -> dict:
-    """Return the checkpoint's classes, else those of the test set; resize the heads to fit them."""
+    """Return the classes of the checkpoint, else of the test set; resize the heads for them."""
     dataset = classes.of_dataset(cfg)
     if not meta or tuple(meta['classes']) == tuple(dataset.get('classes', ())):
         meta = {**dataset, **meta}  # old checkpoints have class names without colours

@@ -14,7 +14,7 @@ import numpy as np
 
 from convnext_mm.errors import UserError
 
-# A folder is searched for these. A file that is named itself is tried whatever its suffix.
+# Only these files of a folder are read. A file that the user names is read with any suffix.
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
 # FFmpeg prints its own errors about a broken file; `predict` already reports each one once.

@@ -143,7 +143,7 @@ def test_the_documented_example_finds_the_objects_of_mask_rcnn_on_v2(
     run_here, mask_rcnn, tmp_path, monkeypatch
 ):
     output = run_export(run_here, mask_rcnn, '--out', 'model.onnx')
-    assert 'model.onnx: instance segmentation, outputs boxes, scores, labels, masks' in output
+    assert 'model.onnx: instance segmentation (boxes, scores, labels, masks)' in output
     assert re.search(r'2x289x230 +│ +\d+ +│ +0 ', output)  # objects, unmatched
     # 192x149 becomes 96x75: half pixels are rounded up.
     cv2.imwrite('photo.jpg', render_scene(5, 149, 192).image)
@@ -181,7 +181,7 @@ def test_a_upernet_on_v2_outputs_labels_and_logits(run_here, upernet, tmp_path):
     options = [f'model.test_cfg.{option}' for option in options]
     output = run_export(run_here, upernet, '--cfg-options', *options)
     path = tmp_path / 'work_dirs/config/model.onnx'  # the default
-    assert 'semantic segmentation, outputs labels, logits' in output
+    assert 'semantic segmentation (labels, logits)' in output
     metadata = metadata_of(path)
     assert json.loads(metadata['windows']) == dict(size=[64, 64], stride=[32, 32])
     assert json.loads(metadata['classes'])[0] == 'background'
@@ -193,7 +193,7 @@ def test_a_upernet_on_v2_outputs_labels_and_logits(run_here, upernet, tmp_path):
 
 def test_the_backbone_alone_is_exported(run_here, upernet, tmp_path):
     output = run_export(run_here, upernet, '--backbone', '--out', 'maps.onnx')
-    assert 'features, outputs stride4, stride8, stride16, stride32' in output
+    assert 'features (stride4, stride8, stride16, stride32)' in output
     session = onnxruntime.InferenceSession(tmp_path / 'maps.onnx')
     maps = session.run(None, {'image': np.zeros((1, 3, 65, 32), np.float32)})
     assert [x.shape for x in maps] == [
