@@ -3,7 +3,7 @@
 ::
 
     model -> wrappers, two_stage: a module of plain tensors -> onnx_file: ONNX with metadata
-          -> check: does ONNX Runtime give the same as PyTorch?
+          -> onnx_check: compare ONNX Runtime with PyTorch
 
 :mod:`convnext_mm.export.operators` defines operators that ONNX has and PyTorch's exporter lacks.
 """

@@ -60,7 +60,7 @@ def model_metadata(
     return dict(
         **metadata,
         checkpoint=Path(checkpoint).name,
-        config=Path(cfg.filename).name,
+        config=Path(cfg.filename or '').name,
         made_by=f'convnext-mm {convnext_mm.__version__}',
     )
 

@@ -39,7 +39,7 @@ class ExportResult:
         outputs: The names of the outputs.
         size: The size of the file and its weights in bytes.
         check: For each batch, by its shape N x H x W, the largest differences from PyTorch by their
-            names: see :class:`convnext_mm.export.check.Tolerance`.
+            names: see :class:`convnext_mm.export.onnx_check.Tolerance`.
     """
 
     path: Path
@@ -93,7 +93,7 @@ def export(
         if importlib.util.find_spec(package) is None:
             raise UserError(f"{package} is not installed: pip install 'convnext-mm[export]'")
     # These modules import those packages.
-    from convnext_mm.export.check import FP16, FP32, Check, rendered_batches
+    from convnext_mm.export.onnx_check import FP16, FP32, Check, rendered_batches
     from convnext_mm.export.metadata import model_metadata
 
     cfg = load_config(config, options)

@@ -157,9 +157,8 @@ def _cut_out(
     # As `map_roi_levels`, but without its logarithm: many boxes are exactly at a level's border.
     side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
     side = side / extractor.finest_scale + 1e-6
-    level = sum(
-        ((side >= 2**i).long() for i in range(1, len(extractor.roi_layers))), 0 * image_index
-    )
+    borders = [2**i for i in range(1, len(extractor.roi_layers))]
+    level = sum(((side >= border).long() for border in borders), 0 * image_index)
     out = 0
     for i, layer in enumerate(extractor.roi_layers):
         here = level == i

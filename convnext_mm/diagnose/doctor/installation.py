@@ -176,6 +176,8 @@ def _setuptools() -> Finding:
 
 def _registries() -> Finding:
     scopes = [name for name in LIBRARIES if can_import(name)]
+    if not scopes:
+        return note('registries', 'not checked: neither mmdet nor mmseg can be imported')
     for scope in scopes:
         models = importlib.import_module(f'{scope}.registry').MODELS
         for name in ('ConvNeXt', 'convnext_mm.ConvNeXt'):

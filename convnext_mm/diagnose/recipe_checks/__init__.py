@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 from mmengine.config import Config
 
-from convnext_mm.diagnose.recipe_checks.batch_size import check_batch_size
 from convnext_mm.diagnose.recipe_checks.channels import check_channels
 from convnext_mm.diagnose.recipe_checks.class_names import check_class_names
 from convnext_mm.diagnose.recipe_checks.data_files import check_data_files
 from convnext_mm.diagnose.recipe_checks.learning_rates import check_learning_rates
+from convnext_mm.diagnose.recipe_checks.machine import check_batch_size, check_workers
 from convnext_mm.diagnose.recipe_checks.trained_model import check_trained_model
 from convnext_mm.diagnose.recipe_checks.weight_sources import check_weight_sources
-from convnext_mm.diagnose.recipe_checks.workers import check_workers
 from convnext_mm.messages.findings import Finding
 
 Checks = Mapping[str, Callable[[Config], Iterator[Finding]]]

@@ -1,7 +1,8 @@
-"""Check the batch size on this machine against the learning rate."""
+"""Check the batch size and the data-loader workers of a training on this machine."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import torch
@@ -38,3 +39,33 @@ def check_batch_size(cfg: Config) -> Iterator[Finding]:
             f'{here}, but the learning rate is for {base}',
             f'train with --accumulate or --auto-scale-lr, or on {max(1, base // loaded)} GPUs',
         )
+
+
+def check_workers(cfg: Config) -> Iterator[Finding]:
+    """Compare the workers of all training processes with the cores of this machine."""
+    loaders = (cfg.get(key) or {} for key in ('train_dataloader', 'val_dataloader'))
+    workers = max(loader.get('num_workers', 0) for loader in loaders)
+    processes = max(1, torch.cuda.device_count())
+    cores = available_cores()
+    text = (
+        f'{counted(workers, "data-loader worker")} per process, {counted(processes, "process")}, '
+        f'{counted(cores, "core")}'
+    )
+    if workers * processes > cores:
+        fitting = max(1, cores // processes - 1)
+        yield note(
+            'workers',
+            f'{text}: the workers wait for each other',
+            f'--cfg-options train_dataloader.num_workers={fitting}',
+        )
+    elif not workers and torch.cuda.is_available() and cores > 1:
+        yield note(
+            'workers', f'{text}: the GPU waits for images', 'set train_dataloader.num_workers'
+        )
+    else:
+        yield ok('workers', text)
+
+
+def available_cores() -> int:
+    """Return the CPU cores that this process may use; a container may have fewer than its host."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
