@@ -93,8 +93,8 @@ def export(
         if importlib.util.find_spec(package) is None:
             raise UserError(f"{package} is not installed: pip install 'convnext-mm[export]'")
     # These modules import those packages.
-    from convnext_mm.export.onnx_check import FP16, FP32, Check, rendered_batches
     from convnext_mm.export.metadata import model_metadata
+    from convnext_mm.export.onnx_check import FP16, FP32, Check, rendered_batches
 
     cfg = load_config(config, options)
     out = Path(out or work_dir_of(cfg, config) / 'model.onnx')

@@ -21,8 +21,8 @@ from convnext_mm.datasets.shapes.scenes import render_scene
 from convnext_mm.errors import UserError
 from convnext_mm.export import export, onnx_file
 from convnext_mm.export import metadata as metadata_module
-from convnext_mm.export.onnx_check import FP32, Check
 from convnext_mm.export.metadata import model_metadata
+from convnext_mm.export.onnx_check import FP32, Check
 from convnext_mm.export.operators import AdaptiveAvgPool2d
 from convnext_mm.export.two_stage import Detector
 from convnext_mm.inference import Predictor
