@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""See what a model is trained on, augmentation included: tools/browse.py CONFIG"""
+"""Draw augmented training images with their annotations: tools/browse.py CONFIG"""
 
 import argparse
 import sys
@@ -15,15 +15,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--split', choices=['train', 'val'], default='train', help='whose images (%(default)s)'
+        '--split', choices=['train', 'val'], default='train', help='data set to draw (%(default)s)'
     )
     parser.add_argument('--count', type=int, default=12, help='number of images (%(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='another one, other images')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        help='seed for the choice of images and their augmentation (%(default)s)',
+    )
     parser.add_argument(
         '--out',
         type=Path,
         metavar='FILE.png',
-        help='file to write (<split>.png in the work dir)',
+        help='output file (<split>.png in the work dir)',
     )
     add_config_options(parser)
     return exit_code(show, parser.parse_args())

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Learning rates and weight decay of a config's parameters: tools/lr_table.py CONFIG"""
+"""Print the learning rate and weight decay of all parameters: tools/lr_table.py CONFIG"""
 
 import argparse
 import sys
@@ -16,10 +16,14 @@ FORMATS = {'text': as_text, 'markdown': as_markdown, 'json': as_json}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--format', choices=FORMATS, default='text', help='of the table (text)')
+    parser.add_argument(
+        '--format', choices=FORMATS, default='text', help='format of the table (text)'
+    )
     add_config_options(parser)
     args = parser.parse_args()
-    MMLogger.get_current_instance().setLevel('WARNING')  # the constructor logs a table of its own
+    MMLogger.get_current_instance().setLevel(
+        'WARNING'
+    )  # the optimizer wrapper constructor logs its own table
     return exit_code(show, args)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Parameters and FLOPs of a model: tools/model_stats.py configs/cascade/convnext_t_coco.py"""
+"""Print the parameters and FLOPs of a model: tools/model_stats.py CONFIG"""
 
 import argparse
 import contextlib
@@ -22,14 +22,14 @@ def main() -> int:
         nargs=2,
         type=int,
         metavar=('WIDTH', 'HEIGHT'),
-        help="size of the image (1280 800; for segmentation the config's test scale)",
+        help='size of the image in pixels (detection: 1280 800; segmentation: the test scale)',
     )
-    parser.add_argument('--json', action='store_true', help='print JSON, unrounded')
+    parser.add_argument('--json', action='store_true', help='print exact numbers as JSON')
     return exit_code(report, parser.parse_args())
 
 
 def report(args: argparse.Namespace) -> None:
-    # What libraries print while a model is built must not get into the JSON.
+    # Libraries print while a model is built; the JSON must stay clean.
     with contextlib.redirect_stdout(sys.stderr):
         stats = model_stats(load_config(args.config), args.shape and tuple(args.shape))
     if args.json:

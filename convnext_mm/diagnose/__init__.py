@@ -1,1 +1,1 @@
-"""Look at an installation, a config or a weights file before a training."""
+"""Inspect an installation, a config, its data and its weights."""

@@ -1,4 +1,4 @@
-"""A contact sheet of what a config's pipeline feeds the model: images with their annotations."""
+"""Draw the images that a config's pipeline feeds to the model, with their annotations."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _TILE = 440  # px, the longer side of a picture at most
 
 
 def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> str:
-    """Draw images of a data set as they leave its pipeline, augmentation included.
+    """Write a contact sheet of images after the pipeline of a data set, including augmentation.
 
-    The same seed chooses the same images and augments them the same way. What is done to whole
-    batches on the GPU, by the data preprocessor, is not seen.
+    The same seed chooses and augments the same images. The sheet does not show what the data
+    preprocessor does to batches on the GPU.
 
     Args:
         cfg: A detection or segmentation config.
         split: ``train`` or ``val``.
-        count: Number of images; fewer where the data set has fewer.
-        path: PNG to write.
-        seed: Of the choice and the augmentation.
+        count: The number of images; fewer if the data set has fewer.
+        path: The PNG file to write.
+        seed: The seed of the choice and of the augmentation.
 
     Returns:
-        A line on what was drawn.
+        A line that says how many images were drawn, and where.
 
     Raises:
-        UserError: The data set is not there or empty, or the path is no PNG.
+        UserError: The data set does not exist or is empty, or the path does not end in ``.png``.
     """
     if path.suffix.lower() != '.png':
-        raise UserError(f'--out {path}: the file must end in .png')
+        raise UserError(f'{path}: the file must end in .png')
     if count < 1:
-        raise UserError(f'--count {count}: must be at least 1')
+        raise UserError(f'number of images {count}: it must be at least 1')
     loader = f'{split}_dataloader'
     if not cfg.get(loader):
         raise UserError(f'the config has no {loader}')
@@ -55,11 +55,11 @@ def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> st
     dataset = _build(cfg[loader].dataset)
     if not len(dataset):
         raise UserError(
-            f'the data set of {loader} has no images: do metainfo.classes and the categories of '
-            'the annotations have the same names?'
+            f'the data set of {loader} has no images. Check that metainfo.classes and the '
+            'categories in the annotation file have the same names'
         )
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
-    set_random_seed(seed)  # building may have drawn numbers
+    set_random_seed(seed)  # building the data set may have used random numbers
     samples = [dataset[int(index)] for index in chosen]
     processor = (cfg.get('model') or {}).get('data_preprocessor') or {}
     rgb = processor.get('rgb_to_bgr', False)
@@ -76,7 +76,7 @@ def _build(cfg: ConfigDict) -> Sequence:
     try:
         return DATASETS.build(cfg)
     except ValueError as error:
-        if 'need at least one array' in str(error):  # MMEngine, packing no images into one array
+        if 'need at least one array' in str(error):  # MMEngine fails to serialise an empty data set
             return ()
         raise
 
@@ -97,9 +97,9 @@ def _tile(sample: dict, meta: dict, rgb: bool) -> np.ndarray:
 
 
 def _image(inputs: torch.Tensor, rgb: bool) -> tuple[np.ndarray, float]:
-    """What the model gets, as RGB at the size of a tile, and the factor of its size."""
+    """Return the model's input as RGB in the size of a tile, and the scale factor."""
     image = inputs.permute(1, 2, 0).numpy()
-    if image.dtype != np.uint8:  # normalised in the pipeline: only the contrast is known
+    if image.dtype != np.uint8:  # normalised in the pipeline: stretch the values to the full range
         low, high = float(image.min()), float(image.max())
         image = ((image - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
     if image.shape[2] != 3:

@@ -1,4 +1,4 @@
-"""The learning rates that a config gives its parameters, without data, weights or a GPU."""
+"""The learning rate of each parameter of a config, without data, weights or a GPU."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from convnext_mm.config.schedule_checks import cut_off_schedule, flattened_decay
 from convnext_mm.messages.findings import as_text as as_message
 from convnext_mm.optim import format_layer_ids
 
-# An epoch of schedules by epoch that MMEngine converts to iterations; its length is not known.
+# Iterations per epoch, for schedules that MMEngine converts; without data the length is unknown.
 _EPOCH_LENGTH = 1000
 _HEADER = ('layer', 'lr scale', 'lr start', 'lr peak', 'lr end', 'decay', 'tensors', 'parameters')
 
 
 @dataclass(frozen=True, order=True)
 class Rate:
-    """A learning rate over the training: its largest value, its first and its last."""
+    """A learning rate during the training: its largest, its first and its last value."""
 
     peak: float
     start: float
@@ -32,16 +32,17 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Group:
+class ParamGroup:
     """Parameters that share learning rate and weight decay.
 
     Attributes:
-        layers: Layer ids, see :mod:`convnext_mm.layer_decay`; empty under other constructors.
-        lr_scale: Learning rate over the highest group's, the heads', as the optimizer gets them.
-        rate: Learning rate.
-        weight_decay: Weight decay.
-        names: The parameters.
-        parameters: Number of values in them.
+        layers: Layer ids of :mod:`convnext_mm.layer_decay`; empty with another optimizer wrapper
+            constructor.
+        lr_scale: The initial learning rate relative to the highest group, usually the heads.
+        rate: The learning rate during the training.
+        weight_decay: The weight decay.
+        names: The names of the parameter tensors.
+        parameters: The number of values in them.
     """
 
     layers: tuple[int, ...]
@@ -54,47 +55,50 @@ class Group:
 
 @dataclass(frozen=True)
 class LrTable:
-    """All groups of a config, from the lowest learning rate to the highest.
+    """All parameter groups of a config, from the lowest learning rate to the highest.
 
     Attributes:
         groups: The groups.
-        frozen: Names of the parameters that do not train.
-        frozen_parameters: Number of values in them.
-        warnings: What is probably not meant.
+        frozen: The names of frozen parameter tensors.
+        frozen_parameters: The number of values in them.
+        warnings: Likely mistakes in the schedule.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[ParamGroup, ...]
     frozen: tuple[str, ...]
     frozen_parameters: int
     warnings: tuple[str, ...]
 
 
 def lr_table(cfg: Config) -> LrTable:
-    """Build the config's model, optimizer and schedule, and run the schedule through.
+    """Build the model, the optimizer and the schedule of a config, and run the whole schedule.
 
-    The length of an epoch is not known without data. Schedules by iteration are run before those by
-    epoch, as if they ended within the first one.
+    The length of an epoch is unknown without data. Schedules by iteration run first and schedules
+    by epoch after them, as if the former ended within the first epoch.
+
+    Args:
+        cfg: A config with `model`, `optim_wrapper` and `train_cfg`. It is not changed.
 
     Raises:
-        SettingError: The optimizer's settings contradict the model.
+        SettingError: The settings of the optimizer contradict the model.
     """
     model = build_on_meta(cfg)
     wrapper_cfg = dict(cfg.optim_wrapper, type='OptimWrapper')
-    for key in ('loss_scale', 'dtype'):  # mixed precision wants a GPU, and changes no rate
+    for key in ('loss_scale', 'dtype'):  # mixed precision needs a GPU and does not change the rates
         wrapper_cfg.pop(key, None)
     wrapper = build_optim_wrapper(model, wrapper_cfg)
     rates = _run_schedule(cfg, wrapper)
-    # Schedulers keep the optimizer's rate as initial_lr.
+    # Schedulers store the rate of the optimizer as initial_lr.
     initial = [g.get('initial_lr', g['lr']) for g in wrapper.optimizer.param_groups]
     names = {param: name for name, param in model.named_parameters()}
 
-    # Constructors that give every parameter a group of its own get one row for those alike.
+    # Some constructors make one group per parameter; equal groups become one row.
     merged: dict[tuple, list[nn.Parameter]] = {}
     for group, lr, rate in zip(wrapper.optimizer.param_groups, initial, rates, strict=True):
         key = (lr / max(initial), rate, group['weight_decay'], tuple(group.get('layer_ids', ())))
         merged.setdefault(key, []).extend(group['params'])
     groups = tuple(
-        Group(
+        ParamGroup(
             layers=layers,
             lr_scale=lr_scale,
             rate=rate,
@@ -109,13 +113,13 @@ def lr_table(cfg: Config) -> LrTable:
 
 
 def _run_schedule(cfg: Config, wrapper: OptimWrapper) -> list[Rate]:
-    """The learning rates of each group of the optimizer over the whole training."""
+    """Return the learning rate of each optimizer group during the whole training."""
     built = _build_schedulers(cfg, wrapper)
     by_epoch = [s for s in built if s.by_epoch]
     by_iteration = [s for s in built if not s.by_epoch]
     epochs = cfg.train_cfg.get('max_epochs')
     iterations = cfg.train_cfg.get('max_iters') or max((s.end for s in by_iteration), default=0)
-    wrapper.step()  # MMEngine's schedulers warn of a step before the optimizer's first
+    wrapper.step()  # otherwise MMEngine's schedulers warn that the optimizer has not stepped
 
     groups = wrapper.optimizer.param_groups
     start = last = [group['lr'] for group in groups]
@@ -129,7 +133,7 @@ def _run_schedule(cfg: Config, wrapper: OptimWrapper) -> list[Rate]:
 
 
 def _build_schedulers(cfg: Config, wrapper: OptimWrapper) -> list[_ParamScheduler]:
-    """As MMEngine's Runner does: schedules without an end last as long as the training."""
+    """Build the schedulers as MMEngine's Runner does: without an end, they last to the end."""
     train_cfg = cfg.train_cfg
     epochs = train_cfg.get('max_epochs', 0)
     ends = {True: epochs, False: train_cfg.get('max_iters', epochs * _EPOCH_LENGTH)}
@@ -142,7 +146,7 @@ def _build_schedulers(cfg: Config, wrapper: OptimWrapper) -> list[_ParamSchedule
     ]
 
 
-def _warnings(cfg: Config, groups: Sequence[Group]) -> Iterator[str]:
+def _warnings(cfg: Config, groups: Sequence[ParamGroup]) -> Iterator[str]:
     peak = max(groups, key=lambda group: group.lr_scale).rate.peak
     rates = [(group.lr_scale * peak, group.rate.end) for group in groups]
     for finding in (*cut_off_schedule(cfg), *flattened_decay(cfg, rates)):
@@ -150,7 +154,7 @@ def _warnings(cfg: Config, groups: Sequence[Group]) -> Iterator[str]:
 
 
 def as_text(table: LrTable) -> str:
-    """The table with aligned columns."""
+    """Write the table with aligned columns."""
     rows = _rows(table)
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ('  '.join(cell.rjust(w) for cell, w in zip(row, widths)) for row in rows)
@@ -158,14 +162,14 @@ def as_text(table: LrTable) -> str:
 
 
 def as_markdown(table: LrTable) -> str:
-    """The table in GitHub's markdown."""
+    """Write the table as GitHub markdown."""
     header, *rows = (f'| {" | ".join(row)} |' for row in _rows(table))
     rule = '|' + '--:|' * len(_HEADER)
     return '\n'.join([header, rule, *rows, *(f'\n{note}' for note in _notes(table))])
 
 
 def as_json(table: LrTable) -> str:
-    """The table with the names of all parameters, for programs."""
+    """Write the table as JSON, with the names of all parameters."""
     return json.dumps(asdict(table), indent=1)
 
 

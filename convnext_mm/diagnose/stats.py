@@ -1,18 +1,20 @@
-"""Parameters and FLOPs of a config's model, part by part, without weights or memory.
+"""Parameters and FLOPs of each part of a config's model, without weights or memory.
 
-The rule is that of the published figures (MMCV 1.x's counter on ``forward_dummy`` of MMDetection
-2.x and MMSegmentation 0.x) without its biases, norms, activations and pooling, 0.1% of a model:
+The published figures come from the counter of MMCV 1.x on ``forward_dummy`` of MMDetection 2.x and
+MMSegmentation 0.x. This module counts by the same rules, but leaves out biases, norms, activations
+and pooling, which are 0.1% of a model:
 
-- a FLOP is one multiply-add of a convolution or matrix product; nothing else counts;
-- one image passes once through backbone, neck and the heads that predict. Sliding windows overlap,
-  so a test with them costs more;
-- each box head gets 1000 proposals, each mask head 100 RoIs, whatever the config keeps;
-- auxiliary heads of segmentors only train: they have parameters and no FLOPs;
-- all parameters count, frozen ones as well.
+- A FLOP is one multiply-add of a convolution or matrix product. Nothing else counts.
+- One image passes once through the backbone, the neck and the heads that predict. A test with
+  sliding windows costs more, because windows overlap.
+- Each box head gets 1000 proposals and each mask head 100 RoIs, for every config.
+- Auxiliary heads of segmentors are for training only: they have parameters, but no FLOPs.
+- All parameters count, including frozen ones.
 
-All tensors are on the meta device and PyTorch's own counter reads their shapes. MMEngine's
-``get_model_complexity_info`` traces whole detectors on real tensors, RPN and NMS included, so that
-the number of RoIs is chance; on meta tensors its tracing fails; and it counts norms and resizing.
+All tensors are on the meta device, and PyTorch's FLOP counter reads their shapes. MMEngine's
+``get_model_complexity_info`` does not work here: it traces a whole detector on real tensors, so the
+number of RoIs depends on random weights; its tracing fails on meta tensors; and it counts norms and
+resizing.
 """
 
 from __future__ import annotations
@@ -34,19 +36,18 @@ from convnext_mm.errors import UserError
 COCO_SHAPE = (1280, 800)
 BOX_PROPOSALS = 1000
 MASK_ROIS = 100
-# The stride of the coarsest map of backbones.
-SMALLEST_SIDE = 32
+SMALLEST_SIDE = 32  # px, the stride of the last stage
 
 RULE = (
-    'FLOPs are the multiply-adds of convolutions and matrix products in one pass of one image, '
-    f'with {BOX_PROPOSALS} proposals in each box head and {MASK_ROIS} RoIs in each mask head; '
-    'auxiliary heads of segmentors only train and cost none. All parameters count.'
+    'FLOPs are the multiply-adds of convolutions and matrix products for one image, '
+    f'with {BOX_PROPOSALS} proposals in each box head and {MASK_ROIS} RoIs in each mask head. '
+    'Auxiliary heads of segmentors are for training only and count 0 FLOPs. All parameters count.'
 )
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a model: its number of parameters, and its multiply-adds or None if unknown."""
+class ModulePart:
+    """The parameters of one part of a model, and its multiply-adds; None if they are unknown."""
 
     params: int
     flops: int | None
@@ -54,33 +55,33 @@ class Part:
 
 @dataclass(frozen=True)
 class ModelStats:
-    """What :func:`model_stats` finds.
+    """Parameters and FLOPs of a model.
 
     Attributes:
         shape: Width and height of the image in pixels.
-        parts: By the name of the module in the model, such as ``backbone`` and
-            ``roi_head.bbox_head``; the heads of a cascade's stages together.
-        total: The whole model; its FLOPs are unknown where those of a part are.
-        notes: What a reader should know, such as what is not counted and why.
+        parts: The parts by module name, such as ``backbone`` and ``roi_head.bbox_head``. The heads
+            of all stages of a cascade are one part.
+        total: The whole model. Its FLOPs are None if the FLOPs of a part are unknown.
+        notes: Sentences for the reader, such as which FLOPs are not counted and why.
     """
 
     shape: tuple[int, int]
-    parts: dict[str, Part]
-    total: Part
+    parts: dict[str, ModulePart]
+    total: ModulePart
     notes: tuple[str, ...]
 
 
 def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> ModelStats:
-    """Count parameters and FLOPs of a config's model by the rule above.
+    """Count the parameters and FLOPs of a config's model by the rules of this module.
 
     Two-stage detectors with standard or cascade RoI heads, dense single-stage detectors and
-    encoder-decoder segmentors are counted in full. Of other models it is backbone and neck; the
-    rest has None for its FLOPs and a note.
+    encoder-decoder segmentors are counted completely. For other models only the FLOPs of backbone
+    and neck are counted, and a note names the other parts.
 
     Args:
-        cfg: A config with a `model`; left as it is.
-        shape: Width and height of the image in pixels, by default :func:`default_shape`. It is
-            padded as the config's data preprocessor does.
+        cfg: A config with a `model`. It is not changed.
+        shape: Width and height of the image in pixels, by default :func:`default_shape`. The image
+            is padded as by the config's data preprocessor.
 
     Raises:
         UserError: The config has no model, or the shape is too small.
@@ -105,25 +106,26 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> ModelStats
     image = torch.empty(1, channels, height, width, device='meta')
     flops, failures = _flops(model, image)
     params = _params(model)
-    parts = {name: Part(params[name], flops.get(name)) for name in {**params, **flops}}
+    parts = {name: ModulePart(params[name], flops.get(name)) for name in {**params, **flops}}
     uncounted = [name for name, part in parts.items() if part.flops is None]
     if uncounted:
         notes += failures or [
-            'counted are backbone, neck and the heads of two-stage detectors, of dense '
-            'single-stage detectors and of encoder-decoder segmentors'
+            'FLOPs are counted for backbone, neck and the heads of two-stage detectors, dense '
+            'single-stage detectors and encoder-decoder segmentors'
         ]
-        notes.append(f'not counted, so there is no total: FLOPs of {", ".join(uncounted)}')
-    total = Part(sum(params.values()), None if uncounted else sum(flops.values()))
+        notes.append(f'FLOPs of {", ".join(uncounted)} are not counted, so there is no total')
+    total = ModulePart(sum(params.values()), None if uncounted else sum(flops.values()))
     return ModelStats((width, height), parts, total, tuple(notes))
 
 
 def default_shape(cfg: Config) -> tuple[int, int]:
-    """Width and height of the published figures.
+    """Return width and height of the image for the published figures.
 
-    COCO's 1280x800, or the scale to which a segmentation config resizes test images.
+    This is 1280x800 for detectors. For segmentors it is the scale of the first resize in the test
+    pipeline.
 
     Raises:
-        UserError: A segmentation config resizes to no scale.
+        UserError: The test pipeline of a segmentation config resizes to no scale.
     """
     if cfg.get('default_scope') != 'mmseg':
         return COCO_SHAPE
@@ -133,13 +135,13 @@ def default_shape(cfg: Config) -> tuple[int, int]:
             if transform['type'].endswith('Resize') and isinstance(scale, (tuple, list)):
                 return tuple(scale)
     raise UserError(
-        'the config does not resize test images to a scale: say which width and height to count '
-        'for (--shape)'
+        'the config does not resize test images to a scale: give the width and height of the '
+        'image (--shape)'
     )
 
 
 def stats_table(stats: ModelStats) -> Table:
-    """Lay out the parts and their total in millions of parameters and billions of FLOPs."""
+    """Lay out millions of parameters and billions of FLOPs, one row per part and the total."""
     table = Table()
     table.add_column('part')
     table.add_column('parameters', justify='right')
@@ -153,7 +155,7 @@ def stats_table(stats: ModelStats) -> Table:
 
 
 def _params(model: nn.Module) -> Counter[str]:
-    """Number of parameters by the part that holds them; shared ones count once."""
+    """Return the number of parameters of each part; shared parameters count once."""
     params = Counter()
     for name, parameter in model.named_parameters():
         path = name.split('.')
@@ -162,7 +164,7 @@ def _params(model: nn.Module) -> Counter[str]:
 
 
 def _flops(model: nn.Module, image: Tensor) -> tuple[dict[str, int], list[str]]:
-    """Multiply-adds of the parts that are known and run on `image`; why others do not."""
+    """Return the multiply-adds of each part that runs on `image`, and why other parts fail."""
     flops: dict[str, int] = {}
     failures: list[str] = []
 
@@ -170,11 +172,11 @@ def _flops(model: nn.Module, image: Tensor) -> tuple[dict[str, int], list[str]]:
         try:
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 out = part(x)
-        except Exception as error:  # other libraries' code, which may ask for more than shapes
+        except Exception as error:  # code of other libraries may read values
             reason = str(error).partition('\n')[0]
-            failures.append(f'{name} does not run on shapes alone: {reason}')
+            failures.append(f'{name} does not run on the meta device: {reason}')
             return None
-        flops[name] = counter.get_total_flops() // 2  # it counts multiplications and additions
+        flops[name] = counter.get_total_flops() // 2  # PyTorch counts a multiply-add as two
         return out
 
     features = image
@@ -189,7 +191,7 @@ def _flops(model: nn.Module, image: Tensor) -> tuple[dict[str, int], list[str]]:
 
 
 def _heads(model: nn.Module) -> dict[str, Callable]:
-    """The heads of the kinds of models known here, as functions of the features."""
+    """Return the heads of a supported model, as functions of the features."""
     if hasattr(model, 'decode_head'):
         heads = {'decode_head': lambda features: _decode(model.decode_head, features)}
         if getattr(model, 'auxiliary_head', None) is not None:
@@ -198,7 +200,7 @@ def _heads(model: nn.Module) -> dict[str, Callable]:
     if hasattr(model, 'rpn_head') and hasattr(model, 'roi_head'):
         return {'rpn_head': model.rpn_head, **_roi_heads(model.roi_head)}
     if hasattr(model, 'bbox_head'):
-        from mmdet.models.detectors import SingleStageDetector  # a segmentor does without MMDet
+        from mmdet.models.detectors import SingleStageDetector  # a segmentor needs no MMDetection
 
         if isinstance(model, SingleStageDetector):
             return {'bbox_head': model.bbox_head}
@@ -206,7 +208,7 @@ def _heads(model: nn.Module) -> dict[str, Callable]:
 
 
 def _decode(heads: nn.Module, features: object) -> None:
-    """Run a decode head or, of a cascade, each on the output of the one before."""
+    """Run a decode head, or each head of a cascade on the output of the head before it."""
     first, *others = _as_list(heads)
     out = first(features)
     for head in others:
@@ -216,7 +218,7 @@ def _decode(heads: nn.Module, features: object) -> None:
 def _roi_heads(roi_head: nn.Module) -> dict[str, Callable]:
     from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 
-    # Not their subclasses: those call their heads in ways of their own.
+    # A subclass may call its heads differently.
     if type(roi_head) not in (CascadeRoIHead, StandardRoIHead) or roi_head.with_shared_head:
         return {}
     heads = {}
@@ -232,7 +234,7 @@ def _roi_heads(roi_head: nn.Module) -> dict[str, Callable]:
 
 
 def _run_on_rois(heads: nn.Module, extractors: nn.Module, num_rois: int) -> None:
-    """Run the heads of all stages on what RoIAlign, which needs real tensors, would give them."""
+    """Run the heads of all stages on RoI features; RoIAlign itself needs real tensors."""
     for head, extractor in zip(_as_list(heads), _as_list(extractors)):
         size = extractor.roi_layers[0].output_size
         head(torch.empty(num_rois, extractor.out_channels, *size, device='meta'))

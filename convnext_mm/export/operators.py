@@ -1,8 +1,8 @@
-"""What detectors and segmentors need and PyTorch's exporter has no ONNX for.
+"""Operators that detectors and segmentors need and PyTorch's exporter cannot translate to ONNX.
 
-The operators here have shapes and no values: they exist to be translated. What ONNX's
-NonMaxSuppression finds has a length that depends on the values; it stays inside the translation,
-so that all shapes of a graph follow from the image's.
+The operators have shapes but no implementation; the exporter only traces them, and `TRANSLATIONS`
+says how each one is written in ONNX. The output length of ONNX's NonMaxSuppression depends on the
+values. It stays inside a translation, so that all traced shapes depend on the image's shape alone.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _LIBRARY.define('nms(Tensor boxes, Tensor scores, float iou_thr, float score_thr
 
 @torch.library.register_fake('convnext_mm::roi_align', lib=_LIBRARY)
 def roi_align(maps, boxes, image, scale, size, samples):
-    """MMCV's RoIAlign, `aligned` and averaging.
+    """Cut boxes out of feature maps: MMCV's RoIAlign with ``aligned=True`` and average pooling.
 
     Args:
         maps: (N, C, H, W).
         boxes: (R, 4), x1, y1, x2, y2 in pixels.
-        image: (R,), which of the N images a box is of.
-        scale: Of the maps to the image.
-        size: Height and width of what is cut out.
-        samples: In each direction of a cell; 0 for as many as there are pixels.
+        image: (R,), the index of the image that a box belongs to.
+        scale: The size of the maps relative to the image.
+        size: Height and width of the output.
+        samples: Sampling points per output cell and direction; 0 for one per pixel of the map.
 
     Returns:
         (R, C, size, size).
@@ -41,11 +41,16 @@ def roi_align(maps, boxes, image, scale, size, samples):
 
 @torch.library.register_fake('convnext_mm::nms', lib=_LIBRARY)
 def nms(boxes, scores, iou_thr, score_thr):
-    """The scores, with 0 for those not above `score_thr` and those of suppressed boxes.
+    """Set the scores of suppressed boxes and scores up to `score_thr` to 0.
 
     Args:
-        boxes: (G, N, 4), x1, y1, x2, y2. A box suppresses others of its group only.
+        boxes: (G, N, 4), x1, y1, x2, y2. A box suppresses only boxes of its own group.
         scores: (G, N).
+        iou_thr: A box suppresses boxes with a higher IoU and a lower score.
+        score_thr: The score threshold.
+
+    Returns:
+        (G, N).
     """
     return torch.empty_like(scores)
 
@@ -69,7 +74,7 @@ def _nms_to_onnx(boxes, scores, iou_thr, score_thr):
     found = onnx.NonMaxSuppression(  # (K, 3): group, class, box
         boxes,
         onnx.Unsqueeze(scores, onnx.Constant(value_ints=[1])),
-        number,  # without it, ONNX keeps none
+        number,  # the limit of boxes per class; by default ONNX keeps none
         onnx.Constant(value_floats=[iou_thr]),
         onnx.Constant(value_floats=[score_thr]),
     )
@@ -86,8 +91,8 @@ TRANSLATIONS = {
 class AdaptiveAvgPool2d(nn.Module):
     """``nn.AdaptiveAvgPool2d`` for maps of any size, as two matrix products.
 
-    ONNX has no such operator; PyTorch's exporter writes an average with the kernel that fits the
-    traced size, wrong for others without a word.
+    ONNX has no such operator. PyTorch's exporter replaces it by an average pooling with the kernel
+    of the traced size, which gives wrong results for other sizes without an error.
 
     Args:
         size: Height and width of the output.
@@ -103,8 +108,8 @@ class AdaptiveAvgPool2d(nn.Module):
         return rows @ x @ columns.mT
 
     def _means(self, length: int, x: Tensor) -> Tensor:
-        """(size, length): a row for each cell, with one over its length where it reaches."""
+        """Return the (size, length) matrix that averages `length` values into `size` cells."""
         cells = torch.arange(self.size, device=x.device)[:, None]
         start, end = cells * length // self.size, -(-(cells + 1) * length // self.size)
-        at = torch.arange(length, device=x.device)
-        return ((at >= start) & (at < end)).to(x.dtype) / (end - start).to(x.dtype)
+        index = torch.arange(length, device=x.device)
+        return ((index >= start) & (index < end)).to(x.dtype) / (end - start).to(x.dtype)

@@ -1,9 +1,8 @@
-"""A trained detector or segmentor that takes pictures instead of a data set."""
+"""Run a trained detector or segmentor on images that belong to no data set."""
 
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
@@ -24,76 +23,83 @@ from convnext_mm.errors import UserError
 from convnext_mm.inference.sources import Frame
 from convnext_mm.weights.files import read_checkpoint
 
-# MMDetection's mask head, with every picture; a user can do nothing about it.
-warnings.filterwarnings('ignore', message='To copy construct from a tensor')
-
 
 class Predictor:
-    """A model with the weights of a checkpoint, and the test pipeline of its config.
+    """A model with trained weights, and the test pipeline of its config.
 
-    A file is read by the config's own loader, and so is what ``tools/test.py`` would have seen:
-    with OpenCV, MMCV's default, pictures are turned as their EXIF data say, grey ones get three
-    equal channels, transparency is dropped, and of 16 bits a channel the upper 8 are kept.
+    The first step of the test pipeline reads the files, so the model sees the same images as in
+    ``tools/test.py``. With OpenCV, MMCV's default, the EXIF orientation is applied, grey images get
+    three equal channels, an alpha channel is dropped, and 16-bit images keep their upper 8 bits.
 
-    The classes are those of the checkpoint, if it names them, and the heads are built for as many;
-    otherwise those of the config's test set.
+    If the checkpoint names its classes, the heads are built for these classes. Otherwise the
+    classes come from the config's test set.
 
     Args:
-        cfg: A detection or segmentation config; left as it is.
+        cfg: A detection or segmentation config. It is not changed.
         checkpoint: A trained model: a path, a URL or the name of published weights.
         device: ``cpu`` or ``cuda``; by default the GPU if there is one.
 
     Attributes:
-        meta: ``classes`` and perhaps ``palette``, as in a data set's ``metainfo``.
-        model: The model, ready to predict.
-        segments: Whether it gives label maps, and not objects.
+        meta: ``classes`` and optionally ``palette``, as in a data set's ``metainfo``.
+        model: The model in evaluation mode.
+        is_segmentor: Whether the model predicts label maps instead of objects.
 
     Raises:
-        UserError: The checkpoint is not there or does not fit the config, there is no GPU, or the
-            config has no test pipeline that reads a picture.
+        UserError: The checkpoint does not exist or does not fit the config, there is no GPU, or the
+            config has no test pipeline that reads an image.
     """
 
     def __init__(self, cfg: Config, checkpoint: str | Path, device: str | None = None) -> None:
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         if device.startswith('cuda') and not torch.cuda.is_available():
-            raise UserError(f'--device {device}: PyTorch sees no GPU; tools/doctor.py says why')
+            raise UserError(f'device {device}: PyTorch sees no GPU; tools/doctor.py says why')
         self.device = torch.device(device)
         self._load, self._transform = _split_pipeline(cfg)
         model_cfg = copy.deepcopy(cfg.model)
         content = read_checkpoint(checkpoint)
-        self.meta = _fit_classes(model_cfg, classes.of_checkpoint(content), cfg, str(checkpoint))
+        self.meta = _resolve_classes(
+            model_cfg, classes.of_checkpoint(content), cfg, str(checkpoint)
+        )
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         model = MODELS.build(model_cfg)
         load_model(model, content, str(checkpoint))
-        self.segments = hasattr(model, 'decode_head')
+        self.is_segmentor = hasattr(model, 'decode_head')
         self.model = revert_sync_batchnorm(model).to(self.device).eval()
 
     def read(self, path: Path) -> Frame:
-        """Read a picture.
+        """Read an image file.
 
         Raises:
-            Exception: The file is none; of whatever type the config's loader raises.
+            Exception: The config's loader cannot read the file. Its type depends on the loader.
         """
         return Frame(path, self._load(dict(img_path=str(path), img_id=0))['img'])
 
     def predict(
         self, frames: Iterable[Frame], batch_size: int = 1
     ) -> Iterator[tuple[Frame, BaseDataElement]]:
-        """Predictions, on the CPU, with the frames they are for, in the order of the frames.
+        """Yield each frame with its prediction on the CPU, in the order of the frames.
 
-        A batch holds frames in a row that have the same shape for the model. Others would be
-        padded to the largest, and predictions would depend on the batch size.
+        A batch holds consecutive frames of one input shape. Frames of different shapes would be
+        padded to the largest one, and predictions would then depend on the batch size.
+
+        Args:
+            frames: Images or video frames.
+            batch_size: The largest number of frames in a batch.
 
         Raises:
             UserError: The GPU has too little memory for a batch.
         """
         inputs = ((frame, self.prepare(frame)) for frame in frames)
-        for _, alike in groupby(inputs, key=lambda pair: pair[1]['inputs'].shape):
-            while batch := list(islice(alike, batch_size)):
+        for _, same_shape in groupby(inputs, key=lambda pair: pair[1]['inputs'].shape):
+            while batch := list(islice(same_shape, batch_size)):
                 yield from zip((frame for frame, _ in batch), self._step([x for _, x in batch]))
 
     def prepare(self, frame: Frame) -> dict:
-        """What the test pipeline makes of a frame: `inputs`, (C, H, W), and `data_samples`."""
+        """Apply the test pipeline to a frame.
+
+        Returns:
+            `inputs`, (C, H, W), and `data_samples`.
+        """
         size = frame.image.shape[:2]
         return self._transform(
             dict(
@@ -111,31 +117,34 @@ class Predictor:
             samples = self.model.test_step(pseudo_collate(batch))
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f'the GPU has too little memory for {len(batch)} pictures at once: use a smaller '
-                '--batch-size, or --device cpu'
+                f'the GPU has too little memory for a batch of {len(batch)}: use a smaller batch '
+                'size, or predict on the CPU (--device cpu)'
             ) from error
         for sample in samples:
-            sample.pop('seg_logits', None)  # a score for every class and pixel
+            sample.pop('seg_logits', None)  # large: a score for each class and pixel
         return [sample.cpu() for sample in samples]
 
 
 def _split_pipeline(cfg: Config) -> tuple[Compose, Compose]:
-    """The transform that reads the picture, and those after it; annotations are not read."""
+    """Split the test pipeline into the step that reads an image, and the others.
+
+    Steps that read annotations are left out.
+    """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     dataset = next(leaf_datasets(cfg.get('test_dataloader')), {})
     steps = [t for t in dataset.get('pipeline', ()) if 'Annotations' not in t['type']]
     if not steps or 'LoadImage' not in steps[0]['type']:
         raise UserError(
-            'the config has no test_dataloader whose pipeline begins with LoadImageFromFile'
+            'the config needs a test_dataloader with a pipeline that starts with LoadImageFromFile'
         )
     return Compose(steps[:1]), Compose(steps[1:])
 
 
-def _fit_classes(model: ConfigDict, meta: dict, cfg: Config, checkpoint: str) -> dict:
-    """Make the heads' sizes those of the class names, which are the checkpoint's if it has some."""
-    here = classes.of_dataset(cfg)
-    if not meta or tuple(meta['classes']) == tuple(here.get('classes', ())):
-        meta = {**here, **meta}  # old checkpoints have names, and no colours
+def _resolve_classes(model: ConfigDict, meta: dict, cfg: Config, checkpoint: str) -> dict:
+    """Return the classes of the checkpoint, else of the test set; resize the heads for them."""
+    dataset = classes.of_dataset(cfg)
+    if not meta or tuple(meta['classes']) == tuple(dataset.get('classes', ())):
+        meta = {**dataset, **meta}  # old checkpoints have class names without colours
     else:
         for change in resize_heads(model, len(meta['classes'])):
             print_log(f'{checkpoint}: {change}', logger='current')
@@ -143,8 +152,8 @@ def _fit_classes(model: ConfigDict, meta: dict, cfg: Config, checkpoint: str) ->
     names = len(meta.get('classes', ()))
     if sizes - {names}:
         raise UserError(
-            f'{checkpoint} does not name its classes, the config names {names} for its test set, '
-            f'and its heads have num_classes={", ".join(map(str, sorted(sizes)))}: set metainfo of '
-            'test_dataloader.dataset to the classes the model was trained on'
+            f'{checkpoint} does not name its classes. The test set of the config names {names}, '
+            f'but the heads have num_classes={", ".join(map(str, sorted(sizes)))}. Set metainfo of '
+            'test_dataloader.dataset to the classes that the model was trained on'
         )
     return meta

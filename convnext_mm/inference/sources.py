@@ -1,4 +1,4 @@
-"""What a user names on the command line, as paths, and films as frames."""
+"""Find the files that a user names, and read videos as frames."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import numpy as np
 
 from convnext_mm.errors import UserError
 
-# What is taken of a folder; a file that is named itself is tried whatever it is called.
-IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
-VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
-# FFmpeg prints what it dislikes of a file; that a file cannot be read is said once, by us.
+# Only these files of a folder are read. A file that the user names is read with any suffix.
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
+# FFmpeg prints its own errors about a broken file; `predict` already reports each one once.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '8')
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture as the model is to see it.
+    """An image, or one frame of a video.
 
     Attributes:
         path: The file.
-        image: (H, W, 3), BGR, as the config's own loader reads it.
-        index: Its number in a film, from 0 on; None for a file that is a picture.
+        image: (H, W, 3) BGR, as the config's own loader reads it.
+        index: The number of a video frame, starting at 0; None for an image file.
     """
 
     path: Path
@@ -36,30 +36,31 @@ class Frame:
     index: int | None = None
 
     def rgb(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, to draw on."""
+        """Return the image as (H, W, 3) uint8 RGB, for drawing."""
         image = self.image[..., None] if self.image.ndim == 2 else self.image
-        if image.shape[2] != 3:  # of a loader for other channels: the first one, as grey
+        if image.shape[2] != 3:  # another number of channels: show the first one in grey
             image = np.repeat(image[..., :1], 3, axis=2)
         return np.ascontiguousarray(np.clip(image[..., ::-1], 0, 255).astype(np.uint8))
 
 
-def find(sources: Sequence[str]) -> list[Path]:
-    """The files that paths, folders and globs (``**`` as well) name, in that order, each once.
+def find_files(sources: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the files that paths, folders and globs name, in that order, each file once.
 
-    The files of a folder and of a glob are sorted as people count: ``2.jpg`` before ``10.jpg``.
+    Files of a folder or a glob (``**`` is allowed) are in natural order: ``2.jpg``, ``10.jpg``.
 
     Raises:
-        UserError: One of them names nothing.
+        UserError: A source does not exist, or a folder has no images and no videos.
     """
     found: dict[Path, None] = {}
-    for source in sources:
+    for source in [sources] if isinstance(sources, (str, Path)) else sources:
         path = Path(source).expanduser()
         if path.is_dir():
-            files = [p for p in path.iterdir() if p.suffix.lower() in IMAGES + VIDEOS]
+            suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES
+            files = [p for p in path.iterdir() if p.suffix.lower() in suffixes]
             if not files:
                 raise UserError(
-                    f'{source}: no pictures or videos in this folder; for those in folders below '
-                    f"it, give '{path / '**' / '*.jpg'}'"
+                    f'{source}: no images or videos in this folder. Subfolders are not searched; '
+                    f"to include them, give '{path / '**' / '*.jpg'}'"
                 )
         elif path.exists():
             files = [path]
@@ -68,42 +69,43 @@ def find(sources: Sequence[str]) -> list[Path]:
             files = [file for file in files if file.is_file()]
             if not files:
                 raise UserError(f'{source}: no such file or folder')
-        found.update(dict.fromkeys(sorted(files, key=_as_counted)))
+        found.update(dict.fromkeys(sorted(files, key=_natural_key)))
     return list(found)
 
 
 def is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEOS
+    """Return whether a file is a video, by its suffix."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def frames(path: Path) -> Iterator[Frame]:
-    """The frames of a video, upright.
+def read_video(path: Path) -> Iterator[Frame]:
+    """Yield the frames of a video. OpenCV applies the rotation that the file states.
 
     Raises:
-        OSError: It cannot be opened, or has none.
+        OSError: OpenCV cannot open the file, or it has no frames.
     """
     video = cv2.VideoCapture(str(path))
     try:
         index = 0
         while True:
-            there, image = video.read()
-            if not there:
+            success, image = video.read()
+            if not success:
                 break
             yield Frame(path, image, index)
             index += 1
     finally:
         video.release()
     if not index:
-        raise OSError('no video that OpenCV can decode')
+        raise OSError('OpenCV cannot decode it as a video')
 
 
 def frame_rate(path: Path) -> float:
-    """Frames per second; 25 where the file does not say."""
+    """Return the frames per second of a video; 25 if the file does not state them."""
     return _property(path, cv2.CAP_PROP_FPS) or 25.0
 
 
-def count(path: Path) -> int:
-    """How many frames a file has; of a video, as many as it says."""
+def count_frames(path: Path) -> int:
+    """Return the number of frames that a video states; 1 for an image."""
     return max(1, int(_property(path, cv2.CAP_PROP_FRAME_COUNT))) if is_video(path) else 1
 
 
@@ -114,6 +116,6 @@ def _property(path: Path, which: int) -> float:
     return value if np.isfinite(value) and value > 0 else 0.0
 
 
-def _as_counted(path: Path) -> list[str | int]:
+def _natural_key(path: Path) -> list[str | int]:
     parts = re.split(r'(\d+)', str(path))
     return [int(part) if part.isdigit() else part for part in parts]

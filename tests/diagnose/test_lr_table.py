@@ -1,4 +1,4 @@
-"""The table of learning rates: against the authors' figures, and what it warns of."""
+"""The table of learning rates equals the figures of the authors and warns of mistakes."""
 
 import json
 
@@ -17,7 +17,7 @@ def table(path, **options):
     return lr_table(cfg)
 
 
-def test_a_segmentors_rates_warm_up_peak_and_end_as_the_recipe_says():
+def test_the_rates_of_a_segmentor_follow_its_recipe():
     found = table(ADE)
     scales = [0.4783, 0.53144, 0.59049, 0.6561, 0.729, 1.0]
     assert [g.layers for g in found.groups] == [(i,) for i in (0, 1, 2, 3, 4, 7) for _ in range(2)]
@@ -29,13 +29,13 @@ def test_a_segmentors_rates_warm_up_peak_and_end_as_the_recipe_says():
     assert not found.warnings and not found.frozen
 
 
-def test_a_detectors_rates_drop_twice_by_ten():
+def test_the_rates_of_a_detector_drop_by_ten_twice():
     heads = table('configs/cascade/convnext_t_coco.py').groups[-1]
     assert heads.rate.start == pytest.approx(2e-4 * 0.001)
     assert (heads.rate.peak, heads.rate.end) == (pytest.approx(2e-4), pytest.approx(2e-6))
 
 
-def test_every_parameter_is_in_the_table_once_trained_or_frozen():
+def test_every_parameter_is_in_the_table_once_as_trained_or_frozen():
     found = table(ADE, **{'model.backbone.frozen_stages': 2})
     assert len(found.frozen) == 4 * 2 + 6 * 9  # stem, downsampling, two stages of three blocks
     names = [name for group in found.groups for name in group.names]
@@ -44,7 +44,7 @@ def test_every_parameter_is_in_the_table_once_trained_or_frozen():
     assert trained + found.frozen_parameters == 60_242_636
 
 
-def test_an_absolute_eta_min_above_a_groups_rate_is_warned_of():
+def test_an_absolute_eta_min_that_flattens_layer_decay_is_a_warning():
     schedule = [dict(type='CosineAnnealingLR', eta_min=5e-5, by_epoch=False, begin=0, end=2000)]
     options = {
         'param_scheduler': schedule,
@@ -61,7 +61,7 @@ def test_an_absolute_eta_min_above_a_groups_rate_is_warned_of():
 
 
 @pytest.mark.parametrize('kind', ['PolyLR', 'CosineAnnealingLR'])
-def test_an_eta_min_as_high_as_the_rate_is_to_be_0_and_no_ratio_of_1(kind):
+def test_for_an_eta_min_as_high_as_the_rate_the_remedy_is_0(kind):
     schedule = [dict(type=kind, eta_min=1e-4, by_epoch=False, begin=0, end=200)]
     options = {'param_scheduler': schedule, 'train_cfg.max_iters': 200}
     (warning,) = table(ADE, **options).warnings
@@ -71,13 +71,13 @@ def test_an_eta_min_as_high_as_the_rate_is_to_be_0_and_no_ratio_of_1(kind):
     assert table(ADE, **options).warnings == ()
 
 
-def test_a_schedule_longer_than_the_training_is_warned_of():
+def test_a_schedule_longer_than_the_training_is_a_warning():
     found = table('configs/cascade/convnext_t_coco.py', **{'train_cfg.max_epochs': 12})
     (warning,) = found.warnings
     assert 'ends after 12 epochs, too early for milestones 27 and 33 of MultiStepLR' in warning
 
 
-def test_another_constructor_gets_a_table_too():
+def test_the_table_works_with_another_optimizer_wrapper_constructor():
     options = {
         'optim_wrapper.constructor': 'DefaultOptimWrapperConstructor',
         'optim_wrapper.paramwise_cfg': None,

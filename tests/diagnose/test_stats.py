@@ -1,4 +1,4 @@
-"""Parameters and FLOPs against published figures, typed from the papers, and counts by hand."""
+"""Parameters and FLOPs equal the figures of the papers and counts by hand."""
 
 import copy
 from functools import cache
@@ -41,7 +41,7 @@ def others(library, path):
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
-def test_the_figures_are_the_published_ones(name):
+def test_the_figures_equal_the_published_ones(name):
     shape, millions, billions = PUBLISHED[name]
     stats = model_stats(config(name))
     assert stats.shape == shape and stats.notes == ()
@@ -67,15 +67,13 @@ def test_the_figures_are_the_published_ones(name):
         ),
     ],
 )
-def test_the_rule_also_gives_the_published_figures_of_other_models(
-    library, path, millions, billions
-):
+def test_the_figures_of_other_models_equal_the_published_ones(library, path, millions, billions):
     total = model_stats(others(library, path)).total
     assert total.params / 1e6 == pytest.approx(millions, rel=0.01)
     assert total.flops / 1e9 == pytest.approx(billions, rel=0.005)
 
 
-def test_the_heads_of_mask_rcnn_cost_what_a_count_by_hand_gives():
+def test_the_flops_of_mask_rcnn_heads_equal_a_count_by_hand():
     parts = model_stats(config('mask_rcnn/convnext_t_coco')).parts
     assert list(parts) == [
         'backbone',
@@ -103,7 +101,7 @@ def test_each_stage_of_a_cascade_has_a_mask_head():
     assert cascade['backbone'] == mask_rcnn['backbone']
 
 
-def test_an_auxiliary_head_has_parameters_and_costs_nothing():
+def test_an_auxiliary_head_has_parameters_but_no_flops():
     stats = model_stats(config('upernet/convnext_t_ade20k'))
     assert list(stats.parts) == ['backbone', 'decode_head', 'auxiliary_head']
     # 3x3 convolution from 384 to 256 channels, norm, 150 classes.
@@ -111,14 +109,14 @@ def test_an_auxiliary_head_has_parameters_and_costs_nothing():
     assert stats.parts['auxiliary_head'].flops == 0
 
 
-def test_a_cascade_of_decode_heads_is_counted_to_the_last():
+def test_all_heads_of_a_decode_head_cascade_are_counted():
     cfg = others(mmseg, 'ocrnet/ocrnet_hr18_4xb4-80k_ade20k-512x512.py')
     cfg.model.pretrained = None
     stats = model_stats(cfg)
     assert stats.notes == () and stats.total.flops > stats.parts['backbone'].flops
 
 
-def test_the_image_is_padded_as_the_detector_does():
+def test_the_image_is_padded_as_in_the_detector():
     cfg = config('mask_rcnn/convnext_t_coco')
     stats = model_stats(cfg, (1333, 800))
     assert stats.shape == (1344, 800)
@@ -126,7 +124,7 @@ def test_the_image_is_padded_as_the_detector_does():
     assert stats.notes == ('1333x800 is padded to 1344x800: pad_size_divisor=32',)
 
 
-def test_the_config_is_left_as_it_is():
+def test_the_config_is_not_changed():
     cfg = config('cascade/convnext_t_coco')
     before = copy.deepcopy(cfg.to_dict())
     model_stats(cfg)
@@ -137,35 +135,40 @@ def test_the_config_is_left_as_it_is():
     'path, counted, uncounted, reason',
     [
         # Unknown kinds of detectors and of RoI heads.
-        ('solo/solo_r50_fpn_1x_coco.py', {'backbone', 'neck'}, 'mask_head', 'counted are'),
+        (
+            'solo/solo_r50_fpn_1x_coco.py',
+            {'backbone', 'neck'},
+            'mask_head',
+            'FLOPs are counted for',
+        ),
         (
             'htc/htc-without-semantic_r50_fpn_1x_coco.py',
             {'backbone', 'neck', 'rpn_head'},
             'roi_head.mask_head',
-            'counted are',
+            'FLOPs are counted for',
         ),
         # Deformable convolutions, for which shapes do not suffice.
         (
             'tood/tood_r50_fpn_1x_coco.py',
             {'backbone', 'neck'},
             'bbox_head',
-            'bbox_head does not run on shapes alone',
+            'bbox_head does not run on the meta device',
         ),
         (
             'dcn/mask-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py',
             set(),
             'backbone',
-            'backbone does not run on shapes alone',
+            'backbone does not run on the meta device',
         ),
     ],
 )
-def test_what_is_not_counted_is_said(path, counted, uncounted, reason):
+def test_a_note_names_parts_that_are_not_counted(path, counted, uncounted, reason):
     stats = model_stats(others(mmdet, path))
     assert {name for name, part in stats.parts.items() if part.flops is not None} == counted
     assert stats.total.flops is None
     assert sum(part.params for part in stats.parts.values()) == stats.total.params
     assert reason in stats.notes[0]
-    assert stats.notes[-1].startswith('not counted') and uncounted in stats.notes[-1]
+    assert uncounted in stats.notes[-1] and 'not counted' in stats.notes[-1]
 
 
 @pytest.mark.parametrize('shape', [(0, 800), (1280, -800), (1280, 31)])

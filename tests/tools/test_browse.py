@@ -21,7 +21,7 @@ def detector(small_detector, tmp_path):
 
 @pytest.fixture
 def run_here(monkeypatch, capsys, tmp_path):
-    """Run the tool in this process, which is quicker."""
+    """Run the tool in this process, which is faster."""
 
     def run(*arguments):
         monkeypatch.chdir(tmp_path)
@@ -33,33 +33,37 @@ def run_here(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_a_sheet_shows_augmented_training_images_of_a_detector(detector, tmp_path):
+def test_the_sheet_shows_augmented_training_images_of_a_detector(detector, tmp_path):
     done = run_tool('browse.py', detector, '--out', tmp_path / 'sheet.png')
     assert done.code == 0, done.output
-    assert f'12 of 16 images of train_dataloader in {tmp_path}/sheet.png' in done.output
+    assert (
+        f'12 of the 16 images of train_dataloader are drawn in {tmp_path}/sheet.png' in done.output
+    )
     sheet = cv2.imread(str(tmp_path / 'sheet.png'))
     assert sheet.shape[1] > 1700 and sheet.shape[0] > 1300  # three rows of four
     # The frames and labels of circles are in the colour the config gives them.
     assert (sheet[..., ::-1] == (230, 80, 70)).all(2).sum() > 100
 
 
-def test_the_same_seed_is_the_same_sheet_and_another_is_not(run_here, detector, tmp_path):
+def test_the_same_seed_gives_the_same_sheet_and_another_seed_another_sheet(
+    run_here, detector, tmp_path
+):
     for name, seed in (('a', 1), ('b', 1), ('c', 2)):
         code, output, _ = run_here(
             detector, '--count', 3, '--seed', seed, '--out', tmp_path / f'{name}.png'
         )
-        assert code == 0 and '3 of 16 images' in output
+        assert code == 0 and '3 of the 16 images' in output
     a, b, c = (cv2.imread(str(tmp_path / f'{name}.png')) for name in 'abc')
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
-def test_a_segmentors_labels_are_overlaid_and_the_validation_set_is_seen_whole(
+def test_label_maps_of_a_segmentor_are_drawn_and_all_validation_images_can_be(
     run_here, shapes_ade, tmp_path
 ):
     config = tmp_path / 'segmentor.py'
     config.write_text(segmentor(shapes_ade))
     code, output, _ = run_here(config, '--split', 'val', '--count', '100')
-    assert code == 0 and '6 of 6 images of val_dataloader' in output
+    assert code == 0 and '6 of the 6 images of val_dataloader' in output
     sheet = cv2.imread(str(tmp_path / 'work_dirs' / 'segmentor' / 'val.png'))
     # The name of the background is written on its colour.
     assert (sheet[..., ::-1] == (0, 0, 255)).all(2).sum() > 1000
@@ -78,7 +82,9 @@ def test_boxes_without_masks_are_drawn(run_here, detector, tmp_path):
     assert run_here(path, '--count', 2)[0] == 0
 
 
-def test_a_data_set_without_its_classes_says_so(run_here, detector, shapes_coco, tmp_path):
+def test_a_data_set_without_images_of_its_classes_is_an_error(
+    run_here, detector, shapes_coco, tmp_path
+):
     other = tmp_path / 'other.json'
     content = json.loads((shapes_coco / 'annotations' / 'instances_train.json').read_text())
     for category in content['categories']:
@@ -88,7 +94,7 @@ def test_a_data_set_without_its_classes_says_so(run_here, detector, shapes_coco,
         detector, '--cfg-options', f'train_dataloader.dataset.ann_file={other}'
     )
     assert code == 2
-    assert 'has no images: do metainfo.classes and the categories' in errors
+    assert 'has no images. Check that metainfo.classes and the categories' in errors
 
 
 @pytest.mark.parametrize(
@@ -98,9 +104,9 @@ def test_a_data_set_without_its_classes_says_so(run_here, detector, shapes_coco,
         ([ROOT / 'configs/cascade/convnext_t_coco.py'], 'error: the data set is not there'),
         (
             ['detector.py', '--out', 'sheet.jpg'],
-            'error: --out sheet.jpg: the file must end in .png',
+            'error: sheet.jpg: the file must end in .png',
         ),
-        (['detector.py', '--count', '0'], 'error: --count 0: must be at least 1'),
+        (['detector.py', '--count', '0'], 'error: number of images 0: it must be at least 1'),
         (['detector.py', '--split', 'test'], "invalid choice: 'test'"),
     ],
 )

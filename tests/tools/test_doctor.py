@@ -1,4 +1,4 @@
-"""tools/doctor.py as a user calls it, and each of its findings on what is broken for it."""
+"""tools/doctor.py as a user calls it, and each of its findings in a broken installation."""
 
 import runpy
 import sys
@@ -12,8 +12,11 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from convnext_mm.diagnose.doctor import installation, models, recipe, run
-from convnext_mm.diagnose.doctor.findings import Level, guarded, ok
+from convnext_mm.diagnose.doctor import examination, installation
+from convnext_mm.diagnose.doctor.guard import guarded
+from convnext_mm.diagnose.doctor.training_step import check_training_steps
+from convnext_mm.diagnose.recipe_checks import weight_sources
+from convnext_mm.messages.findings import Level, errors_in, ok
 from tests.conftest import ROOT, run_tool
 from tests.small_models import segmentor, write_model
 
@@ -30,57 +33,57 @@ def no_network(monkeypatch):
     def unreachable(request, timeout):
         raise URLError('no network')
 
-    monkeypatch.setattr(recipe, 'urlopen', unreachable)
+    monkeypatch.setattr(weight_sources, 'urlopen', unreachable)
 
 
 def findings(config, checkpoint=None, **options):
-    """Subject -> the findings on a config's recipe."""
+    """Return the findings of a config by the place they are about."""
     cfg = Config.fromfile(config)
     cfg.merge_from_dict(options)
     found = {}
-    for finding in recipe.check_recipe(cfg, checkpoint and str(checkpoint)):
-        found.setdefault(finding.subject, []).append(finding)
+    for finding in examination.check_recipe(cfg, checkpoint and str(checkpoint)):
+        found.setdefault(finding.where, []).append(finding)
     return found
 
 
-def wrong(found):
-    """The findings that are wrong, as text with what to do."""
+def errors(found):
+    """Return the errors as text, each with its remedy."""
     return [
-        f'{f.subject}: {f.text} {f.todo}'
+        f'{finding.where}: {finding.text} {finding.remedy}'
         for group in found.values()
-        for f in group
-        if f.level is Level.WRONG
+        for finding in errors_in(group)
     ]
 
 
-def test_a_sound_installation_and_config_end_in_all_is_well(detector):
+def test_a_sound_installation_and_config_have_no_errors(detector):
     done = run_tool('doctor.py', detector, detector.with_name('model.pth'))
     said = ' '.join(done.output.split())
     assert done.code == 0, done.output
     for line in (
-        '✓ mmcv 2',
-        '✓ MMCV ops, cpu nms and RoIAlign',
-        '✓ registries mmdet and mmseg know ConvNeXt',
-        '✓ Cascade Mask R-CNN forward and backward',
-        '✓ UperNet forward and backward',
-        '✓ data the files of the config are there',
-        '✓ weights none: the backbone starts from scratch',
-        '✓ channels [40, 80, 160, 320] from the backbone to model.neck',
-        '✓ classes 6 classes (circle, square, triangle, star, ...) in the data sets and every head',
-        '✓ learning rates up to 0.0015 in 2 groups',
+        'ok mmcv 2',
+        'ok MMCV ops, cpu nms and RoIAlign',
+        "ok registries type='ConvNeXt' works in mmdet and mmseg",
+        'ok Cascade Mask R-CNN forward and backward',
+        'ok UperNet forward and backward',
+        'ok data all files of the data sets exist',
+        'ok weights no pretrained weights: training starts from scratch',
+        'ok channels the backbone outputs [40, 80, 160, 320], which fits model.neck',
+        'ok classes data sets and heads have the same 6 classes (circle, square, triangle and 3',
+        'ok learning rates at most 0.0015, in 2 parameter groups',
+        'ok batch size 4 images per step here (4 on the CPU); the learning rate is for 4',
         'All is well',
     ):
         assert line in said, done.output
-    assert 'fits the config, 6 classes' in said
+    assert 'fits the config and has 6 classes' in said
     assert 'Warning' not in said and 'Traceback' not in said
 
 
-def test_what_is_wrong_makes_the_exit_code_1_and_a_missing_config_2(detector, monkeypatch, capsys):
-    for name in ('check_installation', 'check_models'):
-        monkeypatch.setattr(run, name, lambda: ())
+def test_the_exit_code_is_1_for_errors_and_2_for_a_missing_config(detector, monkeypatch, capsys):
+    for name in ('check_installation', 'check_training_steps'):
+        monkeypatch.setattr(examination, name, lambda: ())
 
     logger = MMLogger.get_current_instance()
-    monkeypatch.setattr(logger, 'setLevel', lambda level: None)  # it is every test's
+    monkeypatch.setattr(logger, 'setLevel', lambda level: None)  # all tests share it
 
     def code(*arguments):
         monkeypatch.setattr(sys, 'argv', ['doctor.py', *map(str, arguments)])
@@ -90,12 +93,12 @@ def test_what_is_wrong_makes_the_exit_code_1_and_a_missing_config_2(detector, mo
 
     assert code() == 0
     assert code(detector, '--cfg-options', 'model.neck.in_channels=[1,2,3,4]') == 1
-    assert '1 thing to put right' in capsys.readouterr().out
+    assert '1 error to fix' in capsys.readouterr().out
     assert code('no.py') == 2
     assert capsys.readouterr().err == 'error: no.py: no such file\n'
 
 
-def test_without_a_package_there_is_one_clear_line(tmp_path):
+def test_without_mmengine_there_is_one_clear_line(tmp_path):
     (tmp_path / 'mmengine.py').write_text("raise ModuleNotFoundError('No module named mmengine')")
     done = run_tool('doctor.py', pythonpath=tmp_path)
     assert done.code == 1
@@ -103,48 +106,74 @@ def test_without_a_package_there_is_one_clear_line(tmp_path):
     assert 'Traceback' not in done.output
 
 
-def test_with_a_broken_mmcv_the_rest_is_checked_all_the_same(tmp_path):
+def test_with_a_broken_mmcv_everything_else_is_checked(tmp_path):
     (tmp_path / 'mmcv.py').write_text('raise ModuleNotFoundError("No module named \'mmcv._ext\'")')
     done = run_tool('doctor.py', pythonpath=tmp_path)
     said = ' '.join(done.output.split())
     assert done.code == 1 and 'Traceback' not in said
-    assert "✗ mmcv cannot be imported: No module named 'mmcv._ext'" in said
-    assert 'make setup compiles them' in said and '✓ disk' in said
-    assert 'Heads and configs are checked when these packages can be imported. 1 thing' in said
+    assert "error mmcv cannot be imported: No module named 'mmcv._ext'" in said
+    assert 'compile them with `make setup`' in said and 'ok disk' in said
+    assert (
+        'Models and configs are not checked: they need the packages above. 1 error to fix' in said
+    )
+
+
+def without(folder, package):
+    """Return a folder for PYTHONPATH that makes the import of a package fail."""
+    (folder / 'sitecustomize.py').write_text(f'import sys\nsys.modules[{package!r}] = None\n')
+    return folder
+
+
+def test_without_mmdetection_a_segmentor_is_checked(shapes_ade, tmp_path):
+    config = write_model(tmp_path, segmentor(shapes_ade))
+    hidden = without(tmp_path, 'mmdet')
+    done = run_tool('doctor.py', config, config.with_name('model.pth'), pythonpath=hidden)
+    said = ' '.join(done.output.split())
+    assert 'error mmdet cannot be imported' in said  # its distribution is installed
+    assert "ok registries type='ConvNeXt' works in mmseg" in said
+    assert 'Mask R-CNN' not in said and 'ok UperNet forward and backward' in said
+    assert 'ok checkpoint' in said and '1 error to fix' in said, done.output
+
+
+def test_without_mmdetection_the_config_of_a_detector_is_an_error(detector, tmp_path):
+    done = run_tool('doctor.py', detector, pythonpath=without(tmp_path, 'mmdet'))
+    said = ' '.join(done.output.split())
+    assert done.code == 1 and 'Traceback' not in said
+    assert 'error config' in said and '2 errors to fix' in said, done.output
 
 
 # --- the config ------------------------------------------------------------------------------
 
 
-def test_channels_that_do_not_match_are_told_with_the_right_ones(detector, shapes_ade, tmp_path):
-    (found,) = wrong(findings(detector, **{'model.neck.in_channels': [96, 192, 384, 768]}))
-    assert 'model.neck.in_channels is [96, 192, 384, 768]' in found
+def test_wrong_channels_are_reported_with_the_right_ones(detector, shapes_ade, tmp_path):
+    (found,) = errors(findings(detector, **{'model.neck.in_channels': [96, 192, 384, 768]}))
+    assert 'model.neck.in_channels is [96, 192, 384, 768], but the backbone outputs [40' in found
     assert 'set model.neck.in_channels=[40, 80, 160, 320]' in found
     config = tmp_path / 'segmentor.py'
     config.write_text(segmentor(shapes_ade))
-    assert wrong(findings(config)) == []
-    (found,) = wrong(findings(config, **{'model.auxiliary_head.in_channels': 384}))
-    assert 'model.auxiliary_head.in_channels is 384, and the backbone gives 24' in found
+    assert errors(findings(config)) == []
+    (found,) = errors(findings(config, **{'model.auxiliary_head.in_channels': 384}))
+    assert 'model.auxiliary_head.in_channels is 384, but the backbone outputs 24' in found
 
 
-def test_a_neck_that_skips_a_map_is_noted(detector):
+def test_a_neck_that_skips_a_map_is_a_note(detector):
     (note,) = findings(detector, **{'model.neck.start_level': 1})['channels']
-    assert note.level is Level.NOTE and 'does not read the first 1' in note.text
-    assert 'model.backbone.out_indices=(1, 2, 3)' in note.todo
+    assert note.level is Level.NOTE and 'the neck skips 1 of these maps' in note.text
+    assert 'model.backbone.out_indices=(1, 2, 3)' in note.remedy
 
 
-def test_numbers_and_names_of_classes_that_differ_are_told(detector, shapes_coco, tmp_path):
-    found = wrong(findings(detector, **{'model.roi_head.mask_head.num_classes': 80}))
+def test_different_numbers_or_names_of_classes_are_errors(detector, shapes_coco, tmp_path):
+    found = errors(findings(detector, **{'model.roi_head.mask_head.num_classes': 80}))
     assert len(found) == 1
-    assert 'model.roi_head.mask_head.num_classes is 80, and the data set has 6' in found[0]
-    found = wrong(
+    assert 'model.roi_head.mask_head.num_classes is 80, but the data set has 6' in found[0]
+    found = errors(
         findings(detector, **{'train_dataloader.dataset.metainfo.classes': (*SHAPES[:5], 'disc')})
     )
     assert any('train_dataloader has 6 classes (circle' in line for line in found)
     assert any("has no category 'disc'" in line for line in found)
 
 
-def test_categories_that_are_not_used_are_noted(detector):
+def test_unused_categories_are_a_note(detector):
     subset = {
         f'{split}_dataloader.dataset.metainfo.classes': SHAPES[:5] for split in ('train', 'val')
     }
@@ -152,21 +181,21 @@ def test_categories_that_are_not_used_are_noted(detector):
     assert any('1 class (ring)' in f.text and f.level is Level.NOTE for f in found)
 
 
-def test_missing_data_are_told_with_how_to_get_them(no_network, tmp_path, monkeypatch):
+def test_missing_data_are_an_error_that_says_how_to_get_them(no_network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = findings(ROOT / 'configs/cascade/convnext_t_coco.py')
-    (line,) = wrong(found)
+    (line,) = errors(found)
     assert 'data: the data set is not there' in line and 'tools/prepare_coco.py --download' in line
 
 
 @pytest.mark.parametrize(
     'answer, level, text',
     [
-        (URLError('no network'), Level.NOTE, 'cannot be reached now: no network'),
-        (HTTPError('url', 404, 'Not Found', {}, None), Level.WRONG, 'answers 404 Not Found'),
+        (URLError('no network'), Level.NOTE, 'cannot be reached: no network'),
+        (HTTPError('url', 404, 'Not Found', {}, None), Level.ERROR, 'answers 404 Not Found'),
     ],
 )
-def test_weights_are_looked_for_and_not_downloaded(tmp_path, monkeypatch, answer, level, text):
+def test_weights_are_looked_up_but_not_downloaded(tmp_path, monkeypatch, answer, level, text):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
 
     def refuse(request, timeout):
@@ -176,9 +205,9 @@ def test_weights_are_looked_for_and_not_downloaded(tmp_path, monkeypatch, answer
     def weights(source):
         init = dict(type='ConvNeXtPretrained', checkpoint=source)
         cfg = Config(dict(model=dict(backbone=dict(init_cfg=init))))
-        return one(guarded('weights', recipe._weights, cfg))
+        return one(weight_sources.check_weight_sources(cfg))
 
-    monkeypatch.setattr(recipe, 'urlopen', refuse)
+    monkeypatch.setattr(weight_sources, 'urlopen', refuse)
     found = weights('convnext_tiny_in1k')
     assert found.level is level and text in found.text
     cached = tmp_path / 'checkpoints' / 'convnext_tiny_1k_224.pth'
@@ -193,10 +222,10 @@ def test_weights_are_looked_for_and_not_downloaded(tmp_path, monkeypatch, answer
     cached.touch()
     assert weights('timm://convnext_tiny.fb_in1k').level is Level.OK
     found = weights('convnext_tony')
-    assert found.level is Level.WRONG and 'convnext_tiny' in found.text
+    assert found.level is Level.ERROR and 'convnext_tiny' in found.text
 
 
-def test_rates_batch_and_workers_are_judged(detector, no_network):
+def test_learning_rates_batch_size_and_workers_are_checked(detector, no_network):
     found = findings(
         detector,
         **{
@@ -205,28 +234,28 @@ def test_rates_batch_and_workers_are_judged(detector, no_network):
             'optim_wrapper.paramwise_cfg.num_layers': 12,
         },
     )
-    (line,) = wrong(found)
+    (line,) = errors(found)
     assert 'learning rates: paramwise_cfg: num_layers=12 does not fit' in line
     assert 'the learning rate is for 4' in found['batch size'][0].text
-    assert '--accumulate' in found['batch size'][0].todo
-    assert 'num_workers=' in found['data-loader workers'][0].todo
+    assert '--accumulate' in found['batch size'][0].remedy
+    assert 'num_workers=' in found['workers'][0].remedy
     absolute = dict(type='CosineAnnealingLR', T_max=2, end=2, eta_min=1e-4)
     found = findings(
         detector,
         **{'param_scheduler': [absolute], 'optim_wrapper.paramwise_cfg.decay_rate': 0.5},
     )
-    assert 'flattens their decay' in wrong(found)[0]
+    assert 'flattens their decay' in errors(found)[0]
 
 
-def test_a_checkpoint_of_another_model_or_other_classes_is_told(
+def test_a_checkpoint_of_another_model_or_of_other_classes_is_an_error(
     detector, shapes_ade, small_detector, tmp_path
 ):
     write_model(tmp_path, segmentor(shapes_ade))
-    (line,) = wrong(findings(detector, tmp_path / 'model.pth'))
+    (line,) = errors(findings(detector, tmp_path / 'model.pth'))
     assert 'checkpoint: ' in line and 'does not fit' in line
     write_model(tmp_path, small_detector, tuple('abcdef'))
-    (line,) = wrong(findings(detector, tmp_path / 'model.pth'))
-    assert 'was trained on 6 classes (a, b, c, d, ...)' in line
+    (line,) = errors(findings(detector, tmp_path / 'model.pth'))
+    assert 'was trained on 6 classes (a, b, c and 3 more)' in line
 
 
 # --- the installation ------------------------------------------------------------------------
@@ -237,48 +266,56 @@ def one(found):
     return finding
 
 
-def test_a_check_that_fails_is_a_finding_with_advice():
+def test_a_failing_check_is_an_error_with_advice():
     def fails(error):
         raise error
 
     found = one(guarded('mmcv', fails, ModuleNotFoundError("No module named 'mmcv._ext'")))
-    assert found.level is Level.WRONG and 'make setup' in found.todo
+    assert found.level is Level.ERROR and 'make setup' in found.remedy
     found = one(guarded('x', fails, RuntimeError('first line\nsecond')))
-    assert (found.text, found.todo) == ('first line', 'second')
+    assert (found.text, found.remedy) == ('first line', 'second')
     assert one(guarded('x', lambda: ok('x', 'fine'))).level is Level.OK
 
 
-def test_both_families_of_packages_at_once_are_wrong(monkeypatch):
+def test_both_families_of_packages_at_once_are_an_error(monkeypatch):
     monkeypatch.setattr(
         metadata,
         'packages_distributions',
         lambda: {'mmcv': ['mmcv', 'onedl-mmcv'], 'mmdet': ['mmdet']},
     )
     found = installation._one_family()
-    assert found.level is Level.WRONG and 'mmcv (mmcv and onedl-mmcv)' in found.text
+    assert found.level is Level.ERROR and 'mmcv (mmcv and onedl-mmcv)' in found.text
 
 
-def test_a_version_out_of_range_and_a_missing_package_are_wrong(monkeypatch):
+def test_an_unsupported_version_and_a_missing_package_are_errors(monkeypatch):
     monkeypatch.setattr(metadata, 'version', lambda name: '2.2.0')
     found = installation._package('mmcv')
-    assert found.level is Level.WRONG and '2.2.0' in found.text and '<2.2' in found.todo
+    assert found.level is Level.ERROR and '2.2.0' in found.text and '<2.2' in found.remedy
     monkeypatch.setattr(metadata, 'packages_distributions', lambda: {})
-    assert 'is not installed' in installation._package('mmcv').text
+    for name in ('mmcv', 'mmdet'):
+        found = installation._package(name)
+        assert found.level is Level.ERROR and 'is not installed' in found.text
+
+
+def test_one_library_of_the_two_is_enough(monkeypatch):
+    monkeypatch.setattr(metadata, 'packages_distributions', lambda: {'mmseg': ['mmsegmentation']})
+    found = installation._package('mmdet')
+    assert found.level is Level.NOTE and 'is not installed; detectors need it' in found.text
 
 
 @pytest.mark.parametrize(
-    'cuda, text', [(None, 'built without CUDA'), ('13.0', 'for CUDA 13.0 sees none')]
+    'cuda, text', [(None, 'built without CUDA'), ('13.0', 'for CUDA 13.0 sees no GPU')]
 )
-def test_a_gpu_that_pytorch_does_not_see_is_wrong(monkeypatch, cuda, text):
+def test_a_gpu_that_pytorch_does_not_see_is_an_error(monkeypatch, cuda, text):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(torch.version, 'cuda', cuda)
     monkeypatch.setattr(installation.shutil, 'which', lambda name: f'/usr/bin/{name}')
     version, gpu = installation._pytorch()
     assert version.level is Level.OK
-    assert gpu.level is Level.WRONG and text in gpu.text
+    assert gpu.level is Level.ERROR and text in gpu.text
 
 
-def test_a_torchvision_for_another_torch_is_wrong(monkeypatch):
+def test_a_torchvision_for_another_torch_is_an_error(monkeypatch):
     def no_operator(*_):
         raise RuntimeError('operator torchvision::nms does not exist')
 
@@ -289,32 +326,32 @@ def test_a_torchvision_for_another_torch_is_wrong(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torchvision', fake)
     monkeypatch.setattr(metadata, 'version', lambda name: '0.1')
     found = installation._torchvision()
-    assert found.level is Level.WRONG and 'operator torchvision::nms' in found.text
+    assert found.level is Level.ERROR and 'operator torchvision::nms' in found.text
 
 
-def test_operators_that_give_wrong_results_are_wrong(monkeypatch):
+def test_operators_with_wrong_results_are_an_error(monkeypatch):
     import mmcv.ops
 
     monkeypatch.setattr(mmcv.ops, 'nms', lambda boxes, scores, threshold: (boxes, scores))
-    assert installation._operators('cpu').level is Level.WRONG
+    assert installation._operators('cpu').level is Level.ERROR
 
 
-def test_without_pkg_resources_it_says_which_setuptools(monkeypatch):
+def test_without_pkg_resources_the_remedy_names_the_setuptools_version(monkeypatch):
     monkeypatch.setattr(installation.importlib.util, 'find_spec', lambda name: None)
-    assert installation._setuptools().todo == "pip install 'setuptools<82'"
+    assert installation._setuptools().remedy == "pip install 'setuptools<82'"
 
 
-def test_a_full_disk_is_wrong(monkeypatch):
+def test_a_full_disk_is_an_error(monkeypatch):
     class Usage:
         free = 2**28
 
     monkeypatch.setattr(installation.shutil, 'disk_usage', lambda path: Usage)
-    assert installation._disk().level is Level.WRONG
+    assert installation._disk().level is Level.ERROR
 
 
-def test_every_family_of_heads_takes_a_step():
-    found = list(models.check_models())
-    assert [f.subject for f in found] == [
+def test_every_kind_of_model_makes_a_training_step():
+    found = list(check_training_steps())
+    assert [f.where for f in found] == [
         'Mask R-CNN',
         'Cascade Mask R-CNN',
         'RetinaNet',

@@ -1,4 +1,4 @@
-"""tools/export.py as a user calls it, and its files as whoever deploys them does."""
+"""tools/export.py as a user calls it, and its files in ONNX Runtime without this package."""
 
 import json
 import logging
@@ -19,18 +19,18 @@ from mmengine.structures import InstanceData
 from convnext_mm.config.model import build_on_meta
 from convnext_mm.datasets.shapes.scenes import render_scene
 from convnext_mm.errors import UserError
-from convnext_mm.export import facts as facts_module
-from convnext_mm.export import run as export_run
-from convnext_mm.export.check import FP32, Check
-from convnext_mm.export.detector import Detector
-from convnext_mm.export.facts import facts_of
+from convnext_mm.export import export, onnx_file
+from convnext_mm.export import metadata as metadata_module
+from convnext_mm.export.metadata import model_metadata
+from convnext_mm.export.onnx_check import FP32, Check
 from convnext_mm.export.operators import AdaptiveAvgPool2d
+from convnext_mm.export.two_stage import Detector
 from convnext_mm.inference import Predictor
 from tests.conftest import ROOT
 from tests.small_models import segmentor, write_model
 
 SHAPES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
-# V2 under heads for one stage, with masks and boxes for each class.
+# ConvNeXt V2 with single-stage heads that have masks and boxes for each class.
 MASK_RCNN = """
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 default_scope = 'mmdet'
@@ -67,9 +67,9 @@ test_dataloader = dict(
 
 
 def decisive(config):
-    """Make a model of random weights tell objects and classes apart, as a trained one does.
+    """Make random weights predict different scores for different objects, as trained ones do.
 
-    Of equal scores the last bit says which box NMS keeps, and of random ones many are equal.
+    With equal scores, rounding decides which box NMS keeps.
     """
     path = config.with_name('model.pth')
     checkpoint = torch.load(path, weights_only=True)
@@ -108,7 +108,7 @@ def run_here(monkeypatch, capsys, tmp_path):
 
     def run(*arguments):
         monkeypatch.chdir(tmp_path)
-        # PyTorch tells it of every symbol it meets, and pytest would keep all of that.
+        # PyTorch logs every symbol there, and pytest would store all of it.
         monkeypatch.setattr(logging.getLogger('torch.__trace'), 'disabled', True)
         monkeypatch.setattr(sys, 'argv', ['export.py', *map(str, arguments)])
         with pytest.raises(SystemExit) as finished:
@@ -118,19 +118,19 @@ def run_here(monkeypatch, capsys, tmp_path):
     return run
 
 
-def export(run_here, config, *options):
+def run_export(run_here, config, *options):
     code, output, errors = run_here(config, config.with_name('model.pth'), *options)
     assert code == 0, errors
     return output
 
 
-def metadata(path):
-    """A file's metadata as a user without this package reads them."""
+def metadata_of(path):
+    """Read a file's metadata as a user without this package."""
     return onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
 
 
 def precisions(path):
-    """The types that each kind of node reads."""
+    """Return the input types of each kind of node."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
     types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
     kinds = {}
@@ -139,13 +139,13 @@ def precisions(path):
     return kinds
 
 
-def test_mask_rcnn_on_v2_finds_the_same_by_the_documented_example(
+def test_the_documented_example_finds_the_objects_of_mask_rcnn_on_v2(
     run_here, mask_rcnn, tmp_path, monkeypatch
 ):
-    output = export(run_here, mask_rcnn, '--out', 'model.onnx')
-    assert 'model.onnx: instance segmentation, boxes, scores, labels, masks' in output
+    output = run_export(run_here, mask_rcnn, '--out', 'model.onnx')
+    assert 'model.onnx: instance segmentation (boxes, scores, labels, masks)' in output
     assert re.search(r'2x289x230 +│ +\d+ +│ +0 ', output)  # objects, unmatched
-    # 192x149 becomes 96x75: what is half a pixel is rounded up.
+    # 192x149 becomes 96x75: half pixels are rounded up.
     cv2.imwrite('photo.jpg', render_scene(5, 149, 192).image)
     (example,) = re.findall('```python\n(.*?)```', (ROOT / 'docs/export.md').read_text(), re.DOTALL)
     names = {}
@@ -161,37 +161,39 @@ def test_mask_rcnn_on_v2_finds_the_same_by_the_documented_example(
         assert (mask != expected.masks[i].numpy()).mean() < 2e-3
 
 
-def test_the_metadata_say_how_to_prepare_a_picture(run_here, cascade, tmp_path):
-    export(run_here, cascade, '--out', 'model.onnx', '--cfg-options', 'model.roi_head.num_stages=2')
-    facts = metadata(tmp_path / 'model.onnx')
-    assert (facts['task'], facts['channels']) == ('instance segmentation', 'RGB')
-    assert json.loads(facts['mean']) == [123.675, 116.28, 103.53]
-    assert json.loads(facts['resize']) == dict(scale=[128, 128], keep_ratio=True)
-    assert tuple(json.loads(facts['classes'])) == SHAPES
-    assert (facts['checkpoint'], facts['config']) == ('model.pth', 'config.py')
-    assert str(tmp_path) not in str(facts)
+def test_the_metadata_say_how_to_prepare_an_image(run_here, cascade, tmp_path):
+    run_export(
+        run_here, cascade, '--out', 'model.onnx', '--cfg-options', 'model.roi_head.num_stages=2'
+    )
+    metadata = metadata_of(tmp_path / 'model.onnx')
+    assert (metadata['task'], metadata['channels']) == ('instance segmentation', 'RGB')
+    assert json.loads(metadata['mean']) == [123.675, 116.28, 103.53]
+    assert json.loads(metadata['resize']) == dict(scale=[128, 128], keep_ratio=True)
+    assert tuple(json.loads(metadata['classes'])) == SHAPES
+    assert (metadata['checkpoint'], metadata['config']) == ('model.pth', 'config.py')
+    assert str(tmp_path) not in str(metadata)
     (image,) = onnxruntime.InferenceSession(tmp_path / 'model.onnx').get_inputs()
     assert (image.name, image.shape) == ('image', ['batch', 3, 'height', 'width'])
 
 
-def test_a_upernet_on_v2_gives_classes_and_scores_of_pixels(run_here, upernet, tmp_path):
+def test_a_upernet_on_v2_outputs_labels_and_logits(run_here, upernet, tmp_path):
     options = ('mode=slide', 'crop_size=64,64', 'stride=32,32')
     options = [f'model.test_cfg.{option}' for option in options]
-    output = export(run_here, upernet, '--cfg-options', *options)
-    path = tmp_path / 'work_dirs/config/model.onnx'  # unless told otherwise
-    assert 'semantic segmentation, labels, logits' in output
-    facts = metadata(path)
-    assert json.loads(facts['windows']) == dict(size=[64, 64], stride=[32, 32])
-    assert json.loads(facts['classes'])[0] == 'background'
+    output = run_export(run_here, upernet, '--cfg-options', *options)
+    path = tmp_path / 'work_dirs/config/model.onnx'  # the default
+    assert 'semantic segmentation (labels, logits)' in output
+    metadata = metadata_of(path)
+    assert json.loads(metadata['windows']) == dict(size=[64, 64], stride=[32, 32])
+    assert json.loads(metadata['classes'])[0] == 'background'
     labels, logits = onnxruntime.InferenceSession(path).run(
         None, {'image': np.zeros((3, 3, 40, 70), np.float32)}
     )
     assert labels.shape == (3, 40, 70) and logits.shape == (3, 7, 40, 70)
 
 
-def test_a_backbone_is_exported_alone_from_any_model(run_here, upernet, tmp_path):
-    output = export(run_here, upernet, '--backbone', '--out', 'maps.onnx')
-    assert 'features, stride4, stride8, stride16, stride32' in output
+def test_the_backbone_alone_is_exported(run_here, upernet, tmp_path):
+    output = run_export(run_here, upernet, '--backbone', '--out', 'maps.onnx')
+    assert 'features (stride4, stride8, stride16, stride32)' in output
     session = onnxruntime.InferenceSession(tmp_path / 'maps.onnx')
     maps = session.run(None, {'image': np.zeros((1, 3, 65, 32), np.float32)})
     assert [x.shape for x in maps] == [
@@ -200,7 +202,7 @@ def test_a_backbone_is_exported_alone_from_any_model(run_here, upernet, tmp_path
 
 
 def test_in_half_precision_grn_is_computed_in_fp32(run_here, upernet, tmp_path):
-    """By types in the file, and by maps whose squares add up to more than fp16 holds."""
+    """The types in the file show it, and maps with sums of squares beyond the range of fp16."""
     checkpoint = torch.load(upernet.with_name('model.pth'), weights_only=True)
     for name, value in checkpoint['state_dict'].items():
         if name.startswith('backbone') and 'pwconv1.weight' in name:
@@ -216,26 +218,26 @@ def test_in_half_precision_grn_is_computed_in_fp32(run_here, upernet, tmp_path):
     half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
     assert kinds['ReduceL2'] == {full} and full not in kinds['MatMul'] | kinds['Conv']
     session = onnxruntime.InferenceSession(tmp_path / 'half.onnx')
-    assert half in kinds['LayerNormalization']  # whose sums are in fp32 by ONNX's definition
+    assert half in kinds['LayerNormalization']  # ONNX defines its sums in fp32
     assert {output.type for output in session.get_outputs()} == {'tensor(float)'}
 
 
-def test_a_file_that_differs_is_not_left_behind(run_here, upernet, tmp_path, monkeypatch):
-    """Nor is what was there before touched."""
+def test_a_file_that_differs_from_pytorch_is_not_written(run_here, upernet, tmp_path, monkeypatch):
+    """An older file under that name is kept."""
     (tmp_path / 'model.onnx').write_text('old')
-    write = export_run._write
+    write = onnx_file._write
 
-    def spoil(graph, facts, path):
+    def spoil(wrapper, metadata, path):
         with torch.no_grad():
-            graph.backbone.norm2.weight += 0.01
-        write(graph, facts, path)
+            wrapper.backbone.norm2.weight += 0.01
+        write(wrapper, metadata, path)
 
-    monkeypatch.setattr(export_run, '_write', spoil)
+    monkeypatch.setattr(onnx_file, '_write', spoil)
     code, _, errors = run_here(
         upernet, upernet.with_name('model.pth'), '--backbone', '--out', 'model.onnx'
     )
     assert code == 2
-    assert 'error: ONNX Runtime gives something else than PyTorch: stride16 0.0' in errors
+    assert 'error: ONNX Runtime differs from PyTorch: stride16 0.0' in errors
     assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
     assert (tmp_path / 'model.onnx').read_text() == 'old'
 
@@ -246,7 +248,7 @@ def test_a_file_that_differs_is_not_left_behind(run_here, upernet, tmp_path, mon
         ({'test_cfg.rcnn.nms.type': 'soft_nms'}, r'rcnn.nms=.*nms.type=nms'),
         ({'test_cfg.rpn.nms_pre': -1}, r'rpn.nms_pre=-1'),
         ({'test_cfg.rpn.nms_pre': None}, r'rpn.nms_pre=None: ONNX needs a limit'),
-        ({'test_cfg.rcnn.mask_thr_binary': -1}, r'mask_thr_binary=-1: .*mask_thr_binary=0.5'),
+        ({'test_cfg.rcnn.mask_thr_binary': -1}, r'mask_thr_binary=-1 cannot .*mask_thr_binary=0.5'),
         ({'roi_head.mask_head.type': 'HTCMaskHead'}, 'the mask head HTCMaskHead'),
         (
             {'roi_head.bbox_roi_extractor.type': 'GenericRoIExtractor'},
@@ -259,7 +261,7 @@ def test_a_file_that_differs_is_not_left_behind(run_here, upernet, tmp_path, mon
         ({'rpn_head.loss_cls.use_sigmoid': False}, 'an RPN with softmax'),
     ],
 )
-def test_a_part_without_an_onnx_form_is_named(tmp_path, options, message):
+def test_the_error_names_what_cannot_be_exported(tmp_path, options, message):
     (tmp_path / 'config.py').write_text(MASK_RCNN)
     cfg = Config.fromfile(tmp_path / 'config.py')
     cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
@@ -267,18 +269,18 @@ def test_a_part_without_an_onnx_form_is_named(tmp_path, options, message):
         Detector(build_on_meta(cfg))
 
 
-def test_nms_without_a_type_is_plain_as_in_mmcv(tmp_path):
+def test_nms_without_a_type_is_plain_nms_as_in_mmcv(tmp_path):
     (tmp_path / 'config.py').write_text(MASK_RCNN)
     cfg = Config.fromfile(tmp_path / 'config.py')
     cfg.model.test_cfg.rcnn.nms.pop('type')
     Detector(build_on_meta(cfg))
 
 
-class Found(Check):
-    """The check of a file and a model that give these boxes, of score 0.9 and class 0."""
+class BoxesCheck(Check):
+    """Check given boxes of a file and of a model; all have the score 0.9 and the class 0."""
 
     def __init__(self, by_file, by_model):
-        self.limits, self.boxes = FP32, (by_file, by_model)
+        self.tolerance, self.boxes = FP32, (by_file, by_model)
 
     def _measure(self, batch):
         by_file, by_model = (torch.tensor(boxes).reshape(-1, 4).float() for boxes in self.boxes)
@@ -288,7 +290,7 @@ class Found(Check):
         )
         instances = InstanceData(bboxes=by_model, scores=expected, labels=classes)
         found = dict(boxes=by_file[None], scores=scores[None], labels=labels[None])
-        return self._objects(found, [SimpleNamespace(pred_instances=instances)])
+        return self._compare_objects(found, [SimpleNamespace(pred_instances=instances)])
 
 
 def boxes(number, left=0):
@@ -296,56 +298,56 @@ def boxes(number, left=0):
 
 
 @pytest.mark.parametrize('number', [1, 4, 40])
-def test_a_file_whose_objects_are_all_wrong_is_refused(number):
-    picture = [np.zeros((1, 64, 64, 3), np.uint8)]
-    Found(boxes(number), boxes(number)).run(picture)
+def test_a_file_with_only_wrong_objects_is_refused(number):
+    image = [np.zeros((1, 64, 64, 3), np.uint8)]
+    BoxesCheck(boxes(number), boxes(number)).run(image)
     for wrong in (boxes(number, left=5), []):
-        with pytest.raises(UserError, match=r'gives something else .* unmatched'):
-            Found(wrong, boxes(number)).run(picture)
+        with pytest.raises(UserError, match=r'differs from PyTorch: unmatched'):
+            BoxesCheck(wrong, boxes(number)).run(image)
     with pytest.raises(UserError, match='unmatched'):
-        Found(boxes(number), []).run(picture)
-    with pytest.raises(UserError, match='the model finds nothing'):
-        Found([], []).run(picture)
+        BoxesCheck(boxes(number), []).run(image)
+    with pytest.raises(UserError, match='the model finds no object'):
+        BoxesCheck([], []).run(image)
 
 
 def test_one_box_that_nms_swapped_is_allowed_among_several():
-    picture = [np.zeros((1, 64, 64, 3), np.uint8)]
-    Found([*boxes(5), [5, 50, 15, 60]], [*boxes(5), [0, 50, 10, 60]]).run(picture)
+    image = [np.zeros((1, 64, 64, 3), np.uint8)]
+    BoxesCheck([*boxes(5), [5, 50, 15, 60]], [*boxes(5), [0, 50, 10, 60]]).run(image)
     with pytest.raises(UserError, match='unmatched 1 '):
-        Found([*boxes(4), [5, 50, 15, 60]], [*boxes(4), [0, 50, 10, 60]]).run(picture)
+        BoxesCheck([*boxes(4), [5, 50, 15, 60]], [*boxes(4), [0, 50, 10, 60]]).run(image)
 
 
-def facts(pipeline=(), **processor):
+def described(pipeline=(), **processor):
     model = SimpleNamespace(backbone=SimpleNamespace(in_channels=3, out_strides=(4,)))
     loader = dict(dataset=dict(type='CocoDataset', pipeline=list(pipeline)))
     cfg = dict(model=dict(data_preprocessor=processor), test_dataloader=loader)
     cfg = Config(cfg, cfg_text='#', filename='config.py')
-    return facts_of(model, ('stride4',), cfg, 'model.pth', ())
+    return model_metadata(model, ('stride4',), cfg, 'model.pth', ())
 
 
-def test_one_size_and_one_mean_stand_for_both_sides_and_all_channels():
-    found = facts([dict(type='Resize', scale=640)], mean=[127.5], std=[128.0])
+def test_a_single_size_is_for_both_sides_and_a_single_mean_for_all_channels():
+    found = described([dict(type='Resize', scale=640)], mean=[127.5], std=[128.0])
     assert found['resize'] == dict(scale=[640, 640], keep_ratio=False)
     assert (found['mean'], found['std']) == ([127.5] * 3, [128.0] * 3)
 
 
-def test_a_pipeline_that_normalises_is_refused_and_padding_is_said(monkeypatch):
+def test_a_pipeline_that_normalises_is_refused_and_one_that_pads_is_a_warning(monkeypatch):
     with pytest.raises(UserError, match=r'move mean, std and bgr_to_rgb from Normalize to model\.'):
-        facts([dict(type='mmdet.Normalize', mean=[0.0], std=[1.0])])
+        described([dict(type='mmdet.Normalize', mean=[0.0], std=[1.0])])
     said = []
-    monkeypatch.setattr(facts_module, 'log_once', lambda message, _: said.append(message))
-    facts([dict(type='Resize', scale=640), dict(type='Pad', size_divisor=32)])
-    assert [message.split(' is ')[0] for message in said] == ['Pad of the test pipeline']
+    monkeypatch.setattr(metadata_module, 'log_once', lambda message, _: said.append(message))
+    described([dict(type='Resize', scale=640), dict(type='Pad', size_divisor=32)])
+    assert [message.split(',')[0] for message in said] == ['the test pipeline has a Pad step']
 
 
-def test_a_new_file_takes_the_place_of_the_old_one_and_its_weights(tmp_path):
+def test_a_new_file_replaces_the_old_one_and_its_weights(tmp_path):
     out = tmp_path / 'new' / 'folder' / 'model.onnx'
-    with pytest.raises(UserError), export_run._staged(out) as path:
+    with pytest.raises(UserError), onnx_file._replacing(out) as path:
         path.write_text('wrong')
         raise UserError
     assert list(tmp_path.iterdir()) == []
     for weights in (True, False):
-        with export_run._staged(out) as path:
+        with onnx_file._replacing(out) as path:
             path.write_text('right')
             if weights:
                 path.with_name('model.onnx.data').write_text('large')
@@ -354,26 +356,24 @@ def test_a_new_file_takes_the_place_of_the_old_one_and_its_weights(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['new']
 
 
-def test_adaptive_pooling_is_that_of_pytorch():
+def test_adaptive_pooling_equals_pytorch():
     x = torch.randn(2, 3, 7, 13)
     for size in (1, 2, 3, 6):
         expected = torch.nn.functional.adaptive_avg_pool2d(x, size)
         torch.testing.assert_close(AdaptiveAvgPool2d(size)(x), expected)
 
 
-def test_a_picture_of_ones_own_is_compared_as_the_test_pipeline_prepares_it(
-    run_here, cascade, tmp_path
-):
+def test_images_to_check_on_are_prepared_by_the_test_pipeline(run_here, cascade, tmp_path):
     predictor = Predictor(Config.fromfile(cascade), cascade.with_name('model.pth'), 'cpu')
     cv2.imwrite(str(tmp_path / 'photo.png'), render_scene(0, 64, 96).image)
-    (picture,) = export_run._own_pictures(predictor, [str(tmp_path / 'photo.png')])
-    assert (picture.shape, picture.dtype) == ((1, 85, 128, 3), np.uint8)
+    (image,) = onnx_file._prepared_images(predictor, [str(tmp_path / 'photo.png')])
+    assert (image.shape, image.dtype) == ((1, 85, 128, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--out', 'model.pth'], 'error: --out model.pth: the file must end in .onnx'),
+        (['--out', 'model.pth'], 'error: model.pth: the file must end in .onnx'),
         (['--check-on', 'no.jpg'], 'error: no.jpg: no such file'),
     ],
 )
@@ -382,10 +382,24 @@ def test_a_mistake_on_the_command_line_is_one_clear_line(run_here, upernet, argu
     assert code == 2 and message in errors and len(errors.splitlines()) == 1
 
 
-def test_a_missing_package_is_named_with_what_installs_it(run_here, upernet, monkeypatch):
-    monkeypatch.setattr(export_run, 'PACKAGES', ('no_such_package',))
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    run_here, upernet, monkeypatch
+):
+    monkeypatch.setattr(onnx_file, 'PACKAGES', ('no_such_package',))
     code, _, errors = run_here(upernet, upernet.with_name('model.pth'))
     assert (code, errors) == (
         2,
         "error: no_such_package is not installed: pip install 'convnext-mm[export]'\n",
     )
+
+
+def test_export_returns_the_path_and_the_check(upernet, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.getLogger('torch.__trace'), 'disabled', True)
+    written = export(
+        upernet, upernet.with_name('model.pth'), out=tmp_path / 'maps.onnx', backbone=True
+    )
+    assert written.path == tmp_path / 'maps.onnx'
+    assert written.size == written.path.stat().st_size
+    assert (written.task, written.outputs[0]) == ('features', 'stride4')
+    assert list(written.check) == ['1x192x320', '2x289x230', '1x416x352']
+    assert 0 <= max(written.check['1x192x320'].values()) < 1e-3

@@ -14,7 +14,7 @@ CASCADE = 'configs/cascade/convnext_t_coco.py'
 
 @pytest.fixture
 def run_here(monkeypatch, capsys):
-    """Run the tool in this process, which is quicker, and tell its output from its errors."""
+    """Run the tool in this process, which is faster, with output and errors apart."""
 
     def run(*arguments):
         monkeypatch.chdir(ROOT)
@@ -26,7 +26,7 @@ def run_here(monkeypatch, capsys):
     return run
 
 
-def test_the_table_gives_each_part_the_total_and_the_rule():
+def test_the_table_shows_each_part_the_total_and_the_rule():
     done = run_tool('model_stats.py', CASCADE)
     assert done.code == 0, done.output
     assert f'{CASCADE} at 1280x800 (width x height)' in done.output
@@ -44,17 +44,17 @@ def test_the_table_gives_each_part_the_total_and_the_rule():
     assert '1000 proposals in each box head and 100 RoIs in each mask head' in said
 
 
-def test_what_is_not_counted_is_a_dash_and_a_note(run_here, tmp_path):
+def test_flops_that_are_not_counted_are_a_dash_and_a_note(run_here, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text("_base_ = 'mmdet::solo/solo_r50_fpn_1x_coco.py'")
     code, output, _ = run_here(config)
     assert code == 0
     assert re.search(r'│ mask_head +│ +9\.4M │ +- │', output)
     assert re.search(r'│ total +│ +36\.3M │ +- │', output)
-    assert 'not counted, so there is no total: FLOPs of mask_head' in ' '.join(output.split())
+    assert 'FLOPs of mask_head are not counted, so there is no total' in ' '.join(output.split())
 
 
-def test_json_is_all_there_is_on_the_standard_output(run_here, tmp_path):
+def test_with_json_the_standard_output_is_json_only(run_here, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(
         f"""

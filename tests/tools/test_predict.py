@@ -22,19 +22,19 @@ def detector(small_detector, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def mixed(shapes_coco, tmp_path_factory):
-    """A folder with pictures, a film, and files that only look like some."""
+    """A folder with images, a video and files that are neither."""
     folder = tmp_path_factory.mktemp('mixed')
     files = sorted((shapes_coco / 'val').glob('*.jpg'))
     for index, file in enumerate(files[:2]):
         shutil.copy(file, folder / f'{index}.jpg')
-    film = cv2.VideoWriter(str(folder / 'film.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 64))
+    video = cv2.VideoWriter(str(folder / 'clip.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 64))
     for file in files[:3]:
-        film.write(cv2.imread(str(file)))
-    film.release()
-    (folder / 'no picture.png').write_text('text')
+        video.write(cv2.imread(str(file)))
+    video.release()
+    (folder / 'not an image.png').write_text('text')
     (folder / 'empty.jpg').touch()
-    (folder / 'no film.mp4').write_text('text')
-    (folder / 'notes.txt').write_text('not looked at')
+    (folder / 'not a video.mp4').write_text('text')
+    (folder / 'notes.txt').write_text('ignored')
     return folder
 
 
@@ -52,9 +52,7 @@ def run_here(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_a_detector_predicts_on_a_folder_and_goes_on_past_what_is_unreadable(
-    detector, mixed, tmp_path
-):
+def test_a_detector_predicts_on_a_folder_and_skips_unreadable_files(detector, mixed, tmp_path):
     done = run_tool(
         'predict.py',
         *(detector, detector.with_name('model.pth'), mixed),
@@ -63,33 +61,35 @@ def test_a_detector_predicts_on_a_folder_and_goes_on_past_what_is_unreadable(
     assert done.code == 1, done.output
     for line in (
         'not read: {}/empty.jpg: the file is empty',
-        'not read: {}/no film.mp4: no video that OpenCV can decode',
-        'not read: {}/no picture.png: no picture that can be decoded',
+        'not read: {}/not a video.mp4: OpenCV cannot decode it as a video',
+        'not read: {}/not an image.png: OpenCV cannot decode it as an image',
     ):
         assert line.format(mixed) in done.output
     assert 'Traceback' not in done.output and 'Warning' not in done.output
     results = json.loads((tmp_path / 'results.json').read_text())
-    assert f'5 images, {len(results["annotations"])} objects above 0.2' in done.output
+    assert f'5 images, {len(results["annotations"])} objects with a score from 0.2, ' in done.output
     seen = [(i['file_name'].rpartition('/')[2], i.get('frame')) for i in results['images']]
-    films = [('film.avi', 0), ('film.avi', 1), ('film.avi', 2)]
-    assert seen == [('0.jpg', None), ('1.jpg', None), *films]
+    clip = [('clip.avi', 0), ('clip.avi', 1), ('clip.avi', 2)]
+    assert seen == [('0.jpg', None), ('1.jpg', None), *clip]
     assert sorted(p.name for p in (tmp_path / 'pictures').iterdir()) == [
         '0.jpg',
         '1.jpg',
-        'film.mp4',
+        'clip.mp4',
     ]
-    film = cv2.VideoCapture(str(tmp_path / 'pictures' / 'film.mp4'))
-    assert film.get(cv2.CAP_PROP_FPS) == 5
-    assert [film.read()[0] for _ in range(4)] == [True, True, True, False]
+    video = cv2.VideoCapture(str(tmp_path / 'pictures' / 'clip.mp4'))
+    assert video.get(cv2.CAP_PROP_FPS) == 5
+    assert [video.read()[0] for _ in range(4)] == [True, True, True, False]
 
 
-def test_a_segmentor_writes_label_maps_and_a_legend(run_here, shapes_ade, mixed, tmp_path):
+def test_a_segmentor_writes_label_maps_and_the_names_and_colours_of_classes(
+    run_here, shapes_ade, mixed, tmp_path
+):
     config = write_model(tmp_path, segmentor(shapes_ade))
     code, output, errors = run_here(
-        config, config.with_name('model.pth'), mixed / '*.jpg', mixed / 'film.avi'
+        config, config.with_name('model.pth'), mixed / '*.jpg', mixed / 'clip.avi'
     )
     assert code == 1 and 'empty.jpg' in errors and '5 images' in output
-    folder = tmp_path / 'work_dirs' / 'config' / 'predictions'  # unless told otherwise
+    folder = tmp_path / 'work_dirs' / 'config' / 'predictions'  # the default
     results = json.loads((folder / 'results.json').read_text())
     assert results['categories'][1] == dict(id=1, name='circle', color=[30, 0, 225])
     for image in results['images']:
@@ -98,7 +98,7 @@ def test_a_segmentor_writes_label_maps_and_a_legend(run_here, shapes_ade, mixed,
         assert (folder / image['picture']).exists()
 
 
-def test_published_weights_are_named_and_pictures_need_not_be_written(
+def test_published_weights_are_given_by_name_and_drawing_can_be_switched_off(
     run_here, detector, mixed, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
@@ -117,10 +117,10 @@ def test_published_weights_are_named_and_pictures_need_not_be_written(
     'arguments, message',
     [
         (['nowhere.jpg'], 'error: nowhere.jpg: no such file or folder\n'),
-        (['0.jpg', '--batch-size', '0'], 'error: --batch-size 0: must be at least 1'),
-        (['0.jpg', '--score-thr', '50'], 'error: --score-thr 50.0: must be from 0 to 1'),
-        (['0.jpg', '--device', 'cuda'], 'error: --device cuda: PyTorch sees no GPU'),
-        (['0.jpg', '--out', '0.jpg'], 'error: --out 0.jpg: '),
+        (['0.jpg', '--batch-size', '0'], 'error: batch size 0: it must be at least 1'),
+        (['0.jpg', '--score-thr', '50'], 'error: score threshold 50.0: it must be from 0 to 1'),
+        (['0.jpg', '--device', 'cuda'], 'error: device cuda: PyTorch sees no GPU'),
+        (['0.jpg', '--out', '0.jpg'], 'error: 0.jpg: '),
         (['0.jpg', '--device', 'gpu'], "invalid choice: 'gpu'"),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_mistake_on_the_command_line_is_one_clear_line(
     assert not (tmp_path / 'work_dirs').exists()
 
 
-def test_a_missing_or_foreign_checkpoint_is_one_clear_line(run_here, detector, mixed, tmp_path):
+def test_a_missing_or_unrelated_checkpoint_is_one_clear_line(run_here, detector, mixed, tmp_path):
     code, _, errors = run_here(detector, 'no.pth', mixed)
     assert (code, errors) == (2, 'error: no.pth: no such file\n')
     torch.save(dict(weight=torch.zeros(1)), tmp_path / 'other.pth')

@@ -1,4 +1,8 @@
-"""Is everything there and does it fit together: what ``tools/doctor.py`` does.
+"""Check an installation and a config: the implementation of ``tools/doctor.py``.
 
-Every check is a function that returns findings and does not stop the others, whatever it meets.
+Every check yields findings. A check that fails does not stop the others.
 """
+
+from convnext_mm.diagnose.doctor.examination import examine
+
+__all__ = ['examine']

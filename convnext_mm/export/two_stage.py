@@ -1,8 +1,9 @@
-"""Faster and Mask R-CNN and their cascades, with all that follows the convolutions, as one module.
+"""Faster R-CNN, Mask R-CNN and their cascades as one module, including NMS and mask selection.
 
-MMDetection works image by image on lists of whatever length; here every step has a fixed number of
-rows for each image, those without an object having the score 0, so that a batch stays a batch. The
-layers are the model's own, the steps between them MMDetection's.
+MMDetection processes each image on its own, with lists of varying length. Here every step has a
+fixed number of rows per image, and rows without an object have the score 0. This keeps the batch
+dimension dynamic. The layers are the layers of the model; the steps between them follow
+MMDetection.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mmdet.models.task_modules.coders.delta_xywh_bbox_coder import DeltaXYWHBBox
 from torch import Tensor, nn
 
 from convnext_mm.errors import UserError
-from convnext_mm.export.graphs import call, pad, refuse_unless
+from convnext_mm.export.wrappers import pad, refuse_unless, run
 
 BOX_HEADS = (
     bbox_heads.ConvFCBBoxHead,
@@ -31,7 +32,7 @@ class Detector(nn.Module):
     """A two-stage detector of MMDetection.
 
     Raises:
-        UserError: A part of it is of a kind that is not supported; the message names it.
+        UserError: A module or a setting of the model is not supported. The message names it.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -46,23 +47,26 @@ class Detector(nn.Module):
         self.outputs = ('boxes', 'scores', 'labels', 'masks')[: 4 if self.mask_heads else 3]
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) -> the best `max_per_img` = M objects of each image, the best one first.
+        """Detect the M = `max_per_img` best objects of each image, the best one first.
+
+        Args:
+            image: (N, 3, H, W).
 
         Returns:
-            Boxes (N, M, 4) as x1, y1, x2, y2 in pixels, scores (N, M), labels (N, M) and, from a
-            model with masks, the probability (N, M, S, S) in each cell of the box to be of the
-            object. Rows beyond the last object have the score 0 and the label -1.
+            Boxes (N, M, 4) as x1, y1, x2, y2 in pixels, scores (N, M), labels (N, M) and, for a
+            model with masks, mask probabilities (N, M, S, S) on a grid over each box. Rows beyond
+            the last object have the score 0 and the label -1.
         """
         height, width = image.shape[-2:]
-        # What is padded is seen by the network, and no box reaches into it.
+        # The network sees the padding, but boxes end at the border of the image.
         border = torch.stack([torch.scalar_tensor(side) for side in (width, height)] * 2)
         processor = self.model.data_preprocessor
         image = pad(image, processor.pad_size_divisor, processor.pad_value)
-        maps = call(self.model.extract_feat, image)
+        maps = run(self.model.extract_feat, image)
         proposals, real = self._propose(maps, border)
-        of_image = _of_image(proposals)
-        boxes, scores = self._classify(maps, proposals.flatten(0, 1), of_image, border)
-        # (R, B, 4), (R, C) -> (N, C, P, 4), (N, C, P) with B boxes, for each class or for all
+        image_index = _image_index(proposals)
+        boxes, scores = self._classify(maps, proposals.flatten(0, 1), image_index, border)
+        # (R, B, 4), (R, C) -> (N, C, P, 4), (N, C, P). B is C, or 1 if the classes share a box.
         scores = scores.unflatten(0, real.shape).mul(real[..., None]).mT
         boxes = boxes.unflatten(0, real.shape).transpose(1, 2).expand(*scores.shape, 4)
         boxes, scores, labels = self._best(boxes, scores)
@@ -71,9 +75,9 @@ class Detector(nn.Module):
         return boxes, scores, labels, self._masks(maps, boxes, labels)
 
     def _propose(self, maps: Sequence[Tensor], border: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes (N, P, 4) that may hold an object, and (N, P), false for rows that only fill up."""
+        """Return proposals (N, P, 4), and (N, P) that is false for rows without a proposal."""
         head, cfg = self.model.rpn_head, self.model.rpn_head.test_cfg
-        scores, deltas = call(head, maps)
+        scores, deltas = run(head, maps)
         anchors = head.prior_generator.grid_priors(
             [score.shape[-2:] for score in scores], device=maps[0].device
         )
@@ -81,8 +85,8 @@ class Detector(nn.Module):
         for score, delta, anchor in zip(scores, deltas, anchors):
             score, delta = _by_anchor(score, 1).sigmoid(), _by_anchor(delta, 4)
             rows = torch.cat([score, delta, anchor.expand_as(delta)], dim=-1)
-            rows = F.pad(rows, (0, 0, 0, cfg.nms_pre))  # there may be fewer
-            levels.append(_take(rows, rows[..., 0].topk(cfg.nms_pre).indices))
+            rows = F.pad(rows, (0, 0, 0, cfg.nms_pre))  # a level may have fewer anchors
+            levels.append(_gather_rows(rows, rows[..., 0].topk(cfg.nms_pre).indices))
         score, delta, anchor = torch.stack(levels, dim=1).split([1, 4, 4], dim=-1)
         boxes = _decode(head.bbox_coder, anchor, delta, border)
         large = (boxes[..., 2:] - boxes[..., :2] > cfg.get('min_bbox_size', -1)).all(-1)
@@ -92,20 +96,20 @@ class Detector(nn.Module):
         )
         kept = kept.reshape(boxes.shape[0], -1)
         best = kept.topk(min(cfg.max_per_img, cfg.nms_pre * len(levels)))
-        return _take(boxes.flatten(1, 2), best.indices), best.values > 0
+        return _gather_rows(boxes.flatten(1, 2), best.indices), best.values > 0
 
     def _classify(
-        self, maps: Sequence[Tensor], boxes: Tensor, of_image: Tensor, border: Tensor
+        self, maps: Sequence[Tensor], boxes: Tensor, image_index: Tensor, border: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Boxes (R, 4) -> boxes (R, 1 or classes, 4) and probabilities (R, classes)."""
         total = 0
         for stage, (head, extractor) in enumerate(zip(self.box_heads, self.box_extractors), 1):
-            scores, deltas = call(head, _cut_out(extractor, maps, boxes, of_image))
+            scores, deltas = run(head, _cut_out(extractor, maps, boxes, image_index))
             total = total + scores
             deltas = deltas.unflatten(1, (-1, 4))
-            if stage < len(self.box_heads):  # each stage of a cascade starts from the last one's
+            if stage < len(self.box_heads):  # a cascade refines the boxes of the stage before
                 if not head.reg_class_agnostic:
-                    deltas = _take(deltas, scores[:, :-1].argmax(1, keepdim=True))
+                    deltas = _gather_rows(deltas, scores[:, :-1].argmax(1, keepdim=True))
                 boxes = _decode(head.bbox_coder, boxes, deltas[:, 0], border)
         boxes = _decode(head.bbox_coder, boxes[:, None].expand_as(deltas), deltas, border)
         return boxes, (total / len(self.box_heads)).softmax(-1)[:, :-1]
@@ -123,40 +127,45 @@ class Detector(nn.Module):
         best = kept.reshape(images, -1).topk(min(cfg.max_per_img, classes * proposals))
         found = best.values > 0
         labels = torch.where(found, best.indices // proposals, -1)
-        return _take(boxes.flatten(1, 2), best.indices) * found[..., None], best.values, labels
+        return (
+            _gather_rows(boxes.flatten(1, 2), best.indices) * found[..., None],
+            best.values,
+            labels,
+        )
 
     def _masks(self, maps: Sequence[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
         """(N, M, 4), (N, M) -> (N, M, S, S)."""
-        of_image = _of_image(boxes)
+        image_index = _image_index(boxes)
         boxes = boxes.flatten(0, 1)
         total = 0
         for head, extractor in zip(self.mask_heads, self.mask_extractors):
-            cut = _cut_out(extractor, maps, boxes, of_image)
-            total = total + call(head, cut).sigmoid()
+            cut = _cut_out(extractor, maps, boxes, image_index)
+            total = total + run(head, cut).sigmoid()
         if not self.mask_heads[0].class_agnostic:
-            total = _take(total, labels.clamp(min=0).reshape(-1, 1))
+            total = _gather_rows(total, labels.clamp(min=0).reshape(-1, 1))
         return (total / len(self.mask_heads))[:, 0].unflatten(0, labels.shape)
 
 
 def _cut_out(
-    extractor: nn.Module, maps: Sequence[Tensor], boxes: Tensor, of_image: Tensor
+    extractor: nn.Module, maps: Sequence[Tensor], boxes: Tensor, image_index: Tensor
 ) -> Tensor:
-    """Boxes (R, 4) -> what is in them, (R, C, S, S), each from the map that fits its size.
+    """Cut boxes (R, 4) out of the feature maps: (R, C, S, S), each from the map for its size.
 
-    Every map gives all boxes, those of other maps as empty ones, which cost nothing: the number of
-    boxes of a map would be a shape that depends on values.
+    The number of boxes of a map depends on values, which traced shapes may not. So each map cuts
+    out all boxes; the boxes of other maps are empty there and cost almost nothing.
     """
-    # As `map_roi_levels` has it, without its logarithm: sides are often exactly at a border.
+    # As `map_roi_levels`, but without its logarithm: many boxes are exactly at a level's border.
     side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
     side = side / extractor.finest_scale + 1e-6
-    level = sum(((side >= 2**i).long() for i in range(1, len(extractor.roi_layers))), 0 * of_image)
+    borders = [2**i for i in range(1, len(extractor.roi_layers))]
+    level = sum(((side >= border).long() for border in borders), 0 * image_index)
     out = 0
     for i, layer in enumerate(extractor.roi_layers):
         here = level == i
         part = torch.ops.convnext_mm.roi_align(
             maps[i],
             boxes * here[:, None],
-            of_image,
+            image_index,
             layer.spatial_scale,
             layer.output_size[0],
             layer.sampling_ratio,
@@ -166,7 +175,7 @@ def _cut_out(
 
 
 def _decode(coder: DeltaXYWHBBoxCoder, boxes: Tensor, deltas: Tensor, border: Tensor) -> Tensor:
-    """(..., 4) boxes moved by deltas, inside the image."""
+    """Apply deltas to boxes (..., 4) and clip them to the image."""
     moved = delta2bbox(boxes.reshape(-1, 4), deltas.reshape(-1, 4), coder.means, coder.stds)
     return torch.minimum(moved.clamp(min=0), border).reshape(deltas.shape)
 
@@ -176,14 +185,14 @@ def _by_anchor(x: Tensor, values: int) -> Tensor:
     return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, values)
 
 
-def _of_image(rows: Tensor) -> Tensor:
-    """(N, M, ...) -> (N * M,), the image that each row is of."""
+def _image_index(rows: Tensor) -> Tensor:
+    """(N, M, ...) -> (N * M,), the index of the image that each row belongs to."""
     images = torch.arange(rows.shape[0], device=rows.device)
     return images[:, None].expand(rows.shape[:2]).flatten()
 
 
-def _take(rows: Tensor, index: Tensor) -> Tensor:
-    """(N, R, ...) at (N, K) -> (N, K, ...)."""
+def _gather_rows(rows: Tensor, index: Tensor) -> Tensor:
+    """Gather rows: (N, R, ...) at (N, K) -> (N, K, ...)."""
     index = index.reshape(*index.shape, *[1] * (rows.ndim - 2))
     return rows.gather(1, index.expand(*index.shape[:2], *rows.shape[2:]))
 
@@ -193,7 +202,7 @@ def _as_list(modules: nn.Module) -> nn.ModuleList:
 
 
 def _check(model: nn.Module) -> None:
-    """Refuse what the module above does not do as MMDetection does."""
+    """Refuse a model that :class:`Detector` would compute differently from MMDetection."""
     refuse_unless(
         isinstance(model, TwoStageDetector) and model.with_rpn and model.with_roi_head,
         type(model).__name__,
@@ -225,14 +234,14 @@ def _check(model: nn.Module) -> None:
     _check_test('rcnn', roi_head.test_cfg, ('max_per_img',))
     if roi_head.with_mask and roi_head.test_cfg.mask_thr_binary < 0:
         raise UserError(
-            f'test_cfg.rcnn.mask_thr_binary={roi_head.test_cfg.mask_thr_binary}: the file gives '
-            'probabilities whatever it is, and they are compared as masks: with --cfg-options '
-            'model.test_cfg.rcnn.mask_thr_binary=0.5 it is exported'
+            f'test_cfg.rcnn.mask_thr_binary={roi_head.test_cfg.mask_thr_binary} cannot be '
+            'exported. The file outputs mask probabilities in any case, but the check compares '
+            'masks: use --cfg-options model.test_cfg.rcnn.mask_thr_binary=0.5'
         )
 
 
 def _check_kind(part: str, module: object, *kinds: type) -> None:
-    # Not their subclasses: those do things in ways of their own.
+    # A subclass may compute something else.
     refuse_unless(type(module) in kinds, f'the {part} {type(module).__name__}')
 
 
@@ -240,11 +249,13 @@ def _check_test(name: str, cfg: dict, limits: Sequence[str]) -> None:
     nms = cfg.nms
     if nms.get('type', 'nms') != 'nms' or nms.keys() - {'type', 'iou_threshold', 'split_thr'}:
         raise UserError(
-            f'test_cfg.{name}.nms={dict(nms)}: ONNX has no other than plain NMS, '
-            "dict(type='nms', iou_threshold=...); with --cfg-options "
-            f'model.test_cfg.{name}.nms.type=nms it is exported with that, and finds '
-            'slightly other objects than the config as it is'
+            f'test_cfg.{name}.nms={dict(nms)}: ONNX has plain NMS only, '
+            "dict(type='nms', iou_threshold=...). To export with plain NMS, use --cfg-options "
+            f'model.test_cfg.{name}.nms.type=nms; the detections then differ slightly from those '
+            'of the config'
         )
     for key in limits:
-        if (cfg.get(key) or 0) < 1:  # without one MMDetection takes all there are
-            raise UserError(f'test_cfg.{name}.{key}={cfg.get(key)}: ONNX needs a limit, at least 1')
+        if (cfg.get(key) or 0) < 1:  # MMDetection then sets no limit
+            raise UserError(
+                f'test_cfg.{name}.{key}={cfg.get(key)}: ONNX needs a limit of 1 or more'
+            )

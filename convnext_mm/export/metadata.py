@@ -1,4 +1,4 @@
-"""What whoever runs an exported file must know of the model, as the file's metadata."""
+"""Metadata of an exported file: how to prepare images for it and how to read its outputs."""
 
 from __future__ import annotations
 
@@ -16,53 +16,60 @@ from convnext_mm.errors import UserError
 from convnext_mm.messages.log import log_once
 
 
-def facts_of(
+def model_metadata(
     model: nn.Module, outputs: tuple[str, ...], cfg: Config, checkpoint: str, classes: tuple
 ) -> dict[str, object]:
-    """The facts of a model by their names in the file; ``docs/export.md`` explains them.
+    """Return the metadata of a model by their names in the file; ``docs/export.md`` explains them.
+
+    Args:
+        model: The model as built.
+        outputs: The names of the exported outputs.
+        cfg: Its config.
+        checkpoint: Its weights; the file name goes into the metadata.
+        classes: The names of its classes.
 
     Raises:
-        UserError: The test pipeline normalises pictures, and the model would do it again.
+        UserError: The test pipeline normalises images, which the metadata cannot express.
     """
-    _check_steps(cfg)
+    _check_pipeline(cfg)
     processor = cfg.model.get('data_preprocessor') or {}
     channels = model.backbone.in_channels
     swapped = processor.get('bgr_to_rgb') or processor.get('rgb_to_bgr')
-    facts = dict(
+    metadata = dict(
         task=_task(outputs),
         channels='RGB' if swapped and channels == 3 else 'BGR',
-        mean=_each(processor.get('mean') or [0.0], channels),
-        std=_each(processor.get('std') or [1.0], channels),
+        mean=_per_channel(processor.get('mean') or [0.0], channels),
+        std=_per_channel(processor.get('std') or [1.0], channels),
     )
     if resize := _resize(cfg):
-        facts['resize'] = resize
-    if facts['task'] == 'features':
-        facts['strides'] = list(model.backbone.out_strides)
+        metadata['resize'] = resize
+    if metadata['task'] == 'features':
+        metadata['strides'] = list(model.backbone.out_strides)
     else:
-        facts['classes'] = list(classes)
+        metadata['classes'] = list(classes)
     if 'boxes' in outputs:
         test = model.roi_head.test_cfg
-        facts['score_thr'] = test.score_thr
-        facts['nms_iou'] = test.nms.iou_threshold
+        metadata['score_thr'] = test.score_thr
+        metadata['nms_iou'] = test.nms.iou_threshold
     if 'masks' in outputs:
-        facts['mask_thr'] = model.roi_head.test_cfg.mask_thr_binary
+        metadata['mask_thr'] = model.roi_head.test_cfg.mask_thr_binary
     if 'logits' in outputs and model.test_cfg.get('mode') == 'slide':
-        facts['windows'] = dict(
+        metadata['windows'] = dict(
             size=list(model.test_cfg.crop_size), stride=list(model.test_cfg.stride)
         )
     return dict(
-        **facts,
+        **metadata,
         checkpoint=Path(checkpoint).name,
-        config=Path(cfg.filename).name,
+        config=Path(cfg.filename or '').name,
         made_by=f'convnext-mm {convnext_mm.__version__}',
     )
 
 
-def as_metadata(facts: Mapping[str, object]) -> dict[str, str]:
-    """Text as it is, all else as JSON: ONNX's metadata are strings."""
+def as_strings(metadata: Mapping[str, object]) -> dict[str, str]:
+    """Return the metadata as strings, which ONNX requires; values other than text become JSON."""
     return {
         name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for name, value in facts.items()
+        for name, value in metadata.items()
     }
 
 
@@ -75,7 +82,7 @@ def _task(outputs: tuple[str, ...]) -> str:
 
 
 def _resize(cfg: Config) -> dict[str, object]:
-    """The first size to which the config's test pipeline brings a picture, if it does."""
+    """Return the first resize of the test pipeline to a fixed scale, or an empty dict."""
     for step in _steps(cfg):
         if step['type'].endswith('Resize') and step.get('scale'):
             scale = step['scale']
@@ -84,29 +91,29 @@ def _resize(cfg: Config) -> dict[str, object]:
     return {}
 
 
-def _check_steps(cfg: Config) -> None:
-    """Refuse what the facts would be wrong with, and say what they leave out."""
+def _check_pipeline(cfg: Config) -> None:
+    """Refuse a pipeline that normalises; warn of steps that the metadata do not describe."""
     for step in _steps(cfg):
         name = step['type'].rpartition('.')[2]
         if name == 'Normalize':
             raise UserError(
-                'the test pipeline normalises pictures: move mean, std and bgr_to_rgb from '
-                'Normalize to model.data_preprocessor, which the file states'
+                'the test pipeline normalises images: move mean, std and bgr_to_rgb from '
+                'Normalize to model.data_preprocessor, which the metadata of the file describe'
             )
         if 'Pad' in name or 'Crop' in name:
             log_once(
-                f'{name} of the test pipeline is neither in the file nor in its metadata: who '
-                'prepares pictures for it has to do the same',
+                f'the test pipeline has a {name} step, which neither the file nor its metadata '
+                'contain: apply it to images before you give them to the file',
                 logging.WARNING,
             )
 
 
 def _steps(cfg: Config) -> Iterator[ConfigDict]:
-    """What the config's test pipeline does to a picture."""
+    """Yield the steps of the test pipeline."""
     for dataset in leaf_datasets(cfg.get('test_dataloader')):
         yield from dataset.get('pipeline', ())
 
 
-def _each(values: Sequence[float], channels: int) -> list[float]:
-    """One for each channel, where one may stand for all."""
+def _per_channel(values: Sequence[float], channels: int) -> list[float]:
+    """Return one value per channel; a single value is for all channels."""
     return list(values) * (channels if len(values) == 1 else 1)

@@ -1,4 +1,4 @@
-"""Predictions as a COCO file or label maps, and drawn on the pictures."""
+"""Write predictions: a COCO file or label maps, and drawings."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
-from pycocotools import mask as rle
 
-from convnext_mm.inference.pictures import Pictures, save
+from convnext_mm.inference.drawn_files import DrawnFiles, write_image
 from convnext_mm.inference.sources import Frame
 from convnext_mm.visualization.drawing import draw_instances, draw_labels
 from convnext_mm.visualization.palette import palette
 
-# COCO's 80 classes have ids up to 90, with these left out.
+# COCO numbers its 80 classes up to 90 and leaves these ids out.
 _COCO_CLASSES = ('person', 'toothbrush', 80)  # first, last, number
 _NO_COCO_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 
 
-class Results(ABC):
-    """Collects predictions and writes them below a folder. Use it in a ``with``.
+class ResultWriter(ABC):
+    """Write predictions to a folder. Use it in a ``with`` statement.
 
-    ``results.json`` is written on leaving, also when an error ends it early: it says what was done.
+    On exit it writes ``results.json``, also after an error, so that the file lists what was done.
 
     Args:
-        folder: Where everything goes; what is there under the same names is replaced.
-        meta: `classes` and perhaps `palette`.
-        pictures: Whether to write what was predicted drawn on the pictures.
+        folder: The folder to write to. Files of the same names are replaced.
+        meta: `classes` and optionally `palette`.
+        pictures: Whether to draw the predictions on the images.
     """
 
     def __init__(self, folder: Path, meta: Mapping, pictures: bool = True) -> None:
@@ -37,21 +36,21 @@ class Results(ABC):
         self.classes = tuple(meta['classes'])
         self.palette = palette(meta)
         self.images: list[dict] = []
-        self._pictures = Pictures(folder / 'pictures') if pictures else None
+        self._drawn = DrawnFiles(folder / 'pictures') if pictures else None
         self._names: dict[Path, str] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> Results:
+    def __enter__(self) -> ResultWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._pictures:
-            self._pictures.close()
+        if self._drawn:
+            self._drawn.close()
         text = json.dumps(self._as_dict(), ensure_ascii=False)
         (self.folder / 'results.json').write_text(text, encoding='utf-8')
 
     def add(self, frame: Frame, sample: BaseDataElement) -> None:
-        """Take the prediction for a picture or a frame of a film; frames in their order."""
+        """Write the prediction for an image or a video frame; frames of a video in their order."""
         name = self._name(frame)
         height, width = frame.image.shape[:2]
         image = dict(id=len(self.images) + 1, file_name=str(frame.path), width=width, height=height)
@@ -59,23 +58,24 @@ class Results(ABC):
             image['frame'] = frame.index
         self.images.append(image)
         prediction = self._record(image, name, sample)
-        if self._pictures:
-            drawn = self._draw(frame.rgb(), prediction)
-            path = self._pictures.add(frame, name, drawn)
+        if self._drawn:
+            path = self._drawn.add(frame, name, self._draw(frame.rgb(), prediction))
             image['picture'] = path.relative_to(self.folder).as_posix()
 
     @abstractmethod
     def _record(self, image: dict, name: str, sample: BaseDataElement) -> object:
-        """Keep or write a prediction for an entry of `images`; return what is to be drawn."""
+        """Store the prediction for an entry of `images`; return what :meth:`_draw` needs."""
 
     @abstractmethod
-    def _draw(self, image: np.ndarray, prediction: object) -> np.ndarray: ...
+    def _draw(self, image: np.ndarray, prediction: object) -> np.ndarray:
+        """Draw a prediction on an (H, W, 3) uint8 RGB image."""
 
     @abstractmethod
-    def _as_dict(self) -> dict: ...
+    def _as_dict(self) -> dict:
+        """Return the content of ``results.json``."""
 
     def _name(self, frame: Frame) -> str:
-        """The file's name without suffix, or with a number where two files have the same."""
+        """Return the file's stem, with a number if another file has the same stem."""
         if frame.path not in self._names:
             name = frame.path.stem
             taken = {name.casefold() for name in self._names.values()}
@@ -87,15 +87,16 @@ class Results(ABC):
         return self._names[frame.path]
 
 
-class CocoResults(Results):
-    """Objects, as a COCO file: `images`, `annotations` that have a `score`, `categories`.
+class CocoWriter(ResultWriter):
+    """Write objects as a COCO file: `images`, `annotations` with a `score`, `categories`.
 
-    ``COCO('results.json')`` reads it, and its ``annotations`` are what ``loadRes`` takes. Boxes are
-    x, y, width, height in pixels, masks run lengths. The categories of COCO have COCO's ids,
-    others are numbered from 1.
+    ``COCO('results.json')`` reads the file, and ``COCO.loadRes`` accepts its ``annotations``. Boxes
+    are x, y, width, height in pixels; masks are RLEs. COCO's classes keep COCO's category ids;
+    other classes are numbered from 1.
 
     Args:
-        score_thr: Objects below this score are left out, of the file as of the pictures.
+        folder, meta, pictures: See :class:`ResultWriter`.
+        score_thr: Objects below this score are neither written nor drawn.
     """
 
     def __init__(
@@ -107,28 +108,26 @@ class CocoResults(Results):
         self.annotations: list[dict] = []
 
     def _record(self, image: dict, name: str, sample: BaseDataElement) -> InstanceData:
-        found = sample.pred_instances
-        found = found[found.scores >= self.score_thr]
-        found = InstanceData(**{key: value.numpy() for key, value in found.items()})
-        masks = found.get('masks')
-        for i in range(len(found)):
-            x1, y1, x2, y2 = (round(float(value), 2) for value in found.bboxes[i])
+        objects = sample.pred_instances
+        objects = objects[objects.scores >= self.score_thr]
+        objects = InstanceData(**{key: value.numpy() for key, value in objects.items()})
+        masks = objects.get('masks')
+        for i in range(len(objects)):
+            x1, y1, x2, y2 = (round(float(value), 2) for value in objects.bboxes[i])
             w, h = round(x2 - x1, 2), round(y2 - y1, 2)
             annotation = dict(
-                id=len(self.annotations) + 1,  # COCO's matching takes id 0 for "no match"
+                id=len(self.annotations) + 1,  # COCO's matching reads id 0 as "no match"
                 image_id=image['id'],
-                category_id=self.category_ids[found.labels[i]],
+                category_id=self.category_ids[objects.labels[i]],
                 bbox=[x1, y1, w, h],
                 area=round(w * h, 2),
                 iscrowd=0,
-                score=round(float(found.scores[i]), 5),
+                score=round(float(objects.scores[i]), 5),
             )
             if masks is not None:
-                runs = rle.encode(np.asfortranarray(masks[i], np.uint8))
-                annotation['area'] = int(rle.area(runs))
-                annotation['segmentation'] = dict(size=runs['size'], counts=runs['counts'].decode())
+                annotation.update(_encode_mask(masks[i]))
             self.annotations.append(annotation)
-        return found
+        return objects
 
     def _draw(self, image: np.ndarray, prediction: InstanceData) -> np.ndarray:
         return draw_instances(
@@ -148,22 +147,18 @@ class CocoResults(Results):
         return dict(images=self.images, annotations=self.annotations, categories=categories)
 
 
-class LabelMaps(Results):
-    """A grey PNG for each picture with the index of each pixel's class, from 0 on.
+class LabelMapWriter(ResultWriter):
+    """Write a grey PNG for each image with the class index of each pixel, starting at 0.
 
     ``results.json`` has the `images`, each with its `label_map`, and as `categories` the name and
-    colour of each index. ADE20K's own files count from 1.
+    colour of each index. The label files of ADE20K itself start at 1.
     """
 
     def _record(self, image: dict, name: str, sample: BaseDataElement) -> np.ndarray:
         labels = sample.pred_sem_seg.data[0].numpy()
-        path = self.folder / 'label_maps' / name
-        path = (
-            path / f'{image["frame"]:06d}.png'
-            if 'frame' in image
-            else path.with_name(f'{name}.png')
-        )
-        save(labels.astype(np.uint8 if len(self.classes) <= 256 else np.uint16), path)
+        stem = f'{name}/{image["frame"]:06d}' if 'frame' in image else name
+        path = self.folder / 'label_maps' / f'{stem}.png'
+        write_image(labels.astype(np.uint8 if len(self.classes) <= 256 else np.uint16), path)
         image['label_map'] = path.relative_to(self.folder).as_posix()
         return labels
 
@@ -176,6 +171,15 @@ class LabelMaps(Results):
             for index, (name, colour) in enumerate(zip(self.classes, self.palette))
         ]
         return dict(images=self.images, categories=categories)
+
+
+def _encode_mask(mask: np.ndarray) -> dict:
+    """Return the area and the RLE of an (H, W) mask as COCO writes them."""
+    from pycocotools import mask as rle  # MMDetection installs it; a segmentor needs neither
+
+    runs = rle.encode(np.asfortranarray(mask, np.uint8))
+    segmentation = dict(size=runs['size'], counts=runs['counts'].decode())
+    return dict(area=int(rle.area(runs)), segmentation=segmentation)
 
 
 def _category_ids(classes: tuple[str, ...]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Backbones and segmentors as modules that take an image and give plain tensors."""
+"""Wrap backbones and segmentors as modules that map an image tensor to plain tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convnext_mm.export.operators import AdaptiveAvgPool2d
 
 
 class Backbone(nn.Module):
-    """The backbone alone; its maps are named by their strides: ``stride4`` ... ``stride32``."""
+    """The backbone alone. Its outputs are named ``stride4`` ... ``stride32``."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -23,15 +23,15 @@ class Backbone(nn.Module):
         self.outputs = tuple(f'stride{stride}' for stride in model.backbone.out_strides)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) -> (N, C_i, H // s_i, W // s_i) each."""
-        return tuple(call(self.backbone, image))
+        """(N, 3, H, W) -> a tuple of (N, C_i, H // s_i, W // s_i)."""
+        return tuple(run(self.backbone, image))
 
 
 class Segmentor(nn.Module):
     """An ``EncoderDecoder`` of MMSegmentation on whole images.
 
     Raises:
-        UserError: It has a decode head that does more than give a score for each class and cell.
+        UserError: The decode head has a prediction method of its own.
     """
 
     outputs = ('labels', 'logits')
@@ -47,62 +47,64 @@ class Segmentor(nn.Module):
             stock = getattr(type(head), method, None) is getattr(BaseDecodeHead, method)
             refuse_unless(stock, f'the decode head {type(head).__name__}')
         self.model = model
-        model.auxiliary_head = None  # only trains
+        model.auxiliary_head = None  # it is for training only
         for module in list(model.modules()):
             for name, child in module.named_children():
                 if type(child) is nn.AdaptiveAvgPool2d and isinstance(child.output_size, int):
                     setattr(module, name, AdaptiveAvgPool2d(child.output_size))
         padding = model.data_preprocessor.test_cfg or {}
-        refuse_unless(not padding.get('size'), 'padding of test images to one size')
+        refuse_unless(not padding.get('size'), 'padding of test images to a fixed size')
         self.divisor = padding.get('size_divisor') or 1
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) -> the class of each pixel, (N, H, W), and scores, (N, classes, H, W)."""
+        """(N, 3, H, W) -> class indices (N, H, W) and logits (N, classes, H, W)."""
         height, width = image.shape[-2:]
         image = pad(image, self.divisor, self.model.data_preprocessor.pad_val)
         head = self.model.decode_head
         logits = F.interpolate(
-            call(head, call(self.model.extract_feat, image)),
+            run(head, run(self.model.extract_feat, image)),
             size=image.shape[-2:],
             mode='bilinear',
             align_corners=head.align_corners,
         )[..., :height, :width]
-        if logits.shape[1] == 1:  # of one class and its absence
+        if logits.shape[1] == 1:  # binary: foreground or background
             return (logits[:, 0].sigmoid() > head.threshold).long(), logits
         return logits.argmax(1), logits
 
 
-def halve(model: nn.Module) -> None:
-    """Half precision for all weights but those of BN, which become a part of the convolutions'."""
+def convert_to_fp16(model: nn.Module) -> None:
+    """Merge batch norms into their convolutions, then convert all weights to fp16."""
     fuse_conv_bn(model)
     model.half()
 
 
-def call(part: Callable, x: Tensor | Sequence[Tensor]) -> Any:
-    """Run a part of a model in the precision of its weights, and give what it gives in fp32.
+def run(function: Callable, x: Tensor | Sequence[Tensor]) -> Any:
+    """Call a module, or a method of one, in the dtype of its weights; return its outputs in fp32.
 
-    Between the parts, scores become probabilities and boxes coordinates: fp16 has no more than 11
-    bits for either.
+    Probabilities and box coordinates are computed from these outputs. The 11 significant bits of
+    fp16 are too few for them.
     """
-    module = getattr(part, '__self__', part)  # of a method
+    module = getattr(function, '__self__', function)
     dtype = next(module.parameters()).dtype
-    narrow, wide = (lambda x: x.to(dtype)), (lambda x: x.float())
-    return tree_map_only(Tensor, wide, part(tree_map_only(Tensor, narrow, x)))
+    outputs = function(tree_map_only(Tensor, lambda tensor: tensor.to(dtype), x))
+    return tree_map_only(Tensor, lambda tensor: tensor.float(), outputs)
 
 
 def pad(image: Tensor, divisor: int, value: float) -> Tensor:
-    """Pad below and to the right to a multiple, as the data preprocessors do."""
+    """Pad height and width at the end to multiples of `divisor`, as the data preprocessors do."""
     height, width = image.shape[-2:]
     return F.pad(image, (0, -width % divisor, 0, -height % divisor), value=value)
 
 
-def refusal(part: str) -> UserError:
+def unsupported(what: str) -> UserError:
+    """Return the error for a model, a module or a setting that cannot be exported."""
     return UserError(
-        f'{part} cannot be exported: it has no ONNX form here (docs/export.md says what has); '
-        '--backbone exports the backbone alone'
+        f'{what} cannot be exported; docs/export.md lists what can. --backbone exports the '
+        'backbone alone'
     )
 
 
-def refuse_unless(supported: bool, part: str) -> None:
+def refuse_unless(supported: bool, what: str) -> None:
+    """Raise the error for `what` unless it is supported."""
     if not supported:
-        raise refusal(part)
+        raise unsupported(what)
