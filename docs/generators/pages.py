@@ -135,16 +135,29 @@ def layer_ids() -> str:
 
 
 def rooms() -> str:
-    """The modules and folders of the package, each by the first line of its docstring."""
+    """The map in the docstring of ``convnext_mm``, and all modules of each room in its order."""
+    import convnext_mm
+
     package = ROOT / 'convnext_mm'
-    rows = []
-    for path in sorted(package.iterdir()):
-        file = path / '__init__.py' if path.is_dir() else path
-        if file.is_file() and path.name != '__init__.py':
-            first = ast.get_docstring(ast.parse(file.read_text())).partition('\n')[0]
-            shown = path.name + ('/' if path.is_dir() else '')
-            rows.append((code(shown), _markdown(first)))
-    return table(('in `convnext_mm/`', 'holds'), rows)
+    plan = _literal(convnext_mm, 1)
+    names = re.findall(r'^(\w+/|(?:\w+\.py ?)+)', plan, re.MULTILINE)
+    loose = [package / name for group in names for name in group.split() if name.endswith('.py')]
+    texts = [_fenced(plan), _modules(loose, package)]
+    for room in [package / name for name in names if name.endswith('/')]:
+        modules = sorted(room.rglob('*.py'), key=lambda path: (path.parent, path.name))
+        about = _markdown(_first_line(room / '__init__.py'))
+        modules = [path for path in modules if path.name != '__init__.py']
+        texts.append(f'**{room.name}/** {about}\n\n{_modules(modules, room)}')
+    return '\n\n'.join(texts)
+
+
+def _modules(paths: list[Path], room: Path) -> str:
+    rows = [(code(path.relative_to(room)), _markdown(_first_line(path))) for path in paths]
+    return table(('module', 'content'), rows)
+
+
+def _first_line(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text())).partition('\n')[0]
 
 
 # --- weights
