@@ -64,6 +64,10 @@ def test_links_lead_to_existing_files_and_headings(page):
             assert anchor in anchors(target), f'{page.name}: {link}'
 
 
+def test_the_images_are_small():
+    assert sum(path.stat().st_size for path in (ROOT / 'docs' / 'images').iterdir()) < 300_000
+
+
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_named_files_exist(page):
     named = re.findall(
