@@ -1,4 +1,4 @@
-# PYTHON: 3.11 or 3.12. TORCH: a version, or `installed` for the one that PYTHON imports.
+# PYTHON: Python 3.11 or 3.12. TORCH: a version, or `installed` for the PyTorch of PYTHON.
 PYTHON ?= python3
 TORCH ?= 2.13.0
 
@@ -7,7 +7,7 @@ TORCH ?= 2.13.0
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup:  ## make .venv with everything in it (make setup TORCH=2.12.0, TORCH=installed)
+setup:  ## install everything into .venv (make setup TORCH=2.12.0, TORCH=installed)
 	@$(PYTHON) tools/setup_env.py $(TORCH)
 
 demo: setup  ## train a small detector on the built-in shapes
@@ -26,5 +26,5 @@ docs: setup  ## build the documentation into docs/_build/html; warnings are erro
 links: setup  ## check the links to other sites
 	.venv/bin/python -m sphinx -q -b linkcheck docs docs/_build/links
 
-clean:  ## remove .venv, the built documentation, and what training and the demo wrote
+clean:  ## remove .venv, the built documentation, and the output of training and demo
 	rm -rf .venv .venv.lock docs/_build work_dirs data/shapes

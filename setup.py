@@ -14,7 +14,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['convnext_mm*']),
     package_data={'convnext_mm.evaluation.report': ['*.j2', '*.css', '*.js']},
-    # No OpenMMLab distribution: whoever has them keeps theirs, whichever of the two families it is.
+    # No OpenMMLab distribution: a user may have either of the two families, and keeps it.
     # torch 2.6: weights_only by default, with an allow-list (see compat.py).
     # filelock 3.24: a process that waits for a lock notices that its file was removed.
     install_requires=[

@@ -1,4 +1,4 @@
-"""How the documentation is built: make docs"""
+"""Sphinx settings: make docs"""
 
 import sys
 from pathlib import Path
@@ -25,17 +25,17 @@ html_show_sphinx = False
 html_show_copyright = False
 highlight_language = 'none'  # of blocks that name no language
 
-# Every heading can be linked to, by the anchor that GitHub gives it.
+# Headings get the anchors that GitHub gives them.
 myst_heading_anchors = 3
 
 default_role = 'code'  # docstrings have `name` for arguments
-autodoc_typehints = 'none'  # they are in the sources; the docstrings say what is meant
+autodoc_typehints = 'none'  # too long for the page; the docstrings describe the arguments
 autodoc_member_order = 'bysource'
 toc_object_entries_show_parents = 'hide'
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-# Other projects' documentation needs a network.
+# References into the documentation of other projects would need a network.
 nitpick_ignore = [('py:class', 'torch.Tensor'), ('py:class', 'collections.abc.Mapping')]
 
 linkcheck_timeout = 30
@@ -43,7 +43,7 @@ linkcheck_retries = 3
 
 
 def check_pages(app: Sphinx) -> None:
-    """Fail, with the other warnings, where a page says something else than the code."""
+    """Warn about pages whose generated tables are out of date; `make docs` fails then."""
     for line in stale():
         logging.getLogger(__name__).warning(line)
 

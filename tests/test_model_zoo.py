@@ -1,4 +1,4 @@
-"""The model zoo's pages: what the configs say, and readable by the tools they are for."""
+"""The pages of the model zoo agree with the configs, and OpenMMLab's tools can read them."""
 
 import modelindex
 import pytest
@@ -24,7 +24,7 @@ PUBLISHED = {
 }
 
 
-def test_the_pages_are_what_the_configs_give(tmp_path):
+def test_the_pages_agree_with_the_configs(tmp_path):
     done = run_tool('../docs/generators/model_zoo.py', '--to', tmp_path)
     assert done.code == 0, done.output
     for name in ('docs/model_zoo.md', 'model-index.yml'):
@@ -33,7 +33,7 @@ def test_the_pages_are_what_the_configs_give(tmp_path):
         )
 
 
-def test_the_index_is_one_that_openmmlabs_tools_read():
+def test_openmmlabs_tools_can_read_the_index():
     index = modelindex.load(str(ROOT / 'model-index.yml'))
     assert len(index.models) == 13
     files = {weights.source for weights in ZOO.values()}
@@ -44,7 +44,7 @@ def test_the_index_is_one_that_openmmlabs_tools_read():
 
 
 @pytest.mark.parametrize('config', PUBLISHED)
-def test_the_page_for_people_has_the_published_figures(config):
+def test_the_page_has_the_published_figures(config):
     page = (ROOT / 'docs' / 'model_zoo.md').read_text()
     (row,) = (line for line in page.splitlines() if f'(../{config})' in line)
     first, second = PUBLISHED[config]

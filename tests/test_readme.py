@@ -1,4 +1,4 @@
-"""The README's snippets, put under the bases they are meant for."""
+"""The whole configs in the README and docs/own_config.md make models and optimizers."""
 
 import re
 
@@ -10,31 +10,42 @@ from mmengine.registry import MODELS, DefaultScope
 from convnext_mm import ConvNeXt, LayerDecayOptimWrapperConstructor
 from tests.conftest import ROOT
 
-DETECTION, SEGMENTATION, OPTIMIZER = re.findall(
-    '```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL
-)
+
+def configs_in(page):
+    snippets = re.findall('```python\n(.*?)```', (ROOT / page).read_text(), re.DOTALL)
+    return [snippet for snippet in snippets if snippet.startswith('_base_')]
+
+
+(README,) = configs_in('README.md')
+DETECTION, RETINANET, SEGMENTATION = configs_in('docs/own_config.md')
+CASCADE = DETECTION.replace('mask-rcnn_r50', 'cascade-mask-rcnn_r50')
 
 
 @pytest.mark.parametrize(
-    'scope, base, snippet',
+    'snippet, scope, first_lr',
     [
-        ('mmdet', 'cascade-mask-rcnn_r50_fpn.py', DETECTION),
-        ('mmdet', 'mask-rcnn_r50_fpn.py', DETECTION),
-        ('mmseg', 'upernet_r50.py', SEGMENTATION),
+        (README, 'mmdet', 1e-4 * 0.95**7),
+        (DETECTION, 'mmdet', 1e-4 * 0.95**7),
+        (CASCADE, 'mmdet', 1e-4 * 0.95**7),
+        (RETINANET, 'mmdet', 1e-4 * 0.95**7),
+        (SEGMENTATION, 'mmseg', 1e-4 * 0.9**7),
     ],
+    ids=['readme', 'detection', 'cascade', 'retinanet', 'segmentation'],
 )
-def test_a_snippet_makes_a_model_and_its_optimizer(scope, base, snippet, tmp_path):
-    schedule = dict(mmdet='schedule_1x.py', mmseg='schedule_160k.py')[scope]
-    bases = [f'{scope}::_base_/models/{base}', f'{scope}::_base_/schedules/{schedule}']
+def test_a_config_makes_a_model_and_its_optimizer(snippet, scope, first_lr, tmp_path):
     path = tmp_path / 'config.py'
-    path.write_text(f'_base_ = {bases}\n{snippet}\n{OPTIMIZER}')
+    path.write_text(snippet)
     cfg = Config.fromfile(path)
     with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
         model = MODELS.build(cfg.model)
     assert isinstance(model.backbone, ConvNeXt)
-    readers = [model.neck] if scope == 'mmdet' else [model.decode_head]
-    assert [tuple(reader.in_channels) for reader in readers] == [model.backbone.out_channels]
+    reader = model.neck if scope == 'mmdet' else model.decode_head
+    assert tuple(reader.in_channels) == model.backbone.out_channels
     wrapper = cfg.optim_wrapper
     assert wrapper.constructor == 'convnext_mm.LayerDecayOptimWrapperConstructor'
     constructor = LayerDecayOptimWrapperConstructor(wrapper, wrapper.paramwise_cfg)
-    assert constructor.param_groups(model)[0].lr == pytest.approx(2e-4 * 0.7**7)
+    assert constructor.param_groups(model)[0].lr == pytest.approx(first_lr)
+
+
+def test_the_detection_config_of_the_readme_is_the_one_of_the_docs():
+    assert README == DETECTION

@@ -1,16 +1,15 @@
-"""Make .venv: PyTorch, MMCV with its compiled ops, MMDetection, MMSegmentation and this plugin.
+"""Make .venv: PyTorch, MMCV with its compiled operators, MMDetection, MMSegmentation, this package.
 
-    python3 tools/setup_env.py 2.13.0       # or: make setup TORCH=2.13.0
+    python3 tools/setup_env.py 2.13.0       # make setup TORCH=2.13.0
     python3 tools/setup_env.py installed    # the PyTorch of the Python that runs this script
 
-MMCV 2.1.0 is published as source only. It is compiled once per PyTorch and Python, and the wheel is
-kept in the user's cache. Standard library only, and parsed by any Python from 3.6 on, so that an
-unsupported one is told so.
+MMCV 2.1.0 is published as source only. This script compiles it once per PyTorch and Python and
+keeps the wheel in the user's cache. It uses the standard library only. Any Python from 3.6 on can
+parse it, so that a user of an old Python reads an error and not a traceback.
 """
 
 import argparse
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -29,7 +28,7 @@ VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 TMP = VENV / 'tmp'
 STAMP = VENV / 'setup-stamp'
-LOCK = ROOT / '.venv.lock'  # beside .venv, which is at times made anew
+LOCK = ROOT / '.venv.lock'  # not inside .venv, because `venv --clear` empties that
 CONSTRAINTS = ROOT / 'constraints.txt'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'convnext-mm'
 LOG = CACHE / 'setup.log'
@@ -37,33 +36,35 @@ LOG = CACHE / 'setup.log'
 MMCV = '2.1.0'
 TRITON = '3.7.1'
 STEPS = 5
-VENV_GIB = 4  # .venv with a CPU build of PyTorch: 2.6, the rest for pip; CUDA builds take more
-BUILD_GIB = 1  # MMCV's objects and wheel: 0.3, with CUDA more
+DISK_GIB = 5  # .venv with a CPU build of PyTorch takes 2.6; pip and MMCV's objects need the rest
 GIB_PER_COMPILER = 2.5
 
-# Other projects' ConvNeXts, to compare with, and what transformers does not start without.
-PEERS = ('timm', 'torchvision', 'transformers')
-PEERS += ('huggingface-hub', 'tokenizers', 'requests', 'certifi', 'charset-normalizer', 'idna')
-PEERS += ('urllib3',)
-
-# What a failed command's output says -> what to do about it.
-ADVICE = (
-    ('No space left on device', 'the disk is full: free some space'),
-    ('Killed signal', 'the compiler ran out of memory: use `MAX_JOBS=1 make setup`'),
-    ('after connection broken by', 'pip cannot reach the package index: check the network'),
-    ('No matching distribution', 'pip finds no such version: check TORCH= and the network'),
-    ('ResolutionImpossible', 'constraints.txt does not fit this PyTorch: use another TORCH='),
+# Other ConvNeXt implementations that the tests compare with, and what transformers needs.
+PEERS = (
+    *('timm', 'torchvision', 'transformers', 'huggingface-hub', 'tokenizers'),
+    *('requests', 'certifi', 'charset-normalizer', 'idna', 'urllib3'),
 )
 
+# Words in the output of a failed command -> what to do.
+ADVICE = {
+    'No space left on device': 'the disk is full: free some space',
+    'Killed signal': 'the compiler ran out of memory: use `MAX_JOBS=1 make setup`',
+    'after connection broken by': 'pip cannot reach the package index: check the network',
+    'No matching distribution': 'pip finds no such version: check TORCH= and the network',
+    'ResolutionImpossible': 'constraints.txt does not fit this PyTorch: use another TORCH=',
+    'undefined symbol': 'MMCV was compiled for another PyTorch: check PIP_FIND_LINKS',
+    'ensurepip is not available': 'Python has no venv: on Debian, Ubuntu apt install python3-venv',
+}
+
 PROBE = """
-import json, torch
+import json, os, torch
 from torch.utils.cpp_extension import CUDA_HOME
-print(json.dumps(dict(version=torch.__version__, cuda=torch.version.cuda,
-                      gpu=torch.cuda.is_available(), cuda_home=CUDA_HOME,
-                      has_own_triton=bool(torch.version.cuda or torch.version.hip))))
+print(json.dumps(dict(version=torch.__version__, cuda=torch.version.cuda, hip=torch.version.hip,
+                      gpu=torch.cuda.is_available(),
+                      nvcc=bool(CUDA_HOME) and os.path.exists(CUDA_HOME + '/bin/nvcc'))))
 """
 
-# On the GPU where there is one: a wheel built without it imports, and fails at the first CUDA op.
+# A wheel without CUDA operators imports without an error, so this runs one on the GPU if it can.
 CHECK_OPS = """
 import torch
 from mmcv.ops import nms
@@ -79,11 +80,8 @@ class SetupError(Exception):
     """One line for the user: what is wrong and what to do."""
 
 
-# --- what the machine must have -------------------------------------------------------------------
-
-
 def check_python(version=sys.version_info) -> None:
-    # Older Pythons have no wheels of the pinned numpy; MMCV 2.1.0's setup.py breaks in 3.13.
+    # The pinned numpy has no wheels for older Pythons; the setup.py of MMCV 2.1.0 breaks in 3.13.
     if not (3, 11) <= tuple(version[:2]) <= (3, 12):
         raise SetupError(
             f'Python {version[0]}.{version[1]} is not supported: use 3.11 or 3.12, '
@@ -91,94 +89,75 @@ def check_python(version=sys.version_info) -> None:
         )
 
 
-def check_disk(needed_gib: float) -> None:
-    free_gib = shutil.disk_usage(ROOT).free / 2**30
-    if free_gib < needed_gib:
-        raise SetupError(
-            f'{free_gib:.1f} GiB free in {ROOT}, about {needed_gib} GiB needed: free some space'
-        )
+def check_disk() -> None:
+    free = shutil.disk_usage(ROOT).free / 2**30
+    if free < DISK_GIB:
+        raise SetupError(f'{free:.1f} GiB free in {ROOT}, {DISK_GIB} GiB needed: free some space')
 
 
-def check_compiler() -> None:
+def check_compilers(torch: 'dict | None' = None) -> None:
+    """Check for a C++ compiler, and for nvcc if `torch` sees a GPU."""
+    if os.environ.get('PIP_FIND_LINKS'):
+        return  # pip may find a compiled wheel there
     if not shutil.which(os.environ.get('CXX', 'c++')):
         raise SetupError(
             'no C++ compiler found, and MMCV must be compiled: install g++ or clang++ '
             '(Debian, Ubuntu: apt install g++; macOS: xcode-select --install), or set CXX'
         )
-
-
-def check_nvcc(torch: dict) -> None:
-    if torch['cuda'] and torch['gpu'] and not has_nvcc(torch['cuda_home']):
+    if torch and torch['gpu'] and torch['cuda'] and not torch['nvcc']:
         raise SetupError(
-            f'a GPU is visible, but nvcc is not found, and MMCV must be compiled: install the CUDA '
-            f'toolkit {torch["cuda"]}, or set CUDA_HOME to where it is'
+            'a GPU is visible, but nvcc is not found, and MMCV must be compiled: install the CUDA '
+            f'toolkit {torch["cuda"]}, or set CUDA_HOME to its folder'
         )
 
 
-def has_nvcc(cuda_home: str) -> bool:
-    return bool(cuda_home) and Path(cuda_home, 'bin', 'nvcc').exists()
-
-
 def compiler_jobs() -> int:
-    """One compiler per core, as far as memory goes."""
+    """Return the number of compilers to run at once: one per core, limited by the memory."""
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    with contextlib.suppress(OSError, ValueError):  # a container's own limit, or 'max'
+    with contextlib.suppress(OSError, ValueError):  # the file holds 'max' if there is no limit
         memory = min(memory, int(Path('/sys/fs/cgroup/memory.max').read_text()))
     return max(1, min(os.cpu_count(), int(memory / 2**30 / GIB_PER_COMPILER)))
 
 
-# --- running things -------------------------------------------------------------------------------
-
-
 def run(*command, on_line=None) -> str:
-    """Run a command, its output in the log; return the output."""
-    env = dict(os.environ, TMPDIR=str(TMP), PIP_DISABLE_PIP_VERSION_CHECK='1')
+    """Run a command, append its output to the log and return it."""
+    env = dict(os.environ, TMPDIR=str(TMP), PIP_DISABLE_PIP_VERSION_CHECK='1', MMCV_WITH_OPS='1')
     env['PATH'] = f'{PYTHON.parent}{os.pathsep}{env["PATH"]}'  # PyTorch looks there for ninja
-    env['MMCV_WITH_OPS'] = '1'
     env.setdefault('MAX_JOBS', str(compiler_jobs()))
-    output = []
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        cwd=ROOT,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors='replace',
-    )
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
+    process = subprocess.Popen([str(part) for part in command], cwd=ROOT, env=env, **pipes)
+    output = ''
     with process, open(LOG, 'a') as log:
         print('$', *command, file=log)
         for line in process.stdout:
             print(line, end='', file=log, flush=True)
-            output.append(line)
+            output += line
             if on_line:
                 on_line(line)
-    output = ''.join(output)
     if process.returncode:
-        raise SetupError(what_to_do(output))
+        raise SetupError(advice(output))
     return output
 
 
-def what_to_do(output: str) -> str:
-    for symptom, advice in ADVICE:
+def advice(output: str) -> str:
+    """Return the cause of a failed command and what to do, by its output."""
+    for symptom, what_to_do in ADVICE.items():
         if symptom in output:
-            return f'{advice}, then run `make setup` again; all output is in {LOG}'
-    errors = re.findall(r'^.*error: .*', output, re.IGNORECASE | re.MULTILINE)
-    cause = errors[0].strip() if errors else 'a command failed'
+            return f'{what_to_do}, then run `make setup` again; all output is in {LOG}'
+    cause = re.search(r'^.*error: .*', output, re.IGNORECASE | re.MULTILINE)
+    cause = cause[0].strip() if cause else 'a command failed'
     return f'{cause}: see {LOG}, then run `make setup` again'
 
 
-def pip(*arguments, **options) -> str:
-    return run(PYTHON, '-m', 'pip', *arguments, **options)
-
-
-def install(*requirements) -> None:
-    # Without isolation, what has no wheel is built with the setuptools of constraints.txt.
-    pip('install', '--no-build-isolation', '-c', CONSTRAINTS, *requirements)
+def pip(command: str, *arguments, on_line=None) -> None:
+    # Without isolation, pip builds packages with the setuptools version in constraints.txt.
+    options = ('--no-build-isolation', '-c', CONSTRAINTS)
+    run(PYTHON, '-m', 'pip', command, *options, *arguments, on_line=on_line)
 
 
 @contextlib.contextmanager
 def step(number: int, title: str):
+    """Print the title of a step, and its duration when it ends."""
     print(f'[{number}/{STEPS}] {title} ... ', end='', flush=True)
     start = time.monotonic()
     try:
@@ -186,107 +165,68 @@ def step(number: int, title: str):
     except BaseException:
         print('failed')
         raise
-    print(duration(time.monotonic() - start))
+    print(f'{time.monotonic() - start:.0f} s')
 
 
-def duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f'{minutes} min {seconds} s' if minutes else f'{seconds} s'
-
-
-class Progress:
-    """Show ninja's `[12/77]` lines as one line on a terminal, elsewhere as a line now and then."""
-
-    def __init__(self, out=sys.stdout, clock=time.monotonic) -> None:
-        self.out = out
-        self.clock = clock
-        self.start = self.shown = clock()
-        self.tenth = 0
-
-    def __call__(self, line: str) -> None:
-        match = re.match(r'\s*\[(\d+)/(\d+)\]', line)
-        if not match:
-            return
-        done, total = map(int, match.groups())
-        now = self.clock()
-        elapsed = now - self.start
-        left = elapsed / done * (total - done)
-        text = f'      {done}/{total} files, {duration(elapsed)} elapsed, {duration(left)} left'
-        if self.out.isatty():
-            print(f'\r{text}\033[K', end='', file=self.out, flush=True)
-        elif done * 10 // total > self.tenth or now - self.shown >= 30:
-            print(text, file=self.out, flush=True)
-            self.tenth = done * 10 // total
-            self.shown = now
-
-
-# --- MMCV -----------------------------------------------------------------------------------------
+def show_progress(line: str) -> None:
+    """Show every eighth ``[16/77]`` of ninja."""
+    match = re.match(r'\s*\[(\d+)/(\d+)\]', line)
+    if match and int(match[1]) % 8 == 0:
+        print(f'      {match[1]} of {match[2]} files', flush=True)
 
 
 def wheel_folder(mmcv: str, torch: str, python: str, machine: str) -> Path:
-    """Where the cache keeps the wheel compiled for exactly this."""
+    """Return the folder in the cache for the MMCV wheel of one PyTorch, Python and machine."""
     return CACHE / 'wheels' / f'mmcv-{mmcv}-torch-{torch}-{python}-{machine}'
 
 
-def store(wheel: Path, folder: Path) -> Path:
-    """Put a wheel into the cache; whoever looks meanwhile sees the whole file or none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f'{wheel.name}.{os.getpid()}'
-    shutil.copyfile(wheel, partial)
-    return partial.rename(folder / wheel.name)
-
-
-def cached_wheel(folder: Path) -> 'Path | None':
+def find_wheel(folder: Path) -> 'Path | None':
     return next(folder.glob('mmcv-*.whl'), None)
 
 
-def published_wheel() -> 'Path | None':
-    """A ready wheel, if pip knows of one (the user's PIP_FIND_LINKS counts)."""
-    with contextlib.suppress(SetupError):
-        pip('download', '--only-binary=:all:', '--no-deps', '--dest', TMP, f'mmcv=={MMCV}')
-    return next(TMP.glob('mmcv-*.whl'), None)
+def store(wheel: Path, folder: Path) -> None:
+    """Copy a wheel into the cache; other processes never see a part of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f'{wheel.name}.{os.getpid()}'
+    shutil.copyfile(wheel, partial)
+    partial.rename(folder / wheel.name)
 
 
 def build_wheel(torch: dict) -> Path:
-    check_compiler()
-    check_nvcc(torch)
-    check_disk(BUILD_GIB)
-    print(f'compiling, some 14 minutes on 2 cores (log: {LOG})', flush=True)
-    # Without pip's cache, which would hand out a wheel compiled for another PyTorch.
-    options = ('--no-build-isolation', '--no-deps', '--no-binary=mmcv', '--no-cache-dir')
-    pip('wheel', '-v', *options, '--wheel-dir', TMP / 'built', f'mmcv=={MMCV}', on_line=Progress())
-    print('\n      compiled, ' if sys.stdout.isatty() else '      compiled, ', end='')
-    return next((TMP / 'built').glob('mmcv-*.whl'))
+    check_compilers(torch)
+    print(f'compiling, about 14 minutes on 2 cores (log: {LOG})', flush=True)
+    # pip's own cache may hold a wheel that was compiled for another PyTorch.
+    options = ('-v', '--no-deps', '--no-cache-dir', '--wheel-dir', TMP)
+    pip('wheel', *options, f'mmcv=={MMCV}', on_line=show_progress)
+    print('      compiled, ', end='')
+    return find_wheel(TMP)
 
 
 def install_mmcv(wheel: Path) -> None:
-    pip('uninstall', '-y', 'mmcv')  # pip would keep another build of the same version
-    install(wheel)
-    # MMEngine asks for opencv-python, which needs libGL: not there on servers. The headless build
-    # holds the same files without that need, so it goes on top, and both stay installed.
-    install('--force-reinstall', '--no-deps', 'opencv-python-headless')
+    pip('install', '--force-reinstall', '--no-deps', wheel)  # also over the same version
+    pip('install', wheel)
+    # MMEngine requires opencv-python, which needs libGL; servers often have none. The headless
+    # build has the same files and does not need it. It overwrites them.
+    pip('install', '--force-reinstall', '--no-deps', 'opencv-python-headless')
+    run(PYTHON, '-c', CHECK_OPS)
 
 
 def provide_mmcv(torch: dict) -> None:
     python = f'cp{sys.version_info[0]}{sys.version_info[1]}'
     folder = wheel_folder(MMCV, torch['version'], python, sysconfig.get_platform())
-    wheel = cached_wheel(folder) or published_wheel()
+    wheel = find_wheel(folder)
     if wheel:
-        install_mmcv(wheel)
         try:
-            run(PYTHON, '-c', CHECK_OPS)
-            return
+            return install_mmcv(wheel)
         except SetupError:
             print(f'{wheel} does not work with this PyTorch', end='\n      ')
-    install_mmcv(store(build_wheel(torch), folder))
-    run(PYTHON, '-c', CHECK_OPS)
-
-
-# --- the whole ------------------------------------------------------------------------------------
+    wheel = build_wheel(torch)
+    install_mmcv(wheel)
+    store(wheel, folder)
 
 
 def torch_of_this_python() -> 'tuple[str, Path]':
-    """Version and folder of the PyTorch that the Python running this script imports."""
+    """Return the version and the folder of the PyTorch that this Python imports."""
     from importlib import metadata
 
     try:
@@ -299,29 +239,18 @@ def torch_of_this_python() -> 'tuple[str, Path]':
     return torch.version, torch.locate_file('')
 
 
-def make_venv() -> None:
-    try:
-        run(sys.executable, '-m', 'venv', '--clear', VENV)
-    except SetupError:
-        raise SetupError(
-            f'{sys.executable} cannot make a virtual environment (Debian, Ubuntu: apt install '
-            f'python3-venv); all output is in {LOG}'
-        ) from None
-
-
 def setup(torch: str) -> None:
     check_python()
     version, folder = torch_of_this_python() if torch == 'installed' else (torch, None)
-
-    # The stamp's first line says what .venv is: another .venv is made anew. Its second line comes
-    # last: without it, or with another one, all steps run again, and pip skips what is there.
-    what = f'{VENV} with Python {platform.python_version()} and PyTorch {version} ({torch})\n'
-    inputs = (CONSTRAINTS, ROOT / 'setup.py', Path(__file__))
-    complete = what + hashlib.sha256(b''.join(path.read_bytes() for path in inputs)).hexdigest()
-    if read_stamp() != complete:  # looked at first, for a clone that cannot be written
+    # First line of the stamp: which Python and PyTorch; with others, .venv is made new. Second
+    # line, written last: a hash of the inputs; with another one all steps run in the same .venv.
+    which = f'{VENV} with Python {platform.python_version()} and PyTorch {version} ({torch})\n'
+    inputs = b''.join(f.read_bytes() for f in (CONSTRAINTS, ROOT / 'setup.py', Path(__file__)))
+    complete = which + hashlib.sha256(inputs).hexdigest()
+    if read_stamp() != complete:  # before the lock, which a read-only clone cannot open
         with alone():
-            if read_stamp() != complete:  # another may have done it meanwhile
-                make(version, folder, what)
+            if read_stamp() != complete:  # another process may have finished meanwhile
+                make(version, folder, which)
                 STAMP.write_text(complete)
                 return
     print('.venv is up to date')
@@ -333,7 +262,7 @@ def read_stamp() -> str:
 
 @contextlib.contextmanager
 def alone():
-    """Wait until no other process sets this clone up; one that is killed is not waited for."""
+    """Wait until no other process sets up this clone. The system frees the lock of a dead one."""
     with open(LOCK, 'w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -341,54 +270,51 @@ def alone():
             print('another make setup is running here, waiting', flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError:
-            pass  # a file system without locks: as good as none
+            pass  # this file system has no locks
         yield
 
 
-def make(version: str, folder: 'Path | None', what: str) -> None:
-    """All steps: into the .venv that is there if its stamp says `what`, else into a new one."""
-    check_disk(VENV_GIB)
+def make(version: str, torch_folder: 'Path | None', which: str) -> None:
+    """Run all steps, in the existing .venv if its stamp begins with `which`."""
+    check_disk()
     CACHE.mkdir(parents=True, exist_ok=True)
     LOG.write_text('')
     with step(1, f'.venv with Python {platform.python_version()}'):
-        if not read_stamp().startswith(what):
-            make_venv()
-        STAMP.write_text(what)
+        if not read_stamp().startswith(which):
+            run(sys.executable, '-m', 'venv', '--clear', VENV)
+        STAMP.write_text(which)
         shutil.rmtree(TMP, ignore_errors=True)
         TMP.mkdir()
-        if not any(CACHE.glob('wheels/*/*.whl')) and not published_wheel():
-            # MMCV will be compiled. Whoever cannot do that learns it before the downloads.
-            check_compiler()
-            check_disk(VENV_GIB + BUILD_GIB)
+        if not any(CACHE.glob('wheels/*/*.whl')):
+            check_compilers()  # before the downloads, because MMCV will be compiled
 
     with step(2, f'PyTorch {version}'):
-        if folder:
-            # A path file and not --system-site-packages: this Python may be a venv itself.
+        if torch_folder:
+            # --system-site-packages would not do, because this Python may be in a venv itself.
             site = run(PYTHON, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))')
-            Path(site.strip(), 'torch-of-base.pth').write_text(f'{folder}\n')
+            Path(site.strip(), 'torch-of-base.pth').write_text(f'{torch_folder}\n')
         else:
-            install(f'torch=={version}')
-        install('setuptools', 'wheel', 'ninja')
-        found = json.loads(run(PYTHON, '-c', PROBE).splitlines()[-1])
+            pip('install', f'torch=={version}')
+        pip('install', 'setuptools', 'wheel', 'ninja')
+        torch = json.loads(run(PYTHON, '-c', PROBE).splitlines()[-1])
 
     with step(3, f'MMCV {MMCV}'):
-        provide_mmcv(found)
+        provide_mmcv(torch)
 
     with step(4, 'MMDetection, MMSegmentation, MMPretrain, convnext_mm'):
-        install('-e', '.[openmmlab,export,test,docs]', 'mmpretrain', 'ruff')
+        pip('install', '-e', '.[openmmlab,export,test,docs]', 'mmpretrain', 'ruff')
 
     with step(5, 'test peers'):
-        # A build for GPUs brings the Triton that fits it. Without one the kernels are tested in
-        # this one's interpreter, which is there for Linux only.
-        if not found['has_own_triton'] and sys.platform == 'linux':
-            install('--no-deps', f'triton=={TRITON}')
-        # Apart from the rest, for tests to import: MMEngine, timm and others use a torchvision that
-        # they see. Its compiled part fits one build of PyTorch only, and the tests do without it.
+        # PyTorch for GPUs has its own Triton. Elsewhere the tests run the kernels in the
+        # interpreter of this one, which exists for Linux only.
+        if not (torch['cuda'] or torch['hip']) and sys.platform == 'linux':
+            pip('install', '--no-deps', f'triton=={TRITON}')
+        # In a folder that only tests import from: MMEngine and others would use this torchvision.
+        # Its compiled part fits only one build of PyTorch, and the tests do not need it.
         peers = VENV / 'peers'
-        install('--upgrade', '--no-deps', '--target', peers, *PEERS)
+        pip('install', '--upgrade', '--no-deps', '--target', peers, *PEERS)
         for library in peers.glob('torchvision/*.so'):
             library.unlink()
-
     shutil.rmtree(TMP)
 
 
@@ -398,13 +324,10 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         setup(arguments.torch)
-    except SetupError as error:
+    except (SetupError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
-    except OSError as error:
-        advice = ': free some space' if error.errno == errno.ENOSPC else ''
-        print(f'error: {error}{advice}, then run `make setup` again', file=sys.stderr)
     except KeyboardInterrupt:
-        print('interrupted: `make setup` goes on from here', file=sys.stderr)
+        print('interrupted: `make setup` continues from here', file=sys.stderr)
     else:
         return 0
     return 1

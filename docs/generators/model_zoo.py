@@ -1,7 +1,6 @@
-"""The published recipes as tables, from what their configs state: no figure is written twice.
+"""Write the tables of the published recipes from their configs: docs/generators/model_zoo.py
 
-docs/generators/model_zoo.py writes ``docs/model_zoo.md``, for people, and ``model-index.yml``, for
-OpenMMLab's tools.
+``docs/model_zoo.md`` is for people, ``model-index.yml`` for the tools of OpenMMLab.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from convnext_mm.weights.zoo import ZOO
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = 'https://arxiv.org/abs/2201.03545'
 PAPER_TITLE = 'A ConvNet for the 2020s'
-# Folder of configs -> method, data set, and the figures of `published` with their names for people.
+# Folder of configs -> method, data set, and the names of the figures in `published`.
 _AP = {'box_AP': 'box AP', 'mask_AP': 'mask AP'}
 _MIOU = {'mIoU': 'mIoU', 'mIoU_multi_scale': 'mIoU multi-scale'}
 METHODS = {
@@ -44,12 +43,12 @@ class Entry:
     Attributes:
         config: Path of the config, relative to the repository.
         arch: Name of the variant.
-        start: What the backbone starts from, by its short name.
+        start: Short name of the weights that the backbone starts from.
         weights: Short name of the trained model, if there is one.
-        source: Who published the figures, if not the authors.
-        figures: Published figures by their key in the config.
+        source: URL of the figures, if the authors did not publish them.
+        figures: Published figures by their keys in the config.
         precision: ``fp16 AMP`` or ``fp32``.
-        batch_size: Images a step.
+        batch_size: Global batch size.
         length: ``36 epochs`` or ``160000 iterations``.
         stats: Parameters and FLOPs.
     """
@@ -71,7 +70,7 @@ class Entry:
 
 
 def read_entries(root: Path) -> list[Entry]:
-    """All configs below `root` that state published figures, by method and size."""
+    """Read all configs with published figures, ordered by method and first figure."""
     configs = (path for method in METHODS for path in root.glob(f'configs/{method}/*.py'))
     entries = [entry for path in configs if (entry := _entry(path, root))]
     return sorted(
@@ -80,12 +79,12 @@ def read_entries(root: Path) -> list[Entry]:
 
 
 def as_markdown(entries: Sequence[Entry]) -> str:
-    """``docs/model_zoo.md``."""
+    """Return the text of ``docs/model_zoo.md``."""
     return '\n'.join(_markdown(entries)) + '\n'
 
 
 def as_model_index(entries: Sequence[Entry]) -> dict:
-    """``model-index.yml`` as plain values; the format is that of paperswithcode/model-index."""
+    """Return the content of ``model-index.yml``, in the format of paperswithcode/model-index."""
     paper = dict(URL=PAPER, Title=PAPER_TITLE)
     methods = {METHODS[entry.method][0]: None for entry in entries}
     collections = [
@@ -100,7 +99,7 @@ def _entry(path: Path, root: Path) -> Entry | None:
     cfg = load_config(path)
     published = dict(cfg.get('published') or {})
     if not published:
-        return None  # nobody's figures
+        return None
     epochs = cfg.train_cfg.get('max_epochs')
     return Entry(
         config=str(path.relative_to(root)),
@@ -119,13 +118,13 @@ def _entry(path: Path, root: Path) -> Entry | None:
 def _markdown(entries: Sequence[Entry]) -> Iterator[str]:
     yield '# Model zoo'
     yield ''
-    yield '<!-- Written by docs/generators/model_zoo.py from the configs; change those. -->'
+    yield '<!-- docs/generators/model_zoo.py writes this page from the configs. -->'
     yield ''
-    yield f"AP and mIoU are the authors' ([{PAPER_TITLE}]({PAPER}), tables 3 and 4) unless said"
-    yield 'otherwise; none of them was rerun here.'
-    yield f'Parameters and FLOPs are what `tools/model_stats.py CONFIG` counts. {RULE}'
+    yield f'AP and mIoU are published results: [{PAPER_TITLE}]({PAPER}), tables 3 and 4, if a row names'
+    yield 'no other source. They were not measured again.'
+    yield f'`tools/model_stats.py CONFIG` counts parameters and FLOPs. {RULE}'
     yield ''
-    yield 'To evaluate a model of the authors, or to train one:'
+    yield 'To evaluate a published model, or to train it again:'
     yield ''
     yield '```'
     yield f'tools/test.py {entries[0].config} {entries[0].weights}'
@@ -159,7 +158,7 @@ def _cells(entry: Entry) -> Iterator[str]:
     if entry.weights:
         yield f'[{entry.weights}]({ZOO[entry.weights].source})'
     else:
-        yield f'none; AP by [others]({entry.source})'
+        yield f'none; AP from [here]({entry.source})'
 
 
 def _model(entry: Entry) -> dict:
@@ -198,10 +197,10 @@ def main() -> int:
     entries = read_entries(ROOT)
     (to / 'docs').mkdir(parents=True, exist_ok=True)
     (to / 'docs' / 'model_zoo.md').write_text(as_markdown(entries))
-    # Aliases (&id001) for what repeats are shorter and hard to read.
+    # Write repeated values in full instead of as aliases (&id001).
     yaml.SafeDumper.ignore_aliases = lambda self, data: True
     index = yaml.safe_dump(as_model_index(entries), sort_keys=False, width=100)
-    header = '# Written by docs/generators/model_zoo.py from the configs.\n'
+    header = '# docs/generators/model_zoo.py writes this file from the configs.\n'
     (to / 'model-index.yml').write_text(header + index)
     return 0
 

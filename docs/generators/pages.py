@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Write what the code knows into the pages: docs/generators/pages.py
+"""Write the tables on the pages that come from the code: docs/generators/pages.py
 
-A page marks the place with ``<!-- from code: NAME ARGUMENTS -->`` and ``<!-- end -->``; what is
-between them is made by the function NAME below. The build of the documentation fails where a page
-has something else there, so that a table can be read on GitHub and cannot grow old.
+A page has the lines ``<!-- from code: NAME ARGUMENTS -->`` and ``<!-- end -->``. The function NAME
+of this module writes the text between them. The text is in the repository, so that GitHub shows it.
+The build of the documentation fails if it is out of date.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def pages() -> list[Path]:
 
 
 def renewed(text: str) -> str:
-    """A page's text with all its blocks made anew."""
+    """Return the text of a page with new contents in all its blocks."""
 
     def block(match: re.Match) -> str:
         name, *arguments = match[2].split()
@@ -42,7 +42,7 @@ def renewed(text: str) -> str:
 
 
 def stale() -> Iterator[str]:
-    """What is not as the code has it, a line for each page."""
+    """Yield a line for each page that is out of date."""
     for page in pages():
         text = page.read_text()
         if renewed(text) != text:
@@ -50,7 +50,7 @@ def stale() -> Iterator[str]:
 
 
 def table(header: tuple[str, ...], rows: list[tuple], right: str = '') -> str:
-    """A Markdown table; `right` names the columns to align there."""
+    """Return a Markdown table; `right` names the columns to align on the right."""
     rule = ['--:' if title in right.split(',') else '---' for title in header]
     lines = [header, rule, *rows]
     return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
@@ -91,7 +91,7 @@ def variants() -> str:
 
 
 def parameters() -> str:
-    """The names of one of each kind of layer, with shapes by the channels of its stage."""
+    """Return the parameter names of each kind of layer, with shapes in units of C."""
     import torch
 
     from convnext_mm import ConvNeXt
@@ -115,11 +115,11 @@ def parameters() -> str:
             shape = ' x '.join(sizes.get(size, str(size)) for size in named[name].shape)
             label = f'norm{{i}}.{rest}' if start == 'norm0.' else shown + rest
             rows.append((code(label), shape, where + only.get(rest.partition('.')[0], '')))
-    return table(('parameter', 'shape', 'of'), rows)
+    return table(('parameter', 'shape', 'layer'), rows)
 
 
 def layer_ids() -> str:
-    """The table in the docstring of ``layer_decay``."""
+    """Return the table in the docstring of ``layer_decay``."""
     from convnext_mm import layer_decay
 
     lines = inspect.getdoc(layer_decay).splitlines()
@@ -135,16 +135,29 @@ def layer_ids() -> str:
 
 
 def rooms() -> str:
-    """The modules and folders of the package, each by the first line of its docstring."""
+    """Return the map in the docstring of ``convnext_mm``, and the modules of each room."""
+    import convnext_mm
+
     package = ROOT / 'convnext_mm'
-    rows = []
-    for path in sorted(package.iterdir()):
-        file = path / '__init__.py' if path.is_dir() else path
-        if file.is_file() and path.name != '__init__.py':
-            first = ast.get_docstring(ast.parse(file.read_text())).partition('\n')[0]
-            shown = path.name + ('/' if path.is_dir() else '')
-            rows.append((code(shown), _markdown(first)))
-    return table(('in `convnext_mm/`', 'holds'), rows)
+    plan = _literal(convnext_mm, 1)
+    names = re.findall(r'^(\w+/|(?:\w+\.py ?)+)', plan, re.MULTILINE)
+    loose = [package / name for group in names for name in group.split() if name.endswith('.py')]
+    texts = [_fenced(plan), _modules(loose, package)]
+    for room in [package / name for name in names if name.endswith('/')]:
+        modules = sorted(room.rglob('*.py'), key=lambda path: (path.parent, path.name))
+        about = _markdown(_first_line(room / '__init__.py'))
+        modules = [path for path in modules if path.name != '__init__.py']
+        texts.append(f'**{room.name}/** {about}\n\n{_modules(modules, room)}')
+    return '\n\n'.join(texts)
+
+
+def _modules(paths: list[Path], room: Path) -> str:
+    rows = [(code(path.relative_to(room)), _markdown(_first_line(path))) for path in paths]
+    return table(('module', 'content'), rows)
+
+
+def _first_line(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text())).partition('\n')[0]
 
 
 # --- weights
@@ -160,7 +173,7 @@ def formats() -> str:
         kernel = to_theirs(form)[FIRST_KERNEL]
         norm = 'loaded' if form.final_norm_on_maps else 'dropped'
         rows.append((code(form.name), form.project, code(kernel), norm, written))
-    header = ('format', 'whose', 'first depthwise kernel', 'final norm', 'written')
+    header = ('format', 'project', 'first depthwise kernel', 'final norm', 'written')
     return table(header, rows)
 
 
@@ -222,7 +235,7 @@ def recipes(family: str) -> str:
 
 
 def learning_rates(config: str) -> str:
-    """What tools/lr_table.py prints."""
+    """Return the table of tools/lr_table.py."""
     from mmengine.logging import MMLogger
 
     from convnext_mm.config.reading import load_config
@@ -290,7 +303,7 @@ class _Found(Exception):
 
 
 def options(script: str) -> str:
-    """A tool's arguments, as its parser has them."""
+    """Return the arguments of a tool, read from its parser."""
     parser = parser_of(script)
     rows = []
     for action in parser._actions:
@@ -314,7 +327,7 @@ def options(script: str) -> str:
 
 
 def parser_of(script: str) -> argparse.ArgumentParser:
-    """The parser that a script of tools/ makes."""
+    """Return the parser that a script of tools/ makes."""
     found = []
 
     def stop(parser, *_):
@@ -340,7 +353,7 @@ def parser_of(script: str) -> argparse.ArgumentParser:
 
 
 def _literal(module: object, number: int) -> str:
-    """The n-th indented block of a module's docstring, as it stands."""
+    """Return the n-th literal block in the docstring of a module."""
     text = inspect.getdoc(module)
     found = re.findall(r'::\n\n((?:(?:    .*)?\n)+)', text + '\n')
     return textwrap.dedent(found[number]).strip('\n')
@@ -351,7 +364,7 @@ def _fenced(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    """A docstring's words: its markup is Markdown's but for the doubled marks of code."""
+    """Turn the markup of a docstring into Markdown."""
     text = re.sub(r':\w+:`~?([^`]+)`', r'`\1`', text)
     return text.replace('``', '`')
 
