@@ -127,9 +127,9 @@ def test_findings_name_objects_by_the_ids_in_the_file(written):
     train = content()
     for obj in train['annotations']:
         obj['id'] -= 1
-    train['annotations'][5]['bbox'] = [35, 25, 10, 10]
+    train['annotations'][5].update(bbox=[35, 25, 10, 10], segmentation=[])
     examples = [p.examples for p in check_own_data(written(train=train)).findings]
-    assert examples == [('object 5 [35, 25, 10, 10]',), ('object 0',)]
+    assert examples == [('object 5',), ('object 5 [35, 25, 10, 10]',), ('object 0',)]
 
 
 def test_missing_values_are_computed_from_masks_boxes_and_files(written):

@@ -50,18 +50,18 @@ def prepare(
     if root.is_symlink() and not root.exists():
         raise UserError(f'{root} is a link to {os.readlink(root)}, which does not exist')
     checks = _check(dataset, root, console)
-    needed = needed_archives(dataset, checks)
+    needed = _needed_archives(dataset, checks)
     if needed and download:
         console.print(f'\n{dataset.name} has terms of use: {dataset.terms}')
         _fetch_all(needed, checks, root, archives, console)
         checks = _check(dataset, root, console)
-        needed = needed_archives(dataset, checks)
+        needed = _needed_archives(dataset, checks)
     console.print()
     complete = all(split.complete for split in checks)
     subset = _describe_subset(dataset, checks)
     if complete:
         console.print(Text('Complete', 'green'), f'{subset}.', sep='')
-        _print_unneeded_archives(dataset, archives, console)
+        _print_un_needed_archives(dataset, archives, console)
     elif needed:
         _print_how_to_fetch(dataset, needed, root, archives, console)
     else:
@@ -72,7 +72,7 @@ def prepare(
     return complete
 
 
-def needed_archives(dataset: PublishedDataset, checks: list[SplitCheck]) -> list[NeededArchive]:
+def _needed_archives(dataset: PublishedDataset, checks: list[SplitCheck]) -> list[NeededArchive]:
     """Return the archives that hold missing files.
 
     Subsets need none: their missing files are not the published ones.
@@ -167,7 +167,7 @@ def _print_how_to_fetch(
         console.print(dataset.how_to_link(str(root)))
 
 
-def _print_unneeded_archives(dataset: PublishedDataset, archives: Path, console: Console) -> None:
+def _print_un_needed_archives(dataset: PublishedDataset, archives: Path, console: Console) -> None:
     zips = [path for a in dataset.archives if (path := archives / a.name).is_file()]
     if zips:
         gb = sum(path.stat().st_size for path in zips) / 1e9

@@ -7,7 +7,7 @@ they rely on their order: references before images, images before objects.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from convnext_mm.messages.findings import Finding, Level
 from convnext_mm.messages.wording import counted, listed
 
 _LISTED_IDS = 8
+
+# A check of one split; it may repair the annotations.
+Check = Callable[[str, CocoAnnotations], Iterable[Finding]]
 
 
 def check_coco(
@@ -39,26 +42,26 @@ def check_coco(
         if not any(coco is other for other in distinct.values()):
             distinct[split] = coco
     findings += _remove_groups(distinct)
-    for split, coco in distinct.items():
-        findings += _check_split(split, coco, decode, progress)
-    findings += _check_masks_of_all(distinct.values())
-    findings += _check_against_training(distinct)
-    return findings
-
-
-def _check_split(
-    split: str, coco: CocoAnnotations, decode: bool, progress: Progress | None
-) -> Iterator[Finding]:
     checks = (
         *(_repair_keys, _check_duplicates, _check_references),
         partial(check_images, decode=decode, progress=progress),
         *(repair_masks, check_boxes, repair_areas, _check_use),
-        _repair_ids,  # Last, so that all findings name objects by the ids in the file.
     )
-    for check_one in checks:
-        for finding in check_one(split, coco):
-            coco.repaired |= finding.level is Level.REPAIRED
-            yield finding
+    findings += _run(checks, distinct)
+    findings += _check_masks_of_all(distinct.values())
+    findings += _check_against_training(distinct)
+    # Last, so that all findings name objects by the ids in the file.
+    findings += _run([_repair_ids], distinct)
+    return findings
+
+
+def _run(checks: Iterable[Check], splits: dict[str, CocoAnnotations]) -> Iterator[Finding]:
+    """Run checks on each split, and record which annotations they repair."""
+    for split, coco in splits.items():
+        for check in checks:
+            for finding in check(split, coco):
+                coco.repaired |= finding.level is Level.REPAIRED
+                yield finding
 
 
 # --- the entries of one JSON
