@@ -161,8 +161,8 @@ def _build(cfg: Config, testing: bool = False) -> Runner:
             other = check_model_file(content, cfg, source, complete=testing).other_shape
             if other:
                 log_once(
-                    f'{such_as(other)} of another shape in {source}, such as heads for other '
-                    'classes: these start from random values',
+                    f'{such_as(other)} of another shape in {source}: they start from random '
+                    'values, which is normal if the data set has other classes',
                     logging.WARNING,
                 )
     runner = CheckedRunner.from_cfg(cfg)
