@@ -129,7 +129,7 @@ class _Download:
                 self._fetch_rest(file, timeout)
                 problem = self._problem(file.tell())
         except BaseException:
-            if not self.part.stat().st_size:
+            if self.part.exists() and not self.part.stat().st_size:
                 self.part.unlink()
             raise
         if problem:

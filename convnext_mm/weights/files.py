@@ -53,16 +53,15 @@ def local_file(source: str | Path) -> Path:
         MissingWeightsError: There is no such file.
         DownloadError: The file cannot be downloaded. The message says where to put a copy.
     """
-    address, scheme = _resolve(source)
-    if scheme == 'hub':
-        # The import takes half a second, which other sources do not need.
-        from convnext_mm.weights.hub import hub_file
+    place = locate(source)
+    if isinstance(place, Path):
+        return place
+    address, kind = _resolve(source)
+    if kind == 'url':
+        return _download(address, _cache_path(address))
+    from convnext_mm.weights.hub import download_from_hub
 
-        return hub_file(address)
-    if scheme == 'path':
-        return _existing(address)
-    path = _cache_path(address)
-    return path if path.is_file() else _download(address, path)
+    return download_from_hub(address)
 
 
 def locate(source: str | Path) -> Path | str:
@@ -74,13 +73,14 @@ def locate(source: str | Path) -> Path | str:
     Raises:
         MissingWeightsError: There is no such file, or the kind of address is unknown.
     """
-    address, scheme = _resolve(source)
-    if scheme == 'hub':
-        from convnext_mm.weights.hub import locate_hub_file
-
-        return locate_hub_file(address)
-    if scheme == 'path':
+    address, kind = _resolve(source)
+    if kind == 'path':
         return _existing(address)
+    if kind == 'hub':
+        # The import takes half a second, which other sources do not need.
+        from convnext_mm.weights.hub import locate_on_hub
+
+        return locate_on_hub(address)
     path = _cache_path(address)
     return path if path.is_file() else address
 

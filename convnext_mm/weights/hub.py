@@ -13,10 +13,11 @@ from pathlib import Path
 from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
+    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
-from huggingface_hub.utils import logging
+from huggingface_hub.utils import logging, validate_repo_id
 from mmengine.logging import print_log
 
 from convnext_mm.errors import DownloadError, MissingWeightsError
@@ -24,10 +25,27 @@ from convnext_mm.errors import DownloadError, MissingWeightsError
 FILES = ('model.safetensors', 'pytorch_model.bin')  # In this order, if the address names no file.
 
 
-def hub_file(source: str) -> Path:
-    """Return the local path of a file on the Hub, and download the file if it is not in the cache.
+def locate_on_hub(source: str) -> Path | str:
+    """Return the path of a file in the cache, or the URL of a file that is not in the cache.
 
-    A file in the cache is used without a request to the Hub.
+    There is no request to the Hub, so a file in the cache is used without network.
+
+    Args:
+        source: ``hf://org/name``, ``hf://org/name/file`` or ``timm://name``.
+
+    Raises:
+        MissingWeightsError: The address is malformed.
+    """
+    repository, names = _parse(source)
+    for name in names:
+        path = try_to_load_from_cache(repository, name)
+        if isinstance(path, str):  # It may also be a mark that the repository has no such file.
+            return Path(path)
+    return hf_hub_url(repository, names[0])
+
+
+def download_from_hub(source: str) -> Path:
+    """Download a file to the cache of Hugging Face, and return its path.
 
     Args:
         source: ``hf://org/name``, ``hf://org/name/file`` or ``timm://name``.
@@ -37,9 +55,6 @@ def hub_file(source: str) -> Path:
         DownloadError: The Hub cannot be reached or refuses the file.
     """
     repository, names = _parse(source)
-    cached = _cached(repository, names)
-    if cached:
-        return cached
     if not constants.HF_HUB_OFFLINE:
         print_log(f'downloading {source} from {constants.ENDPOINT}', logger='current')
     for name in names:
@@ -60,16 +75,6 @@ def hub_file(source: str) -> Path:
             reason = str(error).strip().partition('\n')[0] or type(error).__name__
             raise DownloadError(f'{source} cannot be downloaded: {reason}') from error
     raise MissingWeightsError(f'{source}: the repository has no {" or ".join(names)}')
-
-
-def locate_hub_file(source: str) -> Path | str:
-    """Return the path of a file in the cache, or the URL of a file that is not in the cache.
-
-    Raises:
-        MissingWeightsError: The address is malformed.
-    """
-    repository, names = _parse(source)
-    return _cached(repository, names) or hf_hub_url(repository, names[0])
 
 
 @contextmanager
@@ -94,15 +99,11 @@ def _parse(source: str) -> tuple[str, Sequence[str]]:
             f'{source}: expected hf://org/name, hf://org/name/file or timm://name'
         )
     repository, file = match.groups()
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise MissingWeightsError(f'{source}: {error}') from error
     return repository, (file,) if file else FILES
-
-
-def _cached(repository: str, names: Sequence[str]) -> Path | None:
-    for name in names:
-        path = try_to_load_from_cache(repository, name)
-        if isinstance(path, str):  # It may also be a mark that the repository has no such file.
-            return Path(path)
-    return None
 
 
 def _unreachable(

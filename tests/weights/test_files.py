@@ -79,6 +79,7 @@ def test_a_path_may_be_relative_or_begin_with_the_home(tmp_path, monkeypatch, we
         ('s3://bucket/weights.pth', 'unknown kind of address; allowed: http://, .* hf://, timm://'),
         ('hf://name-alone', 'expected hf://org/name'),
         ('hf://org/../../etc/passwd', 'expected hf://org/name'),
+        ('hf://org/name--a', r'^hf://org/name--a: '),
     ],
 )
 def test_a_source_without_a_file_is_a_clear_error(source, message):
