@@ -91,7 +91,7 @@ def draw_into(cfg: Config, folder: str | Path) -> Config:
         UserError: The config has no hook that draws.
     """
     cfg = copy.deepcopy(cfg)
-    hook = cfg.default_hooks.get('visualization')
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise UserError('--show-dir: the config has no default_hooks.visualization to draw with')
     hook.draw = True

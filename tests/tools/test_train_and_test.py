@@ -243,7 +243,7 @@ def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, 
     assert 'training in fp32 instead of mixed precision' in done.output
     assert re.search(r'mIoU\s+│\s+\d+\.\d\d', done.output)
     # The schedule that comes with another optimizer.
-    assert re.search(r'eta_min=0.001 of PolyLR .* \n +set param_scheduler.eta_min=0', done.output)
+    assert re.search(r'eta_min=0.001 of PolyLR .*\n +set param_scheduler.eta_min=0', done.output)
     assert done.output.count('iteration 4: mIoU') == 1
     assert done.output.count(f'written: {work / "predictions.png"}') == 1
     page = (work / 'report.html').read_text()
