@@ -110,8 +110,8 @@ def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping |
     other = check_model_file(content, cfg, source, complete=testing).other_shape
     if other:
         log_once(
-            f'{such_as(other)} of another shape in {source}, such as heads for other classes: '
-            'these start from random values',
+            f'{such_as(other)} of another shape in {source}: they start from random values, which '
+            'is normal if the data set has other classes',
             logging.WARNING,
         )
     return cfg, content
