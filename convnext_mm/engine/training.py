@@ -36,6 +36,8 @@ from convnext_mm.errors import StoppedError, UserError
 from convnext_mm.messages.log import log_once
 from convnext_mm.weights.files import local_file
 
+_RELIABLE = 'convnext_mm.engine.hooks.checkpoint.ReliableCheckpointHook'
+
 
 @dataclass(frozen=True)
 class Training:
@@ -153,8 +155,8 @@ def write_checkpoints_reliably(cfg: Config, minutes: float) -> Config:
     cfg = copy.deepcopy(cfg)
     hooks = cfg.setdefault('default_hooks', {})
     checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
-    if checkpoint and checkpoint.type in ('CheckpointHook', 'mmengine.CheckpointHook'):
-        checkpoint.update(type=ReliableCheckpointHook, minutes=minutes)
+    if checkpoint and checkpoint.type in ('CheckpointHook', 'mmengine.CheckpointHook', _RELIABLE):
+        checkpoint.update(type=_RELIABLE, minutes=minutes)
     return cfg
 
 
