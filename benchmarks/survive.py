@@ -90,20 +90,27 @@ class Training:
                 raise RuntimeError(f'no checkpoint was written: see {self.folder}.log')
             time.sleep(0.05)
 
-    def finish(self, resume: bool = True) -> dict:
-        """Train to the end and return the parameters and the optimizer's state."""
-        if self.start(resume=resume).wait() != 0:
+    def finish(self) -> dict:
+        """Resume to the end and return the last checkpoint."""
+        if self.start(resume=True).wait() != 0:
             raise RuntimeError(f'the training failed: see {self.folder}.log')
+        return self.end()
+
+    def end(self) -> dict:
         return torch.load(self.folder / 'epoch_2.pth', weights_only=False)
 
 
 def kill(training: Training, generator: random.Random, seconds: float) -> str:
-    process = training.start()
-    training.wait_for_checkpoint(process)
-    time.sleep(generator.uniform(0, seconds))
+    while True:
+        process = training.start()
+        training.wait_for_checkpoint(process)
+        time.sleep(generator.uniform(0, seconds))
+        if process.poll() is None:
+            break
+        shutil.rmtree(training.folder)  # It ended before it could be killed.
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return f'killed with {training.checkpoints()[-1].name}'
+    return f'killed after {training.checkpoints()[-1].stem}'
 
 
 def stop_by(number: signal.Signals) -> Callable[..., str]:
@@ -178,9 +185,12 @@ def main() -> int:
         )
         if processes not in expected:
             whole = Training(root / f'whole_{processes}', config, processes)
+            process = whole.start()
+            whole.wait_for_checkpoint(process)
             start = time.monotonic()
-            expected[processes] = whole.finish(resume=False)
-            seconds[processes] = (time.monotonic() - start) / 2
+            process.wait()
+            seconds[processes] = time.monotonic() - start
+            expected[processes] = whole.end()
         same, events = 0, []
         for trial in range(times):
             folder = root / f'{name.replace(" ", "_").replace(",", "")}_{trial}'
