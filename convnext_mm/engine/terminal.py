@@ -38,6 +38,7 @@ class Terminal:
 
     def __enter__(self) -> Terminal:
         self._early: list[logging.LogRecord] = []
+        self._handlers: list[tuple[MMLogger, list[logging.Handler]]] = []
         self._stdout, self._showwarning = sys.stdout, warnings.showwarning
         # A new instance becomes the current one, to which messages go until there is a Runner.
         logger = MMLogger.get_instance(f'convnext_mm_{next(_numbers)}')
@@ -53,6 +54,8 @@ class Terminal:
             logger = MMLogger.get_current_instance()
             logger.error('the run failed', exc_info=error, extra={'shown': False})
         sys.stdout, warnings.showwarning = self._stdout, self._showwarning
+        for logger, handlers in self._handlers:  # The last one stays MMEngine's current logger.
+            logger.handlers[:] = handlers
 
     def build_runner(self, cfg: object) -> Runner:
         """Build MMEngine's Runner with a logger that keeps to the rule of this module."""
@@ -69,6 +72,7 @@ class Terminal:
         return LoggedRunner.from_cfg(cfg)
 
     def _replace_handler(self, logger: MMLogger) -> None:
+        self._handlers.append((logger, logger.handlers[:]))
         if not self.verbose:
             logger.handlers[:] = [h for h in logger.handlers if not _prints(h)]
             logger.handlers.append(_Shown(self._stdout))

@@ -75,6 +75,8 @@ def test(
         cfg = distribute_without_gpu(cfg)
         cfg, content = fetch_weights(cfg, testing=True)
         metrics = build_runner(cfg, terminal, content, testing=True).test()
+        for path in filter(None, (out, show_dir)):
+            log_once(f'written: {path}')
         if report and is_main_process():
             cfg.load_from = trained_from  # which the report states
             _write_report(cfg, out, checkpoint)

@@ -68,6 +68,8 @@ def test_the_terminal_shows_what_matters_and_the_file_everything(tmp_path, capfd
         'printed by users_code',
     ]
     assert err == ''
+    MMLogger.get_current_instance().info('after the run')
+    assert 'after the run' in capfd.readouterr().out  # as MMEngine logs anything
     for line in (
         *('before the runner', 'System environment', 'a note', 'printed by mmdet.apis'),
         *('info of mmdet.apis', 'warning of mmdet.apis', 'info of convnext_mm.optim'),

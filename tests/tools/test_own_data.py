@@ -142,7 +142,7 @@ def test_a_segmentor_is_trained_and_tested_on_unknown_label_maps(maps, tmp_path)
     (train,) = leaf_datasets(cfg.train_dataloader)
     assert (train.type, train.reduce_zero_label) == ('BaseSegDataset', False)
     assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 2), (2, 4)]
-    done = run_tool('test.py', tmp_path / 'own_data.py', tmp_path / 'iter_4.pth')
+    done = run_tool('test.py', tmp_path / 'own_data.py', tmp_path / 'iter_4.pth', '--verbose')
     assert done.code == 0, done.output
     assert 'bracket' in done.output and 'mIoU' in done.output
 

@@ -2,8 +2,11 @@
 
 import argparse
 import json
+import os
 import pickle
 import re
+import subprocess
+import sys
 
 import _options
 import cv2
@@ -118,6 +121,7 @@ def test_testing_gives_the_metrics_of_training_and_writes_predictions(trained, t
         predictions = pickle.load(file)
     assert len(predictions) == 6 and 'masks' in predictions[0]['pred_instances']
     assert len(list(tmp_path.glob('*.jpg'))) == 6
+    assert f'written: {tmp_path / "out.pkl"}' in done.output
 
 
 def test_test_time_augmentation_merges_boxes_and_masks(trained, tmp_path):
@@ -258,6 +262,35 @@ def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, 
     assert float(metrics(log_of(work))['mIoU']) == pytest.approx(reported, abs=0.06)
     assert (work / 'out.pkl').exists()
     assert len(list((work / 'show').rglob('*.png'))) == 6
+
+
+FROM_PYTHON = """
+import sys
+import convnext_mm
+from convnext_mm.config.reading import load_config
+config, work = sys.argv[1:]
+trained = convnext_mm.train(load_config(config), work_dir=work, report=False)
+print('result:', trained.checkpoint.name, type(trained.runner.model).__name__)
+metrics = convnext_mm.test(config, trained.checkpoint, work_dir=work)
+print('same:', metrics['mIoU'] == trained.metrics['mIoU'])
+"""
+
+
+def test_training_and_testing_from_python_return_their_results(shapes_ade, tmp_path):
+    (tmp_path / 'small.py').write_text(segmentor(shapes_ade))
+    (tmp_path / 'config.py').write_text(SEGMENTOR)
+    done = subprocess.run(
+        [sys.executable, '-c', FROM_PYTHON, tmp_path / 'config.py', tmp_path / 'work'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'result: iter_4.pth EncoderDecoder\n' in done.stdout
+    assert 'same: True\n' in done.stdout
+    assert [line for line in done.stdout.splitlines() if line in ('training', 'testing')] == [
+        *('training', 'testing')
+    ]
 
 
 def test_a_missing_checkpoint_is_one_clear_line(trained, tmp_path):
