@@ -35,8 +35,14 @@ toc_object_entries_show_parents = 'hide'
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-# References into the documentation of other projects would need a network.
-nitpick_ignore = [('py:class', 'torch.Tensor'), ('py:class', 'collections.abc.Mapping')]
+nitpick_ignore_regex = [
+    # Links into the documentation of other projects would need a network.
+    ('py:.*', r'(torch|pathlib|collections)\..*'),
+    # Modules and names that have no section on the API page.
+    ('py:mod', r'convnext_mm\..*'),
+    ('py:func', 'convnext_block'),
+    ('py:class', r'convnext_mm\.engine\.runner\.Runner'),
+]
 
 linkcheck_timeout = 30
 linkcheck_retries = 3
