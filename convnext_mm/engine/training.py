@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 
 from convnext_mm.config import batch_size
@@ -153,8 +153,8 @@ def train_in_fp32_without_gpu(cfg: Config) -> Config:
 def write_checkpoints_reliably(cfg: Config, minutes: float) -> Config:
     """Replace MMEngine's CheckpointHook by one that also writes by the clock and on a signal."""
     cfg = copy.deepcopy(cfg)
-    hooks = cfg.setdefault('default_hooks', {})
-    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
+    cfg.merge_from_dict(dict(default_hooks=cfg.get('default_hooks') or {}))
+    checkpoint = cfg.default_hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook'))
     if checkpoint and checkpoint.type in ('CheckpointHook', 'mmengine.CheckpointHook', _RELIABLE):
         checkpoint.update(type=_RELIABLE, minutes=minutes)
     return cfg

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import HOOKS
 
 from convnext_mm import engine
 from convnext_mm.config.reading import find_work_dir
 from convnext_mm.engine import training
+from convnext_mm.engine.hooks.checkpoint import ReliableCheckpointHook
 from convnext_mm.engine.setup import keep_config_file, read_config
 from convnext_mm.errors import UserError
 
@@ -32,6 +34,23 @@ def test_resuming_without_a_checkpoint_begins_with_the_weights_of_the_config(tmp
     with pytest.raises(UserError, match=r'--resume .*iter_20.pth: it is damaged or was cut short'):
         training.resume_from(cfg, newest)
     assert cfg.load_from == 'coco.pth' and 'resume' not in cfg
+
+
+@pytest.mark.parametrize(
+    'hooks', [{}, dict(checkpoint=dict(type='CheckpointHook', interval=2)), dict(checkpoint=None)]
+)
+def test_checkpoints_are_written_by_our_hook_unless_the_config_wants_none(hooks):
+    cfg = Config(dict(default_hooks=hooks))
+    written = training.write_checkpoints_reliably(cfg, minutes=5).default_hooks.checkpoint
+    if hooks and hooks['checkpoint'] is None:
+        assert written is None
+        return
+    hook = HOOKS.build(written)
+    assert isinstance(hook, ReliableCheckpointHook) and hook.minutes == 5
+    assert hook.interval == (2 if hooks else -1)
+    cfg = Config(dict(default_hooks=dict(checkpoint=written)))  # as a config that was run
+    again = training.write_checkpoints_reliably(cfg, minutes=1).default_hooks.checkpoint
+    assert HOOKS.build(again).minutes == 1
 
 
 @pytest.mark.parametrize('stated', ["'here'", 'None'])
