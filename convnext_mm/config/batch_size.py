@@ -71,9 +71,9 @@ def scale_lr(cfg: Config) -> Config:
     return cfg
 
 
-def global_batch_size(cfg: Config) -> int | None:
+def global_batch_size(cfg: Config, processes: int | None = None) -> int | None:
     """Return the number of images in an optimizer step; None if a batch sampler decides that."""
-    loaded = _loaded(cfg)
+    loaded = _loaded(cfg, processes)
     return loaded and loaded * _accumulated(cfg)
 
 
@@ -83,26 +83,31 @@ def auto_scale_lr_factor(cfg: Config) -> float:
     return loaded / auto.base_batch_size if auto.get('enable') and loaded else 1.0
 
 
-def batch_size(cfg: Config) -> Iterator[Finding]:
-    """Check that the learning rate is meant for the batch size of this run."""
+def check_batch_size(cfg: Config, processes: int | None = None) -> Iterator[Finding]:
+    """Check that the learning rate is meant for the batch size of a run.
+
+    Args:
+        cfg: A config with a train_dataloader and an optim_wrapper.
+        processes: The number of processes; by default as many as the launcher started.
+    """
     auto = cfg.get('auto_scale_lr', {})
-    base, batch = auto.get('base_batch_size'), global_batch_size(cfg)
+    base, batch = auto.get('base_batch_size'), global_batch_size(cfg, processes)
     if batch is None or auto.get('enable'):
         return
+    made_of = _in_words(cfg, processes)
     if base is None:
         yield note(
             'batch size',
-            f'{batch} ({_in_words(cfg)}); the config does not state the batch size that its '
+            f'{batch} ({made_of}); the config does not state the batch size that its '
             'learning rate is for',
             'set auto_scale_lr=dict(base_batch_size=...)',
         )
     elif base == batch:
-        yield ok('batch size', f'{batch} ({_in_words(cfg)}), as the learning rate is for')
+        yield ok('batch size', f'{batch} ({made_of}), as the learning rate is for')
     else:
         yield note(
             'batch size',
-            f'the learning rate is for a batch of {base}, and this run has {batch} '
-            f'({_in_words(cfg)})',
+            f'the learning rate is for a batch of {base}, and this run has {batch} ({made_of})',
             f'--accumulate keeps the batch of {base}, --auto-scale-lr scales the learning rate',
         )
 
@@ -120,18 +125,18 @@ def _processes(cfg: Config) -> int:
     return int(os.environ.get(_WORLD_SIZE.get(cfg.get('launcher'), ''), 1))
 
 
-def _loaded(cfg: Config) -> int | None:
+def _loaded(cfg: Config, processes: int | None = None) -> int | None:
     """Return the number of images that all processes load at once, if batches have one size."""
     size = cfg.train_dataloader.get('batch_size')
-    return size and _processes(cfg) * size
+    return size and (processes or _processes(cfg)) * size
 
 
 def _accumulated(cfg: Config) -> int:
     return cfg.optim_wrapper.get('accumulative_counts', 1)
 
 
-def _in_words(cfg: Config) -> str:
+def _in_words(cfg: Config, processes: int | None = None) -> str:
     images = counted(cfg.train_dataloader.batch_size, 'image')
     accumulated = _accumulated(cfg)
     more = f' x {counted(accumulated, "batch")}' if accumulated > 1 else ''
-    return f'{counted(_processes(cfg), "process")} x {images}{more}'
+    return f'{counted(processes or _processes(cfg), "process")} x {images}{more}'

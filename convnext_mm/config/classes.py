@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from convnext_mm.config.nodes import leaf_datasets
 
 
-def of_dataset(cfg: Config, loader: str = 'test_dataloader') -> dict:
+def dataset_metainfo(cfg: Config, loader: str = 'test_dataloader') -> dict:
     """Return the ``metainfo`` of the data set of a loader: `classes`, and `palette` if it has one.
 
     The files of the data set are not read. The result is empty if there is no such loader, or if
@@ -24,7 +24,7 @@ def of_dataset(cfg: Config, loader: str = 'test_dataloader') -> dict:
     return dict(built.metainfo) if built.metainfo.get('classes') else {}
 
 
-def of_checkpoint(content: Mapping) -> dict:
+def checkpoint_metainfo(content: Mapping) -> dict:
     """Return the ``metainfo`` that a training saved in its checkpoint; it may be empty.
 
     MMDetection 2 and MMSegmentation 0 wrote ``CLASSES`` and ``PALETTE``.

@@ -111,7 +111,7 @@ def train(
         elif auto_scale_lr:
             cfg = batch_size.scale_lr(cfg)
         else:
-            tell(batch_size.batch_size(cfg))
+            tell(batch_size.check_batch_size(cfg))
         if resume:
             cfg = resume_from(cfg, resume)
         check_data(cfg, ('train_dataloader', 'val_dataloader'))

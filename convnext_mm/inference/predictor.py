@@ -58,7 +58,7 @@ class Predictor:
         model_cfg = copy.deepcopy(cfg.model)
         content = read_checkpoint(checkpoint)
         self.meta = _resolve_classes(
-            model_cfg, classes.of_checkpoint(content), cfg, str(checkpoint)
+            model_cfg, classes.checkpoint_metainfo(content), cfg, str(checkpoint)
         )
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         model = MODELS.build(model_cfg)
@@ -142,7 +142,7 @@ def _split_pipeline(cfg: Config) -> tuple[Compose, Compose]:
 
 def _resolve_classes(model: ConfigDict, meta: dict, cfg: Config, checkpoint: str) -> dict:
     """Return the classes of the checkpoint, else of the test set; resize the heads for them."""
-    dataset = classes.of_dataset(cfg)
+    dataset = classes.dataset_metainfo(cfg)
     if not meta or tuple(meta['classes']) == tuple(dataset.get('classes', ())):
         meta = {**dataset, **meta}  # old checkpoints have class names without colours
     else:

@@ -6,7 +6,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
-from convnext_mm.config.batch_size import accumulate, batch_size, scale_lr
+from convnext_mm.config.batch_size import accumulate, check_batch_size, scale_lr
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level
 from tests.conftest import ROOT
@@ -106,7 +106,7 @@ def test_a_rate_that_is_kept_is_not_scaled_as_well():
 def test_a_loader_without_a_batch_size_cannot_be_accumulated_and_is_not_checked():
     cfg = config('cascade/convnext_t_coco.py')
     del cfg.train_dataloader['batch_size']
-    assert not list(batch_size(cfg))
+    assert not list(check_batch_size(cfg))
     with pytest.raises(UserError, match='train_dataloader has no batch_size'):
         accumulate(cfg)
 
@@ -150,7 +150,7 @@ def test_what_cannot_be_accumulated_is_an_error_and_leaves_the_config_as_it_was(
 
 def test_the_check_tells_the_batch_of_the_recipe_from_that_of_the_run():
     def check(**options):
-        (finding,) = batch_size(config('cascade/convnext_t_coco.py', **options))
+        (finding,) = check_batch_size(config('cascade/convnext_t_coco.py', **options))
         return finding
 
     other = check()

@@ -300,9 +300,11 @@ predict(*{[str(argument) for argument in arguments]}, out={str(tmp_path)!r})
 
 def test_class_names_of_old_and_new_checkpoints_are_read():
     new = dict(meta=dict(dataset_meta=dict(CLASSES=('a', 'b'), palette=[(0, 0, 0)] * 2)))
-    assert classes.of_checkpoint(new)['classes'] == ('a', 'b')
-    assert classes.of_checkpoint(dict(meta=dict(CLASSES=['a'], PALETTE=None))) == {'classes': ['a']}
-    assert classes.of_checkpoint(dict(meta=dict(dataset_meta=dict(classes='cat')))) == {
+    assert classes.checkpoint_metainfo(new)['classes'] == ('a', 'b')
+    assert classes.checkpoint_metainfo(dict(meta=dict(CLASSES=['a'], PALETTE=None))) == {
+        'classes': ['a']
+    }
+    assert classes.checkpoint_metainfo(dict(meta=dict(dataset_meta=dict(classes='cat')))) == {
         'classes': ('cat',)
     }
-    assert classes.of_checkpoint(dict(state_dict={})) == {}
+    assert classes.checkpoint_metainfo(dict(state_dict={})) == {}

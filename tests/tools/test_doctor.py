@@ -70,7 +70,7 @@ def test_a_sound_installation_and_config_have_no_errors(detector):
         'ok channels the backbone outputs [40, 80, 160, 320], which fits model.neck',
         'ok classes data sets and heads have the same 6 classes (circle, square, triangle and 3',
         'ok learning rates at most 0.0015, in 2 parameter groups',
-        'ok batch size 4 images per step here (4 on the CPU); the learning rate is for 4',
+        'ok batch size 4 (1 process x 4 images), as the learning rate is for',
         'All is well',
     ):
         assert line in said, done.output
@@ -236,7 +236,7 @@ def test_learning_rates_batch_size_and_workers_are_checked(detector, no_network)
     )
     (line,) = errors(found)
     assert 'learning rates: paramwise_cfg: num_layers=12 does not fit' in line
-    assert 'the learning rate is for 4' in found['batch size'][0].text
+    assert 'the learning rate is for a batch of 4' in found['batch size'][0].text
     assert '--accumulate' in found['batch size'][0].remedy
     assert 'num_workers=' in found['workers'][0].remedy
     absolute = dict(type='CosineAnnealingLR', T_max=2, end=2, eta_min=1e-4)

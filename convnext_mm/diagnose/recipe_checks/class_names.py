@@ -19,7 +19,7 @@ _LOADERS = ('train_dataloader', 'val_dataloader')
 
 def check_class_names(cfg: Config) -> Iterator[Finding]:
     """Compare the class names of the data sets and files, and `num_classes` of every head."""
-    names = {loader: classes.of_dataset(cfg, loader).get('classes') for loader in _LOADERS}
+    names = {loader: classes.dataset_metainfo(cfg, loader).get('classes') for loader in _LOADERS}
     names = {loader: tuple(found) for loader, found in names.items() if found}
     trained = names.get('train_dataloader', ())
     findings = [

@@ -8,37 +8,14 @@ from collections.abc import Iterator
 import torch
 from mmengine.config import Config
 
+from convnext_mm.config import batch_size
 from convnext_mm.messages.findings import Finding, note, ok
 from convnext_mm.messages.wording import counted
 
 
 def check_batch_size(cfg: Config) -> Iterator[Finding]:
-    """Compare the global batch size on all GPUs of this machine with `base_batch_size`."""
-    loaded = cfg.train_dataloader.get('batch_size')
-    if not loaded:
-        yield note('batch size', 'not checked: train_dataloader has no batch_size')
-        return
-    gpus = torch.cuda.device_count()
-    batches = cfg.optim_wrapper.get('accumulative_counts', 1)
-    batch = loaded * max(1, gpus) * batches
-    here = f'{counted(batch, "image")} per step here ('
-    here += f'{counted(gpus, "GPU")} x {loaded}' if gpus else f'{loaded} on the CPU'
-    here += f', gradients of {batches} batches)' if batches > 1 else ')'
-    base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
-    if not base:
-        yield note(
-            'batch size',
-            f'{here}; the config does not say for which batch size its learning rate is',
-            'set auto_scale_lr=dict(base_batch_size=...)',
-        )
-    elif base == batch:
-        yield ok('batch size', f'{here}; the learning rate is for {base}')
-    else:
-        yield note(
-            'batch size',
-            f'{here}, but the learning rate is for {base}',
-            f'train with --accumulate or --auto-scale-lr, or on {max(1, base // loaded)} GPUs',
-        )
+    """Check the batch size of a training on all GPUs of this machine."""
+    yield from batch_size.check_batch_size(cfg, processes=max(1, torch.cuda.device_count()))
 
 
 def check_workers(cfg: Config) -> Iterator[Finding]:

@@ -26,8 +26,8 @@ def check_trained_model(cfg: Config, checkpoint: str) -> Iterator[Finding]:
     except UserError as failure:
         yield error('checkpoint', str(failure))
         return
-    trained = tuple(classes.of_checkpoint(content).get('classes', ()))
-    expected = tuple(classes.of_dataset(cfg, 'val_dataloader').get('classes', ()))
+    trained = tuple(classes.checkpoint_metainfo(content).get('classes', ()))
+    expected = tuple(classes.dataset_metainfo(cfg, 'val_dataloader').get('classes', ()))
     if trained and expected and trained != expected:
         yield error(
             'checkpoint',
