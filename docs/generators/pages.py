@@ -105,16 +105,22 @@ def parameters() -> str:
         'downsample_layers.0.': ('downsample_layers.0.', 'stem'),
         'downsample_layers.1.': ('downsample_layers.i.', 'before stage i = 1, 2, 3, from C to 2C'),
         'stages.0.0.': ('stages.i.b.', 'block b of stage i'),
-        'norm0.': ('norm', 'output of stage i'),
+        'norm0.': ('norm{i}.', 'output of stage i'),
     }
-    only = {'gamma': ', V1 only', 'grn': ', V2 only'}
-    rows = []
+    only = {'.grn': ', V2 only', '.gamma': ', V1 only'}  # GRN has a gamma too
+    modules: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for start, (shown, where) in kinds.items():
         for name in (n for n in named if n.startswith(start)):
-            rest = name.removeprefix(start)
+            label = shown + name.removeprefix(start)
+            module, _, leaf = label.rpartition('.')
             shape = ' x '.join(sizes.get(size, str(size)) for size in named[name].shape)
-            label = f'norm{{i}}.{rest}' if start == 'norm0.' else shown + rest
-            rows.append((code(label), shape, where + only.get(rest.partition('.')[0], '')))
+            version = next((text for part, text in only.items() if part in label), '')
+            modules.setdefault((module, where + version), []).append((leaf, shape))
+    rows = []
+    for (module, layer), leaves in modules.items():
+        (first, _), *others = leaves
+        names = [f'{module}.{first}', *(leaf for leaf, _ in others)]
+        rows.append((', '.join(map(code, names)), ', '.join(shape for _, shape in leaves), layer))
     return table(('parameter', 'shape', 'layer'), rows)
 
 
@@ -307,7 +313,8 @@ def options(script: str) -> str:
     parser = parser_of(script)
     rows = []
     for action in parser._actions:
-        if action.help == argparse.SUPPRESS or '-h' in action.option_strings:
+        # The page describes --cfg-options once, because all tools that read a config have it.
+        if action.help == argparse.SUPPRESS or {'-h', '--cfg-options'} & {*action.option_strings}:
             continue
         value = action.metavar or (action.dest.upper() if action.nargs != 0 else '')
         if isinstance(value, tuple):
