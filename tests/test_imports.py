@@ -27,10 +27,9 @@ MODULES = {
 }
 
 
-def imports(path, everywhere=True):
-    """The full names that a module imports; without `everywhere`, those of its top level only."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree) if everywhere else tree.body:
+def imports(path):
+    """Yield the full names that a module imports, also within functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

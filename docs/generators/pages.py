@@ -298,7 +298,7 @@ def checks(kind: str) -> str:
 
 def _without_fields(text: str) -> str:
     """Write a format string with ... for its fields."""
-    return re.sub(r'\{\w+\}', '...', text)
+    return re.sub(r'(\{\w+\})+', '...', text)
 
 
 # --- the tools
