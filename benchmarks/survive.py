@@ -2,8 +2,8 @@
 """Does a training survive what happens to machines? benchmarks/survive.py [--kills 20]
 
 A small Cascade Mask R-CNN trains on the built-in shapes with random flips and stochastic depth.
-Each trial stops it once, resumes it to its end, and compares parameters and optimizer state with
-those of a training that was never stopped. A row of the table is a kind of trial: kill -9 at random
+Each trial stops it once, resumes it to its end, and compares all parameters and the optimizer state
+with a training that was never stopped. A row of the table is a kind of trial: kill -9 at random
 moments, with one process and with two, signals, a damaged newest checkpoint, a full disk.
 """
 

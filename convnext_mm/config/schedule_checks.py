@@ -90,7 +90,7 @@ def floors(cfg: Config) -> Iterator[tuple[int, ConfigDict]]:
 
 
 def _after_the_end(scheduler: ConfigDict, length: int) -> Iterator[str]:
-    """Yield in words what a scheduler would do after the end of the training."""
+    """Yield the settings of a scheduler that lie after the end of the training."""
     kind = scheduler.type.rpartition('.')[2]
     begin = scheduler.get('begin', 0)
     if kind.startswith('MultiStep'):

@@ -1,4 +1,4 @@
-"""Log what a person must see, once."""
+"""Log the messages that a person must see, once."""
 
 from __future__ import annotations
 

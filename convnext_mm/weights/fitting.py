@@ -1,4 +1,4 @@
-"""Compare the tensors of a file with those of a model, and select the tensors of a backbone."""
+"""Compare the tensors of a file and a model, and select the tensors of a backbone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Differences:
 
 
 def compare(model: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> Differences:
-    """Compare the tensors of a model with those of a file by name and shape."""
+    """Compare the tensors of a model and a file by name and shape."""
     return Differences(
         missing=tuple(name for name in model if name not in file),
         other_shape=tuple(n for n in model if n in file and file[n].shape != model[n].shape),

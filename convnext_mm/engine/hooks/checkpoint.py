@@ -124,7 +124,7 @@ class ReliableCheckpointHook(CheckpointHook):
         return bool(self.minutes) and time.monotonic() - self._last_save > 60 * self.minutes
 
     def _agree(self, *votes: object) -> tuple:
-        """Return for each vote that of the first process with one, the same in all processes.
+        """Return the votes of the first processes that have one; all processes get the same votes.
 
         Several processes compare votes about once a second, after the same iterations.
         """

@@ -42,7 +42,7 @@ class LabelClasses:
 
 
 def find_classes(layout: Layout, ids: Collection[int]) -> tuple[LabelClasses, list[Finding]]:
-    """Conclude from the names of the user and the ids in all label maps what the ids mean.
+    """Find the meaning of the ids, from the class names of the user and the ids in all label maps.
 
     Id 0 is not a class if there are n names and the ids go up to n. Without names, 0 is not a class
     if the folders are named as in ADE20K.
