@@ -97,3 +97,14 @@ def serve(files: dict[str, object]) -> Iterator[SimpleNamespace]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def fill_hub_cache(cache, repository, name, content):
+    """Write a file as huggingface_hub does after a download."""
+    folder = cache / f'models--{repository.replace("/", "--")}'
+    (folder / 'refs').mkdir(parents=True)
+    (folder / 'refs' / 'main').write_text('0a1b2c')
+    path = folder / 'snapshots' / '0a1b2c' / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path

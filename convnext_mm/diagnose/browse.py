@@ -69,7 +69,7 @@ def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> st
         save_png(contact_sheet(tiles, _SHEET_WIDTH), path)
     except OSError as error:
         raise UserError(str(error)) from error
-    return f'{len(tiles)} of {len(dataset)} images of {loader} in {path}'
+    return f'{len(tiles)} of the {len(dataset):,} images of {loader} are drawn in {path}'
 
 
 def _build(cfg: ConfigDict) -> Sequence:

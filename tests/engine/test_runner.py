@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from torch import nn
 
-from convnext_mm.engine.runner import CheckedRunner
+from convnext_mm.engine.runner import Runner
 
 
 class Model(BaseModel):
@@ -29,7 +29,7 @@ class Seen(Hook):
 def test_a_held_content_is_loaded_once_shown_to_hooks_and_released(tmp_path):
     weights = {'module.layer.weight': torch.ones(2, 2), 'module.layer.bias': torch.zeros(2)}
     released = weakref.ref(weights['module.layer.weight'])
-    runner = CheckedRunner(Model(), work_dir=str(tmp_path), load_from=str(tmp_path / 'none.pth'))
+    runner = Runner(Model(), work_dir=str(tmp_path), load_from=str(tmp_path / 'none.pth'))
     hook = Seen()
     runner.register_hook(hook)
     runner.hold(dict(state_dict=weights, meta={}, optimizer={}, param_schedulers=[]))

@@ -31,6 +31,8 @@ from convnext_mm.engine.checkpoints import newest_whole
 from convnext_mm.engine.runner import Runner
 from convnext_mm.errors import UserError
 
+Runner._log_env = lambda *_: None  # It asks compilers for their versions, which takes seconds.
+
 
 @DATASETS.register_module()
 class NoisyPoints(Dataset):

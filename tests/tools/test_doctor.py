@@ -9,6 +9,7 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 import torch
+from huggingface_hub import constants
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
@@ -18,6 +19,7 @@ from convnext_mm.diagnose.doctor.training_step import check_training_steps
 from convnext_mm.diagnose.recipe_checks import weight_sources
 from convnext_mm.messages.findings import Level, errors_in, ok
 from tests.conftest import ROOT, run_tool
+from tests.servers import fill_hub_cache
 from tests.small_models import segmentor, write_model
 
 SHAPES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
@@ -197,6 +199,7 @@ def test_missing_data_are_an_error_that_says_how_to_get_them(no_network, tmp_pat
 )
 def test_weights_are_looked_up_but_not_downloaded(tmp_path, monkeypatch, answer, level, text):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
 
     def refuse(request, timeout):
         assert request.get_method() == 'HEAD'
@@ -217,9 +220,7 @@ def test_weights_are_looked_up_but_not_downloaded(tmp_path, monkeypatch, answer,
     assert found.level is Level.OK and str(cached) in found.text
     found = weights('timm://convnext_tiny.fb_in1k')
     assert 'timm/convnext_tiny.fb_in1k/resolve/main/model.safetensors' in found.text
-    cached = tmp_path / 'checkpoints' / 'timm--convnext_tiny.fb_in1k' / 'model.safetensors'
-    cached.parent.mkdir()
-    cached.touch()
+    fill_hub_cache(tmp_path / 'hub', 'timm/convnext_tiny.fb_in1k', 'model.safetensors', b'')
     assert weights('timm://convnext_tiny.fb_in1k').level is Level.OK
     found = weights('convnext_tony')
     assert found.level is Level.ERROR and 'convnext_tiny' in found.text

@@ -96,7 +96,7 @@ def test_empty_results_are_explained_by_what_was_measured(trained):
 
 def test_the_report_of_nothing_is_short_and_compares_with_no_published_figure(trained):
     page = (trained[0] / 'report.html').read_text()
-    assert 'Nothing was detected' in page and '<h2>Pictures</h2>' in page
+    assert 'The model detected nothing.' in page and '<h2>Images</h2>' in page
     for absent in ('published', '<h2>Errors</h2>', '<h3>Best</h3>'):
         assert absent not in page
 

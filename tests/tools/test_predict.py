@@ -139,4 +139,4 @@ def test_a_missing_or_unrelated_checkpoint_is_one_clear_line(run_here, detector,
     assert (code, errors) == (2, 'error: no.pth: no such file\n')
     torch.save(dict(weight=torch.zeros(1)), tmp_path / 'other.pth')
     code, _, errors = run_here(detector, tmp_path / 'other.pth', mixed)
-    assert code == 2 and 'no tensor in it is called backbone.*' in errors
+    assert code == 2 and 'no tensor has a name like backbone.*' in errors

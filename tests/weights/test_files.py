@@ -22,7 +22,7 @@ from convnext_mm import ConvNeXt, ConvNeXtPretrained
 from convnext_mm.errors import DownloadError, MissingWeightsError, WeightsError
 from convnext_mm.weights import files
 from convnext_mm.weights.files import local_file, locate, read_checkpoint
-from tests.servers import STALL, serve
+from tests.servers import STALL, fill_hub_cache, serve
 
 TENSORS = {'stages.0.0.gamma': torch.arange(6.0)}
 
@@ -217,17 +217,6 @@ def point_hub_at(url, monkeypatch):
         template = f'{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}'
         monkeypatch.setattr(module, 'HUGGINGFACE_CO_URL_TEMPLATE', template, raising=False)
     monkeypatch.setattr('time.sleep', lambda seconds: None)  # It pauses between its tries.
-
-
-def fill_hub_cache(cache, repository, name, content):
-    """Write a file as huggingface_hub does after a download."""
-    folder = cache / f'models--{repository.replace("/", "--")}'
-    (folder / 'refs').mkdir(parents=True)
-    (folder / 'refs' / 'main').write_text('0a1b2c')
-    path = folder / 'snapshots' / '0a1b2c' / name
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    return path
 
 
 def test_a_file_in_the_hugging_face_cache_needs_no_network(tmp_path):

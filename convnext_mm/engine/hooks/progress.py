@@ -29,6 +29,9 @@ class ProgressBarHook(Hook):
     # After IterTimerHook and ParamSchedulerHook.
     priority = 'LOW'
 
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
     @master_only
     def before_train(self, runner: Runner) -> None:
         self._bar = _bar('training', runner.max_iters, runner.iter)
@@ -64,7 +67,8 @@ class ProgressBarHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        self._bar.close()
+        if self._bar is not None:  # A training can fail before its first step.
+            self._bar.close()
 
     @master_only
     def before_test(self, runner: Runner) -> None:
