@@ -31,7 +31,12 @@ from convnext_mm.engine.checkpoints import newest_whole
 from convnext_mm.engine.runner import Runner
 from convnext_mm.errors import UserError
 
-Runner._log_env = lambda *_: None  # It asks compilers for their versions, which takes seconds.
+
+class QuickRunner(Runner):
+    """A Runner that does not ask compilers for their versions, which takes seconds."""
+
+    def _log_env(self, env_cfg):
+        pass
 
 
 @DATASETS.register_module()
@@ -151,7 +156,7 @@ def run(cfg, log=None, kill_after=None, resume=False):
             cfg.update(resume=True, load_from=str(path))
         else:
             cfg.update(randomness=dict(seed=5))
-    runner = Runner.from_cfg(Config(cfg))
+    runner = QuickRunner.from_cfg(Config(cfg))
     runner.register_hook(KillHook(kill_after, {} if log is None else log))
     with contextlib.suppress(Killed):
         runner.train()
