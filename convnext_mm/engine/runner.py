@@ -24,6 +24,7 @@ from convnext_mm.engine.checkpoints import publish, unfinished_name
 from convnext_mm.engine.hooks.unwrap import unwrap
 from convnext_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_mm.errors import CheckpointWriteError, UserError
+from convnext_mm.messages.wording import counted
 
 STATE = 'process_states'
 _ONLY_FOR_RESUMING = ('optimizer', 'param_schedulers', STATE)
@@ -123,7 +124,7 @@ class Runner(MMEngineRunner):
             return content
         checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         self._loaded_states = checkpoint.get(STATE)
-        self.evaluation_is_missing = not checkpoint.get('meta', {}).get('evaluated', True)
+        self._was_evaluated = checkpoint.get('meta', {}).get('evaluated', True)
         return checkpoint
 
     def resume(self, filename: str, *args: object, map_location: str | Callable = 'cpu') -> None:
@@ -133,6 +134,7 @@ class Runner(MMEngineRunner):
             UserError: Another number of processes wrote the checkpoint.
         """
         super().resume(filename, *args, map_location=map_location)
+        self.evaluation_is_missing = not self._was_evaluated
         states = self._loaded_states
         if states is None:
             print_log(
@@ -145,8 +147,8 @@ class Runner(MMEngineRunner):
             return
         if len(states) != get_world_size():
             raise UserError(
-                f'{filename} was written by {len(states)} processes and this training has '
-                f'{get_world_size()}: resume with as many, or start from its weights alone: '
+                f'{filename} was written by {counted(len(states), "process")}, but this training '
+                f'has {get_world_size()}: resume with the same number, or start from the weights: '
                 f'load_from={filename}, without --resume'
             )
         self._to_restore = states[get_rank()]

@@ -62,6 +62,15 @@ def test_a_resumed_training_ends_as_one_without_a_break(
     assert log == expected
 
 
+def test_resuming_removes_no_checkpoint_that_the_config_keeps(tmp_path):
+    cfg = config(tmp_path, by_epoch=False)
+    cfg['default_hooks']['checkpoint']['max_keep_ckpts'] = -1
+    run(cfg, kill_after=3)
+    run(cfg, kill_after=6, resume=True)
+    names = {path.stem for path in tmp_path.glob('*.pth')}
+    assert names == {f'iter_{number}' for number in range(1, 7)}
+
+
 def start(work_dir, *options, processes=1):
     script = [toy_training.__file__, str(work_dir), *options]
     if processes > 1:
@@ -134,7 +143,7 @@ def test_another_number_of_processes_is_refused(tmp_path):
     run(config(tmp_path), kill_after=3)
     process = start(tmp_path, '--by-epoch', '--resume', processes=2)
     _, errors = process.communicate(timeout=60)
-    assert 'was written by 1 processes and this training has 2' in errors
+    assert 'was written by 1 process, but this training has 2' in errors
 
 
 @pytest.mark.parametrize('change', ['cut', 'flipped', 'empty'])

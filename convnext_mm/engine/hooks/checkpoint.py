@@ -111,7 +111,7 @@ class ReliableCheckpointHook(CheckpointHook):
     def _passing_of(self, runner: Runner) -> Path | None:
         """Find the checkpoint that a stopped run left behind, if this one was resumed from it."""
         source = Path(runner._load_from or '')
-        regular = not self.by_epoch and runner.iter in getattr(self, 'keep_ckpt_ids', ())
+        regular = not self.by_epoch and self.interval > 0 and runner.iter % self.interval == 0
         is_passing = source.name == f'iter_{runner.iter}.pth' and not regular
         return source if is_passing and source.parent == Path(self.out_dir) else None
 
