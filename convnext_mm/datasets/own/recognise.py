@@ -87,7 +87,7 @@ def recognise(path: str | Path) -> Layout:
 
     Raises:
         UserError: Nothing is recognised, or it is not clear which of several files to use; the
-            message says what was looked for.
+            message names the folders and files that are recognised.
     """
     path = Path(path).expanduser().resolve()
     if not path.exists():
@@ -120,7 +120,7 @@ def images_in(folder: Path) -> Iterator[Path]:
 
 
 def base_name(file_name: str) -> str:
-    """Return a ``file_name`` without its folders, which may be those of another computer."""
+    """Return a ``file_name`` without its folders, which another computer may have written."""
     return re.split(r'[\\/]', file_name)[-1]
 
 
