@@ -25,6 +25,7 @@ setup(
         'filelock>=3.24',
         'hotcoco>=1.3,<2',
         'jinja2',
+        'msgspec>=0.19',
     ],
     extras_require={
         'openmmlab': [
@@ -45,7 +46,7 @@ setup(
         ],
         # tools/export.py
         'export': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5'],
-        'test': ['pytest', 'pytest-xdist'],
+        'test': ['pytest', 'pytest-xdist', 'hypothesis>=6.100'],
         'docs': ['sphinx>=9,<10', 'myst-parser>=5', 'furo'],
     },
 )
