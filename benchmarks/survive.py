@@ -4,7 +4,8 @@
 A small Cascade Mask R-CNN trains on the built-in shapes with random flips and stochastic depth.
 Each trial stops it once, resumes it to its end, and compares all parameters and the optimizer state
 with a training that was never stopped. A row of the table is a kind of trial: kill -9 at random
-moments, with one process and with two, signals, a damaged newest checkpoint, a full disk.
+moments, with one process, with two, or of one of the two; signals, a damaged newest checkpoint, a
+full disk.
 """
 
 import argparse
@@ -59,8 +60,7 @@ class Training:
         command = [sys.executable]
         options = ['--work-dir', self.folder, '--checkpoint-minutes', MINUTES, '--no-report']
         if self.processes > 1:
-            command += ['-m', 'torch.distributed.run', '--standalone']
-            command += [f'--nproc-per-node={self.processes}']
+            command += [ROOT / 'tools' / 'launch.py', self.processes]
             options += ['--launcher', 'pytorch']
         command += [ROOT / 'tools' / 'train.py', self.config, *options]
         command += ['--resume'] if resume else []
@@ -111,6 +111,17 @@ def kill(training: Training, generator: random.Random, seconds: float) -> str:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return f'killed after {training.checkpoints()[-1].stem}'
+
+
+def kill_one_of_two(training: Training, generator: random.Random, seconds: float) -> str:
+    process = training.start()
+    training.wait_for_checkpoint(process)
+    time.sleep(generator.uniform(0, seconds / 2))
+    pids = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+    start = time.monotonic()
+    os.kill(int(generator.choice(pids)), signal.SIGKILL)
+    code = process.wait()
+    return f'exit code {code} after {time.monotonic() - start:.0f} s'
 
 
 def stop_by(number: signal.Signals) -> Callable[..., str]:
@@ -168,7 +179,9 @@ def main() -> int:
         ('kill -9, 2 processes', kill, 2, 0, two),
         *((f'{number.name}, 1 process', stop_by(number), 1, 0, 1) for number in
           (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)),
-        ('SIGTERM, 2 processes', stop_by(signal.SIGTERM), 2, 0, 1),
+        *((f'{number.name}, 2 processes', stop_by(number), 2, 0, 1) for number in
+          (signal.SIGTERM, signal.SIGUSR1)),
+        ('kill -9 of 1 of 2 processes', kill_one_of_two, 2, 0, 2),
         ('newest checkpoint cut short', damage, 1, 0, 2),
         ('disk full', fill_disk, 1, 0, 1),
     ]  # fmt: skip

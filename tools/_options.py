@@ -55,9 +55,19 @@ def exit_code(job: Callable[..., object], *arguments: object) -> int:
 
     Errors that are no mistake of the user have an exit code of their own.
     """
+    code = 0
     try:
         job(*arguments)
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return error.exit_code
-    return 0
+        # In one write: several processes may print at once.
+        sys.stderr.write(f'error: {error}\n')
+        code = error.exit_code
+    end_process_group()
+    return code
+
+
+def end_process_group() -> None:
+    """Close the connections to other processes; open ones can abort the process when it exits."""
+    torch = sys.modules.get('torch')
+    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -6,9 +6,7 @@
 set -euo pipefail
 if [[ $# -lt 4 ]]; then sed -n '2,5s/^# //p' "$0" >&2; exit 2; fi
 partition=$1 job_name=$2 config=$3 work_dir=$4
-tools=$(cd "$(dirname "$0")" && pwd)
-python=${PYTHON:-$tools/../.venv/bin/python}
-[[ -x $python ]] || python=python
+source "$(dirname "$0")/_python.sh"
 gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-8}
 read -ra srun_args <<< "${SRUN_ARGS:-}"

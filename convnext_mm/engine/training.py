@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import get_world_size
+from mmengine.dist import barrier, get_world_size
 
 from convnext_mm.config import batch_size
 from convnext_mm.config.schedule_checks import cut_off_schedule
@@ -198,4 +198,6 @@ def _run(runner: Runner) -> None:
                 and (isinstance(error, StoppedError) or get_world_size() == 1)
             ):
                 hook.after_train(runner)
+        if isinstance(error, StoppedError):
+            barrier()  # Launchers end all processes when one has ended: wait for the report.
         raise

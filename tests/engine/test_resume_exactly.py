@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_resuming_removes_no_checkpoint_that_the_config_keeps(tmp_path):
 def start(work_dir, *options, processes=1):
     script = [toy_training.__file__, str(work_dir), *options]
     if processes > 1:
-        launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
+        launcher = [str(ROOT / 'tools' / 'launch.py'), str(processes)]
         script = [*launcher, *script, '--launcher', 'pytorch']
     return subprocess.Popen(
         [sys.executable, *script],
@@ -92,8 +93,10 @@ def digest(process):
 
 
 def wait_for(path, process):
+    """Wait for a checkpoint that was not there before."""
+    before = set(path.glob('iter_*.pth'))
     for _ in range(600):
-        if any(path.glob('iter_*.pth')):
+        if set(path.glob('iter_*.pth')) - before:
             return
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
@@ -128,15 +131,33 @@ def test_a_killed_training_resumes_from_its_last_checkpoint(tmp_path, expected_d
     assert digest(start(tmp_path, '--by-epoch', '--resume')) == expected_digest
 
 
-def test_two_processes_stop_after_the_same_iteration_and_resume_exactly(tmp_path):
+def test_two_processes_stop_together_and_resume_exactly(tmp_path):
     expected = digest(start(tmp_path / 'whole', '--by-epoch', processes=2))
-    process = start(tmp_path / 'broken', '--by-epoch', '--slow', '0.1', processes=2)
-    wait_for(tmp_path / 'broken', process)
+    work_dir = tmp_path / 'broken'
+
+    # A signal in an evaluation, to one of the two.
+    process = start(work_dir, '--by-epoch', '--signal-in-evaluation', processes=2)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75 and 'stopped by SIGTERM after iteration 3' in errors
+
+    # A signal to the launcher, which passes it on.
+    process = start(work_dir, '--by-epoch', '--resume', '--slow', '0.1', processes=2)
+    wait_for(work_dir, process)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
-    assert 'stopped by SIGTERM' in errors
-    resumed = start(tmp_path / 'broken', '--by-epoch', '--resume', processes=2)
-    assert digest(resumed) == expected
+    assert process.returncode == 75 and 'stopped by SIGTERM' in errors
+
+    # The death of one of the two, which takes the other with it.
+    process = start(work_dir, '--by-epoch', '--resume', '--slow', '0.1', processes=2)
+    wait_for(work_dir, process)
+    pids = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+    os.kill(int(pids[1]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert 'process 1 of 2 was killed by SIGKILL' in errors
+    assert not any(Path('/proc', pid).exists() for pid in pids)
+
+    assert digest(start(work_dir, '--by-epoch', '--resume', processes=2)) == expected
 
 
 def test_another_number_of_processes_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """A training of a second with all that resuming must restore, in this process or as a script.
 
     python toy_training.py WORK_DIR [--resume] [--by-epoch] [--launcher pytorch] [--slow SECONDS]
+        [--signal-in-evaluation]
 
 It prints a digest of the parameters, the optimizer's state and the moving averages at its end.
 """
@@ -11,6 +12,7 @@ import hashlib
 import io
 import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_rank, get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
@@ -107,6 +110,14 @@ class KillHook(Hook):
         self.log[f'val {runner.iter}'] = metrics['mean']
 
 
+class SignalInEvaluation(Hook):
+    """Send SIGTERM to the last process in its first evaluation."""
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if get_rank() == get_world_size() - 1 and runner.epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def config(work_dir, by_epoch=True, workers=0, accumulate=1, slow=0.0, launcher='none'):
     """Return the settings of a Runner: 18 iterations with evaluations, EMA and a schedule."""
     loader = dict(
@@ -145,7 +156,7 @@ def config(work_dir, by_epoch=True, workers=0, accumulate=1, slow=0.0, launcher=
     )
 
 
-def run(cfg, log=None, kill_after=None, resume=False):
+def run(cfg, log=None, kill_after=None, resume=False, hooks=()):
     """Train to the end, or up to `kill_after`; return the Runner."""
     seed = None if resume else 5  # A resumed run takes the seed of the checkpoint.
     cfg = dict(cfg, randomness=dict(seed=seed), experiment_name=f'run{time.monotonic_ns()}')
@@ -158,6 +169,8 @@ def run(cfg, log=None, kill_after=None, resume=False):
             cfg.update(randomness=dict(seed=5))
     runner = QuickRunner.from_cfg(Config(cfg))
     runner.register_hook(KillHook(kill_after, {} if log is None else log))
+    for hook in hooks:
+        runner.register_hook(hook)
     with contextlib.suppress(Killed):
         runner.train()
     return runner
@@ -178,6 +191,7 @@ def main():
     parser.add_argument('work_dir')
     parser.add_argument('--resume', action='store_true')
     parser.add_argument('--by-epoch', action='store_true')
+    parser.add_argument('--signal-in-evaluation', action='store_true')
     parser.add_argument('--launcher', default='none')
     parser.add_argument('--slow', type=float, default=0.0)
     args = parser.parse_args()
@@ -187,10 +201,14 @@ def main():
     if args.launcher != 'none':
         cfg['model_wrapper_cfg'] = dict(type='MMDistributedDataParallel', device_ids=None)
     try:
-        runner = run(cfg, resume=args.resume)
+        hooks = [SignalInEvaluation()] if args.signal_in_evaluation else []
+        runner = run(cfg, resume=args.resume, hooks=hooks)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr, flush=True)
         return error.exit_code
+    finally:
+        if args.launcher != 'none':
+            torch.distributed.destroy_process_group()
     file = io.BytesIO()
     torch.save(end_of(runner), file)
     if os.environ.get('RANK', '0') == '0':

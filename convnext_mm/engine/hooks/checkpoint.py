@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from mmengine.dist import all_gather_object, get_world_size, is_main_process
+from mmengine.dist import all_gather_object, barrier, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -42,8 +42,8 @@ class ReliableCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         self._passing = self._passing_of(runner)
-        self._last_save = self._last_agreement = time.monotonic()
-        self._agree_every, self._since_agreement = 1, 0
+        self._last_save = time.monotonic()
+        self._agree_at_once()
         for number in self.SIGNALS:
             try:
                 self._handlers[number] = signal.signal(number, self._note)
@@ -71,13 +71,26 @@ class ReliableCheckpointHook(CheckpointHook):
         if received:
             self._stop(received, done)
 
+    def before_val_epoch(self, runner: Runner) -> None:
+        super().before_val_epoch(runner)
+        # Processes agree only if all evaluate the same number of batches.
+        batches = all_gather_object(len(runner.val_dataloader))
+        self._agrees_in_evaluation = len(set(batches)) == 1
+        self._agree_at_once()
+
     def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
         super().after_val_iter(runner, *args, **kwargs)
-        # Processes evaluate different numbers of batches, so several cannot agree in here.
-        if self._signal and get_world_size() == 1 and hasattr(runner.train_loop, 'iter'):
+        if not self._agrees_in_evaluation:
+            return
+        (received,) = self._agree(self._signal)
+        if received:
             meta = dict(epoch=runner.epoch, iter=runner.iter, evaluated=False)
             self._save_in_passing(runner, meta)
-            self._stop(self._signal, runner.iter)
+            self._stop(received, runner.iter)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        super().after_val_epoch(runner, metrics)
+        self._agree_at_once()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save as MMEngine does, but remove the oldest checkpoint afterwards and not before."""
@@ -123,6 +136,11 @@ class ReliableCheckpointHook(CheckpointHook):
     def _is_time(self) -> bool:
         return bool(self.minutes) and time.monotonic() - self._last_save > 60 * self.minutes
 
+    def _agree_at_once(self) -> None:
+        """Compare votes after the next iteration: the duration of iterations may have changed."""
+        self._last_agreement = time.monotonic()
+        self._agree_every, self._since_agreement = 1, 0
+
     def _agree(self, *votes: object) -> tuple:
         """Return the votes of the first processes that have one; all processes get the same votes.
 
@@ -146,6 +164,8 @@ class ReliableCheckpointHook(CheckpointHook):
 
     def _stop(self, received: signal.Signals, done: int) -> None:
         self.restore_handlers()
+        # Launchers end all processes when one has ended: first, the main process must have written.
+        barrier()
         written = self._passing or self.last_ckpt
         raise StoppedError(
             f'stopped by {received.name} after iteration {done:,}; {written} is written. To go on, '
