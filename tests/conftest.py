@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from convnext_mm.datasets.shapes import write as shapes
+from tests import tool_server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,18 +51,24 @@ default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2), logger=dict(
 class Finished:
     """A finished command: its exit code and all it printed, colours removed."""
 
-    def __init__(self, done: subprocess.CompletedProcess) -> None:
-        self.code = done.returncode
-        self.output = re.sub(r'\x1b\[[0-9;]*m', '', done.stdout)
+    def __init__(self, code: int, output: str) -> None:
+        self.code = code
+        self.output = re.sub(r'\x1b\[[0-9;]*m', '', output)
 
 
 def run_tool(
     name: str, *arguments, cwd: Path = ROOT, pythonpath: Path | str = '', **environment: str
 ) -> Finished:
     """Run a script of tools/ as a user does."""
+    arguments = [str(argument) for argument in arguments]
+    if name.endswith('.py') and not pythonpath and not environment:
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder, 'output')
+            code = tool_server.run(name, arguments, cwd, output)
+            return Finished(code, output.read_text())
     command = [] if name.endswith('.sh') else [sys.executable]
     done = subprocess.run(
-        [*command, *map(str, [ROOT / 'tools' / name, *arguments])],
+        [*command, str(ROOT / 'tools' / name), *arguments],
         cwd=cwd,
         # One thread each: small tensors, and other tests beside it.
         env={
@@ -74,4 +82,4 @@ def run_tool(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    return Finished(done)
+    return Finished(done.returncode, done.stdout)
