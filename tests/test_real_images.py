@@ -55,16 +55,8 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
-@pytest.mark.parametrize(
-    'config, groups',
-    [
-        # Ids 0 to 7, or 13, of layer-wise decay, each with and without weight decay.
-        ('mask_rcnn/convnext_t_coco.py', 16),
-        ('cascade/convnext_t_coco.py', 16),
-        ('cascade/convnext_s_coco.py', 28),
-    ],
-)
-def test_a_coco_recipe_trains_and_evaluates_on_coco_photos(config, groups, tmp_path):
+@pytest.mark.parametrize('config', ['mask_rcnn/convnext_t_coco.py', 'cascade/convnext_t_coco.py'])
+def test_a_coco_recipe_trains_and_evaluates_on_coco_photos(config, tmp_path):
     path = tmp_path / 'config.py'
     data = SHARED / 'coco_mini'
     path.write_text(COCO_MINI.format(root=ROOT, config=config, data=data))
@@ -75,7 +67,8 @@ def test_a_coco_recipe_trains_and_evaluates_on_coco_photos(config, groups, tmp_p
     trained = re.findall(AP, done.output)
     weights = tmp_path / 'work' / 'epoch_1.pth'
     checkpoint = torch.load(weights, weights_only=True)
-    assert len(checkpoint['optimizer']['param_groups']) == groups
+    # Ids 0 to 7 of layer-wise decay, each with and without weight decay.
+    assert len(checkpoint['optimizer']['param_groups']) == 16
     done = run_tool('test.py', path, weights, '--work-dir', tmp_path / 'work', '--verbose')
     assert done.code == 0, done.output
     assert re.findall(AP, done.output) == trained and len(trained) == 1
@@ -130,10 +123,9 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4))
 """
 
 
-@pytest.mark.parametrize('size', ['t', 's'])
-def test_an_ade20k_recipe_trains_and_evaluates_on_photos_of_scenes(size, tmp_path):
+def test_an_ade20k_recipe_trains_and_evaluates_on_photos_of_scenes(tmp_path):
     path = tmp_path / 'config.py'
-    config = f'upernet/convnext_{size}_ade20k.py'
+    config = 'upernet/convnext_t_ade20k.py'
     data = SHARED / 'scenes_ade_layout'
     path.write_text(SCENES.format(root=ROOT, config=config, data=data))
     work = tmp_path / 'work'

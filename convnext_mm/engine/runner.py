@@ -64,6 +64,17 @@ class Runner(MMEngineRunner):
             loop.type = _LOOPS.get(kind, kind)
         return super().build_train_loop(loop)
 
+    def train(self) -> nn.Module:
+        """Train to the end of the schedule, and end the workers of the data loaders."""
+        try:
+            return super().train()
+        finally:
+            # Python's garbage collector would end them too, and wait 5 seconds for each.
+            for loop in (self._train_loop, self._val_loop):
+                iterator = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
+                if iterator is not None:
+                    iterator._shutdown_workers()
+
     def evaluate(self) -> None:
         """Run the validation loop; the random states are as before when it ends."""
         self.restore_random_states()
