@@ -7,21 +7,30 @@
   their own deprecations. :func:`apply_workarounds` deals with both. It changes the whole process,
   so ``import convnext_mm`` does not call it. Every command does, in
   :func:`convnext_mm.config.reading.load_config`.
+- MMEngine finds the base of a config, such as ``mmseg::...``, by the name of the distribution, and
+  installs a distribution that it does not find. The maintained packages have other distribution
+  names (``onedl-mmsegmentation``), so MMEngine would write the older package over their files.
+  :func:`apply_workarounds` makes MMEngine look for the module instead, and never install.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import torch
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import HistoryBuffer
+
+from convnext_mm.errors import UserError
 
 # Warnings of the libraries about their own code. A user of this package cannot act on them.
 _LIBRARY_WARNINGS = (
@@ -33,10 +42,11 @@ _LIBRARY_WARNINGS = (
 
 
 def apply_workarounds() -> None:
-    """Keep MMPretrain optional and silence known warnings of the libraries, in this process.
+    """Change what breaks in the libraries, and silence their known warnings, in this process.
 
     A second call changes nothing. No package is imported.
     """
+    find_packages_by_module()
     for message in _LIBRARY_WARNINGS:
         warnings.filterwarnings('ignore', message=message)
     keep_mmpretrain_optional()
@@ -72,6 +82,53 @@ def _history_method(owner: object, name: str) -> Callable:
     if owner is not HistoryBuffer or name.startswith('_'):
         raise pickle.UnpicklingError(f'refused: attribute {name!r} of {owner!r} in a checkpoint')
     return getattr(HistoryBuffer, name)
+
+
+def find_packages_by_module() -> None:
+    """Let MMEngine find packages by their module, and refuse instead of running pip."""
+    replacements = (is_installed, get_installed_path, install_package)
+    for name, module in list(sys.modules.items()):
+        if name.partition('.')[0] == 'mmengine':
+            for function in replacements:
+                if function.__name__ in vars(module):
+                    setattr(module, function.__name__, function)
+
+
+def is_installed(package: str) -> bool:
+    """Return whether the module of an OpenMMLab distribution can be imported."""
+    return _spec(package) is not None
+
+
+def get_installed_path(package: str) -> str:
+    """Return the folder of the module of an OpenMMLab distribution.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    install_package(package)
+    return str(Path(_spec(package).origin).parent)
+
+
+def install_package(package: str) -> None:
+    """Refuse to install a distribution.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    if not is_installed(package):
+        raise UserError(
+            f'{_module(package)} is not installed: install {package}, or the maintained '
+            f'onedl-{_module(package)} packages, whichever family your other packages are from'
+        )
+
+
+def _spec(package: str) -> ModuleSpec | None:
+    spec = importlib.util.find_spec(_module(package))
+    return spec if spec is not None and spec.origin else None
+
+
+def _module(package: str) -> str:
+    return next((m for m, p in MODULE2PACKAGE.items() if p == package), package)
 
 
 def keep_mmpretrain_optional() -> None:

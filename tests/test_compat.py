@@ -8,9 +8,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.hub import get_config
 from mmengine.logging import HistoryBuffer, MessageHub
 
 import convnext_mm  # noqa: F401  (allows the types)
+from convnext_mm.compat import apply_workarounds
+from convnext_mm.errors import UserError
 
 
 def test_a_message_hub_of_mmengine_loads_with_weights_only(tmp_path):
@@ -92,3 +97,23 @@ def test_the_workarounds_are_applied_once():
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ['True', 'True']
+
+
+@pytest.fixture
+def no_pip(monkeypatch):
+    """Apply the workarounds, and fail if anything starts another program."""
+    apply_workarounds()
+    monkeypatch.setattr(subprocess, 'Popen', lambda *args, **kwargs: pytest.fail(f'ran {args}'))
+
+
+def test_a_base_is_found_when_its_distribution_has_another_name(no_pip, monkeypatch, tmp_path):
+    monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'onedl-mmsegmentation')
+    config = tmp_path / 'config.py'
+    config.write_text("_base_ = 'mmseg::_base_/models/upernet_r50.py'\n")
+    assert Config.fromfile(config).model.decode_head.type == 'UPerHead'
+    assert get_config('mmseg::_base_/models/upernet_r50.py').model.type == 'EncoderDecoder'
+
+
+def test_a_package_that_is_missing_is_named_and_not_installed(no_pip):
+    with pytest.raises(UserError, match='mmrotate is not installed: install mmrotate, or'):
+        get_config('mmrotate::rotated_retinanet/config.py')
