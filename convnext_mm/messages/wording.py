@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable
 
 _LISTED = 3
+# Unicode's categories of control characters, line ends and surrogates, the latter of which stand
+# for bytes in file names that are not UTF-8.
+_UNPRINTABLE = ('Cc', 'Cs', 'Zl', 'Zp')
 
 
 def percent(value: float) -> str:
@@ -25,7 +29,7 @@ def counted(number: float, noun: str) -> str:
 
 def listed(things: Iterable[object], limit: int = _LISTED) -> str:
     """Write the first things of a list and the number of the others: ``a, b, c and 4 more``."""
-    names = [str(thing) for thing in things]
+    names = [printable(str(thing)) for thing in things]
     more = len(names) - limit
     return ', '.join(names[:limit]) + (f' and {more:,} more' if more > 0 else '')
 
@@ -33,3 +37,15 @@ def listed(things: Iterable[object], limit: int = _LISTED) -> str:
 def such_as(names: Collection[object], noun: str = 'tensor', limit: int = _LISTED) -> str:
     """Write how many there are and the first of them: ``5 tensors (a, b, c and 2 more)``."""
     return f'{counted(len(names), noun)} ({listed(names, limit)})'
+
+
+def is_printable(text: str) -> bool:
+    """Tell whether a text is one line that a terminal and a file can take."""
+    return not any(unicodedata.category(character) in _UNPRINTABLE for character in text)
+
+
+def printable(text: str) -> str:
+    """Write control characters and line ends as escapes: ``a\\nb`` for two lines."""
+    if is_printable(text):
+        return text
+    return ''.join(c if is_printable(c) else c.encode('unicode_escape').decode() for c in text)

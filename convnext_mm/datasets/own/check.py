@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations, read_coco
 from convnext_mm.datasets.own.coco.check import check_coco
@@ -72,10 +73,12 @@ def check_own_data(
         UserError: The data set is not recognised, or annotations cannot be read.
     """
     layout = recognise(path)
-    status = (console or Console(quiet=True)).status(f'reading the annotations in {layout.root}')
+    # As Text: in a plain string, rich takes brackets in the path for markup.
+    start = Text(f'reading the annotations in {layout.root}')
+    status = (console or Console(quiet=True)).status(start)
 
     def show_progress(done: int, total: int) -> None:
-        status.update(f'reading {done:,} of {total:,} files in {layout.root}')
+        status.update(Text(f'reading {done:,} of {total:,} files in {layout.root}'))
 
     labels = None
     with status:

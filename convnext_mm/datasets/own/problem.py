@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from convnext_mm.messages.findings import Finding, Level
+from convnext_mm.messages.wording import printable
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Problem:
 
     def finding(self, where: str, examples: Iterable[object] = (), **fields: object) -> Finding:
         """Return the finding that a split, or '' for the whole data set, has this problem."""
-        what, remedy = self.what.format(**fields), self.remedy.format(**fields)
+        what, remedy = (printable(text.format(**fields)) for text in (self.what, self.remedy))
         return Finding(self.level, where, what, tuple(map(str, examples)), remedy)
 
     def cases(self, where: str, examples: Iterable[object], **fields: object) -> Iterator[Finding]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from convnext_mm.datasets.own.check import CheckedData
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps
-from convnext_mm.datasets.own.recognise import images_in
 from convnext_mm.datasets.own.splitting import choose_validation
 from convnext_mm.visualization.palette import Colour, palette
 
@@ -129,7 +128,7 @@ def _write_maps(splits: dict[str, LabelMaps], folder: Path) -> dict[str, Prepare
     prepared = {}
     for split, maps in splits.items():
         stems_file, count = None, len(stems[split])
-        if count < len(list(images_in(maps.paths.images))):
+        if count < len(maps.stems) or not maps.all_in_folder:
             stems_file = folder / f'{split}.txt'
             write_atomically(stems_file, '\n'.join(stems[split]) + '\n')
         images, annotations = maps.paths.images, maps.paths.annotations
