@@ -102,9 +102,13 @@ def _check_contents(
     yield from problems.ONE_PIXEL.cases(split, thin)
     # If label maps are turned by 90 degrees like their images, the label maps were drawn on turned
     # images. Otherwise a size says nothing: it stays the same by other turns, and in a square.
-    turned = [(stem, size, image) for stem, size, image in pairs if image.orientation != 1]
-    if not any(size == image.rotated != image.stored for _, size, image in turned):
-        unclear = [f'{stem} (orientation {image.orientation})' for stem, _, image in turned]
+    turned = [
+        (stem, image)
+        for stem, size, image in pairs
+        if image.orientation != 1 and size == image.rotated
+    ]
+    if not any(image.rotated != image.stored for _, image in turned):
+        unclear = [f'{stem} (orientation {image.orientation})' for stem, image in turned]
         yield from problems.TURNED_IMAGES.cases(split, unclear)
 
 

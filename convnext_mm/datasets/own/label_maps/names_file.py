@@ -150,11 +150,11 @@ def _read_ade20k(path: Path) -> tuple[str, ...]:
         # The columns are Idx, Ratio, Train, Val, Stuff and Name.
         row = line.split('\t') if '\t' in line else line.split(None, 5)
         label_id, name = row[0].strip(), row[-1].split(',')[0].strip()
-        if not names and not label_id.isdecimal():
+        if number == rows[0][0] and not label_id.isdecimal():
             continue  # the header
         if label_id != str(len(names) + 1) or len(row) < 2 or not name:
             raise UserError(
-                f'{path}: line {number} is {printable(line)[:80]!r}; expected the id '
+                f'{path}: line {number} is {printable(line)[:80]}; expected the id '
                 f'{len(names) + 1} first and its name last, as in the file of ADE20K. Write names '
                 f'of your own into {NAMES_FILE}, one per line'
             )
