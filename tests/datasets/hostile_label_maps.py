@@ -269,7 +269,10 @@ def name_contents(case: Case, choose: Choose, key: Key) -> After:
         'one': names[-1].encode(),
         'random': bytes(choose(range(256)) for _ in range(60)),
     }
-    case.names_text = contents[choose(list(contents))]
+    content = choose(list(contents))
+    case.names_text = contents[content]
+    if content == 'wrong colours':  # which are a part of the names then
+        case.names = case.names_text.decode().split('\n')
     if choose((True, False, False)):
         palette = choose((b'\xff\xfe', b'1 2 3\n4 5 6', b'', '٣ ٤ ٥'.encode(), b'1 2 99999999999'))
         return lambda: (case.root / 'palette.txt').write_bytes(palette)
@@ -385,7 +388,7 @@ def folders(case: Case, choose: Choose, key: Key) -> After:
         'a label map that is a pipe': lambda: (label_map.unlink(), os.mkfifo(label_map)),
         'an image that links to itself': lambda: link(image),
         'a label map that links to itself': lambda: link(label_map),
-        'no image': image.unlink,
+        'no image': lambda: (image.unlink(), case.maps.pop(key)),
         'no label map': label_map.unlink,
         'one stem twice': lambda: save(case.image(key, '.bmp'), values, format='BMP'),
         'an empty JSON': lambda: (folder / 'x.json').write_text(''),

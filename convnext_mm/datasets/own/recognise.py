@@ -154,7 +154,7 @@ def files_below(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
 
     Args:
         folder: A folder.
-        skipped: A list that takes the folders that were left out.
+        skipped: A list that takes the folders that were left out, and links to nothing.
 
     Raises:
         UserError: A folder cannot be read.
@@ -168,16 +168,20 @@ def files_below(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
             skipped.append(current)
             continue
         read.add(real)
-        for path in _entries(current):
-            if os.path.isdir(path):
-                if path.name.startswith('.'):
+        for entry in _entries(current):
+            path = current / entry.name
+            is_link, hidden = entry.is_symlink(), entry.name.startswith('.')
+            if os.path.isdir(path) if is_link else entry.is_dir():
+                if hidden:
                     skipped.append(path)
-                elif path.is_symlink():
+                elif is_link:
                     waiting.append(path)  # after the folders themselves
                 else:
                     waiting.appendleft(path)
-            elif not path.name.startswith('.'):
+            elif not hidden:
                 files.append(path)
+                if is_link and not os.path.exists(path):
+                    skipped.append(path)
     return sorted(files)
 
 
@@ -186,9 +190,10 @@ def images_in(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
     return [file for file in files_below(folder, skipped) if file.suffix.lower() in IMAGE_SUFFIXES]
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[os.DirEntry]:
     try:
-        return sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            return [*entries]
     except OSError as error:
         raise UserError(f'{folder}: cannot be read: {error.strerror}') from None
 

@@ -47,7 +47,7 @@ def find_names(root: Path) -> NamesFile:
     Raises:
         UserError: The names in it are not clear; the message has the line.
     """
-    path = next((p for name in _NAMES_FILES if os.path.isfile(p := root / name)), None)
+    path = next((p for name in _NAMES_FILES if os.path.lexists(p := root / name)), None)
     if path is None:
         return NamesFile(root / NAMES_FILE)
     if path.name == ADE20K_FILE:
@@ -58,7 +58,7 @@ def find_names(root: Path) -> NamesFile:
     names, first_id = _without_ids(path, numbers, [name for name, _ in entries])
     palette = [colour for _, colour in entries if colour]
     beside = path.with_name(_PALETTE_FILE)
-    if os.path.isfile(beside):
+    if os.path.lexists(beside):
         return NamesFile(path, names, first_id, tuple(_read_palette(beside)), beside)
     return NamesFile(path, names, first_id, tuple(palette), path)
 
@@ -88,6 +88,8 @@ def _read_lines(path: Path) -> list[str]:
     Raises:
         UserError: It is not a text in UTF-8, or much too large.
     """
+    if not path.is_file():  # To open a pipe would wait for ever.
+        raise UserError(f'{path}: not a file')
     try:
         size = path.stat().st_size
         if size > _LARGEST:

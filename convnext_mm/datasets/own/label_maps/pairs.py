@@ -29,8 +29,8 @@ class LabelMaps:
         map_suffix: The ending of the label maps, such as ``.png`` or ``_mask.png``.
         map_files: All PNGs in the folder of the label maps.
         other_images: Images with another ending.
-        all_in_folder: Whether the images are all files that MMSegmentation finds in the folder. It
-            enters hidden folders, and links without end.
+        all_in_folder: Whether MMSegmentation finds the same images in the folder. It enters hidden
+            folders, follows links in circles and fails at links to nothing.
     """
 
     paths: SplitPaths
