@@ -22,8 +22,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.datasets.hostile_label_maps import KINDS, judge, quiet, write_case  # noqa: E402
-from tests.small_models import segmentor  # noqa: E402
+from tests.datasets.hostile_label_maps import KINDS, judge, quiet, write_case
+from tests.small_models import segmentor
 
 OUTCOMES = ('refused', 'accepted', 'wrong', 'traceback')
 

@@ -264,7 +264,9 @@ def name_contents(case: Case, choose: Choose, key: Key) -> After:
         'numbered from 7': '\n'.join(f'{i + 7}: {n}' for i, n in enumerate(names)).encode(),
         'numbered with gaps': '\n'.join(f'{2 * i}: {n}' for i, n in enumerate(names)).encode(),
         'colours': '\n'.join(f'{n} {i} 20 255' for i, n in enumerate(names)).encode(),
-        'wrong colours': '\n'.join(f'{n} {i} 20 {"9" * 5000}' for i, n in enumerate(names)).encode(),
+        'wrong colours': '\n'.join(
+            f'{n} {i} 20 {"9" * 5000}' for i, n in enumerate(names)
+        ).encode(),
         'too few': '\n'.join(names[:-1]).encode(),
         'one': names[-1].encode(),
         'random': bytes(choose(range(256)) for _ in range(60)),
@@ -274,7 +276,9 @@ def name_contents(case: Case, choose: Choose, key: Key) -> After:
     if content == 'wrong colours':  # which are a part of the names then
         case.names = case.names_text.decode().split('\n')
     if choose((True, False, False)):
-        palette = choose((b'\xff\xfe', b'1 2 3\n4 5 6', b'', '٣ ٤ ٥'.encode(), b'1 2 99999999999'))
+        palette = choose(
+            (b'\xff\xfe', b'1 2 3\n4 5 6', b'', '\u0663 \u0664 \u0665'.encode(), b'1 2 99999999999')
+        )
         return lambda: (case.root / 'palette.txt').write_bytes(palette)
 
 
@@ -308,7 +312,15 @@ def hostile_names(case: Case, choose: Choose, key: Key) -> After:
     """Give a class a name that means something to another program."""
     name = choose(
         (
-            *('{{ fileDirname }}', '{{ _base_.model }}', '{_base_.model}', "it's", '"', '\\', '\\n'),
+            *(
+                '{{ fileDirname }}',
+                '{{ _base_.model }}',
+                '{_base_.model}',
+                "it's",
+                '"',
+                '\\',
+                '\\n',
+            ),
             *("'''", '"""', '[/bold]', '[red]x', '{', '}', '{0}', '%s', '%(x)s', '<data_root>'),
             *('<metainfo>', 'x' * 5000, '../../x', '$HOME', 'a\tb', '\N{PILE OF POO}', 'None'),
             *('{{$HOME:x}}', '1e5', '-', 'del', '\u00a0x', '\u200bx', 'a,b', 'a: b', '=1+1'),
@@ -322,7 +334,18 @@ def file_names(case: Case, choose: Choose, key: Key) -> After:
     """Give an image and its label map a name that is hard to handle."""
     stem = choose(
         (
-            *("it's", 'a"b', '{x}', '{{ x }}', '[/bold]', 'a\nb', 'a\rb', '\udcff\udcfe', ' a', 'a '),
+            *(
+                "it's",
+                'a"b',
+                '{x}',
+                '{{ x }}',
+                '[/bold]',
+                'a\nb',
+                'a\rb',
+                '\udcff\udcfe',
+                ' a',
+                'a ',
+            ),
             *('x' * 240, '%s', '-a', '\\', 'a\\b', '~', '$HOME', '*', '?', '\u2028', 'im', 'im00'),
             *('sub/im0', 'sub/sub/x', '\N{PILE OF POO}', 'a.jpg', 'a.png', 'é', 'e\u0301', '#a'),
         )
@@ -455,9 +478,9 @@ def small_config(base: Config, work_dir: Path) -> Config:
     """A config of a segmentor, whose pipelines only load."""
     cfg = copy.deepcopy(base)
     cfg.work_dir = str(work_dir)
-    load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+    steps = ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')
     for split in ('train', 'val', 'test'):
-        cfg[f'{split}_dataloader'].dataset.pipeline = load
+        cfg[f'{split}_dataloader'].dataset.pipeline = [dict(type=step) for step in steps]
         cfg[f'{split}_dataloader'].batch_size = 1
     return cfg
 
@@ -522,7 +545,8 @@ def _fault(case: Case, cfg: Config, undecided: bool) -> str:
                 if not known.all():
                     return f'{set(names.ravel()) - {*classes}} is none of {classes}'
                 # A perfect segmentor; it answers with any class where there is none.
-                predicted = np.vectorize(lambda n: classes.index(n) if n else 0)(names)
+                ids = {'': 0, **{name: i for i, name in enumerate(classes)}}
+                predicted = np.vectorize(ids.get)(names)
                 if undecided and not (predicted == target)[target != IGNORED].all():
                     continue  # A note says how the ids are read, and what to do.
                 if not ((target != IGNORED) == (names != '')).all():

@@ -25,7 +25,7 @@ class InstanceTTAModel(DetTTAModel):
     """Detect instances in several views of an image and keep the best ones after NMS.
 
     The views differ in scale and flip. Each instance keeps the mask of the view with the highest
-    score. Detectors without boxes (SOLO, SOLOv2) have the overlap of their masks decide.
+    score. NMS compares boxes; for detectors without boxes (SOLO, SOLOv2) it compares masks.
 
     Args:
         tta_cfg: ``nms``, the config of the NMS over the instances of all views, and
@@ -45,8 +45,8 @@ class InstanceTTAModel(DetTTAModel):
     def _merge_single_sample(self, data_samples: Sequence[DetDataSample]) -> DetDataSample:
         if 'pred_instances' not in data_samples[0]:
             raise UserError(
-                f'--tta: {type(self.module).__name__} predicts no instances: the views of detectors '
-                'with boxes or instance masks can be merged'
+                f'--tta: {type(self.module).__name__} predicts no instances; only the views of '
+                'detectors with boxes or instance masks can be merged'
             )
         merged = InstanceData.cat([_unflipped(sample) for sample in data_samples])
         if len(merged):
@@ -89,11 +89,11 @@ def _areas(boxes: Tensor) -> Tensor:
 def _mask_nms(instances: InstanceData, threshold: float) -> Tensor:
     """Return the indices of the instances to keep, in the order of their scores.
 
-    An instance is removed if its mask has a higher IoU with the mask of a better one of its class.
+    An instance is removed if its mask overlaps the mask of a better one of its class.
 
     Args:
         instances: With boxes that enclose the masks.
-        threshold: The highest IoU that two kept masks of one class may have.
+        threshold: The highest IoU that the masks of two kept instances of one class may have.
     """
     boxes, masks = instances.bboxes, instances.masks
     sizes = masks.flatten(1).sum(1)
