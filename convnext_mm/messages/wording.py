@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
+import reprlib
 from collections.abc import Collection, Iterable
 
 _LISTED = 3
-# Unicode's categories of control characters, line ends and surrogates, the latter of which stand
-# for bytes in file names that are not UTF-8.
-_UNPRINTABLE = ('Cc', 'Cs', 'Zl', 'Zp')
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
 
 
 def percent(value: float) -> str:
@@ -29,7 +28,7 @@ def counted(number: float, noun: str) -> str:
 
 def listed(things: Iterable[object], limit: int = _LISTED) -> str:
     """Write the first things of a list and the number of the others: ``a, b, c and 4 more``."""
-    names = [printable(str(thing)) for thing in things]
+    names = [str(thing) for thing in things]
     more = len(names) - limit
     return ', '.join(names[:limit]) + (f' and {more:,} more' if more > 0 else '')
 
@@ -39,13 +38,13 @@ def such_as(names: Collection[object], noun: str = 'tensor', limit: int = _LISTE
     return f'{counted(len(names), noun)} ({listed(names, limit)})'
 
 
-def is_printable(text: str) -> bool:
-    """Tell whether a text is one line that a terminal and a file can take."""
-    return not any(unicodedata.category(character) in _UNPRINTABLE for character in text)
+def shown(value: object) -> str:
+    """Write a value from a file of the user in one short line, without control characters."""
+    words = {None: 'null', True: 'true', False: 'false'}
+    return words[value] if value is None or isinstance(value, bool) else _SHORT.repr(value)
 
 
-def printable(text: str) -> str:
-    """Write control characters and line ends as escapes: ``a\\nb`` for two lines."""
-    if is_printable(text):
-        return text
-    return ''.join(c if is_printable(c) else c.encode('unicode_escape').decode() for c in text)
+def printable(text: str, limit: int = 300) -> str:
+    """Cut a long text, and escape the characters that a terminal does not show, as in ``\\x1b``."""
+    text = text if len(text) <= limit else f'{text[:limit]} ...'
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

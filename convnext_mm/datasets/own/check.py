@@ -17,7 +17,7 @@ from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
 from convnext_mm.datasets.own.recognise import Layout, recognise, relative
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
 from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
-from convnext_mm.messages.wording import counted, listed
+from convnext_mm.messages.wording import counted, listed, printable
 
 KINDS = {'coco': 'objects in COCO format', 'maps': 'label maps'}
 LISTED_CLASSES = 8
@@ -73,9 +73,9 @@ def check_own_data(
         UserError: The data set is not recognised, or annotations cannot be read.
     """
     layout = recognise(path)
-    # As Text: in a plain string, rich takes brackets in the path for markup.
-    start = Text(f'reading the annotations in {layout.root}')
-    status = (console or Console(quiet=True)).status(start)
+    # As Text, because brackets in a path are no markup.
+    text = Text(f'reading the annotations in {layout.root}')
+    status = (console or Console(quiet=True)).status(text)
 
     def show_progress(done: int, total: int) -> None:
         status.update(Text(f'reading {done:,} of {total:,} files in {layout.root}'))
@@ -98,7 +98,7 @@ def show_checked(checked: CheckedData, console: Console) -> None:
     """Print what a data set holds, the decisions that were made, and all findings."""
     layout, classes = checked.layout, checked.classes
     console.print(f'\n{layout.root}', style='bold')
-    names = listed(classes, LISTED_CLASSES)
+    names = listed(map(printable, classes), LISTED_CLASSES)
     console.print(f'  {KINDS[layout.kind]}, {counted(len(classes), "class")}: {names}')
     for split, content in checked.splits.items():
         paths = content.paths

@@ -44,8 +44,11 @@ class Problem:
 
     def finding(self, where: str, examples: Iterable[object] = (), **fields: object) -> Finding:
         """Return the finding that a split, or '' for the whole data set, has this problem."""
-        what, remedy = (printable(text.format(**fields)) for text in (self.what, self.remedy))
-        return Finding(self.level, where, what, tuple(map(str, examples)), remedy)
+        # Names and values of the user may hold any character.
+        fields = {name: printable(str(value)) for name, value in fields.items()}
+        what, remedy = self.what.format(**fields), self.remedy.format(**fields)
+        examples = tuple(printable(str(example)) for example in examples)
+        return Finding(self.level, where, what, examples, remedy)
 
     def cases(self, where: str, examples: Iterable[object], **fields: object) -> Iterator[Finding]:
         """Yield one finding with these examples, or nothing if there are none."""

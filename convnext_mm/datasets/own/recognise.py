@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from typing import Literal
 
 from convnext_mm.datasets.coco_scan import image_names, looks_like_coco
 from convnext_mm.errors import UserError
-from convnext_mm.messages.wording import is_printable, listed, printable
+from convnext_mm.messages.wording import listed, printable
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -48,6 +49,9 @@ _MAP_FOLDERS = (
 )
 # JSONs of COCO for other tasks than object detection.
 _OTHER_TASKS = re.compile(r'^(captions|person_keypoints|stuff|panoptic|image_info)_')
+# Categories of Unicode: control characters, surrogates (bytes in a file name that are not UTF-8),
+# and the ends of lines and paragraphs.
+_NO_TEXT = ('Cc', 'Cs', 'Zl', 'Zp')
 _SAMPLE = 50  # image names that are looked for in a folder
 
 
@@ -99,7 +103,7 @@ def recognise(path: str | Path) -> Layout:
         raise UserError(f'{error.filename}: cannot be read: {error.strerror}') from None
     for paths in layout.splits.values():
         for used in (paths.images, paths.annotations):
-            _check_printable(used)
+            _check_fits_config(used)
     return layout
 
 
@@ -128,16 +132,26 @@ def _absolute(path: str | Path) -> Path:
         raise UserError(f'{printable(str(path))}: {error}') from None
     if not exists:
         raise UserError(f'{printable(str(path))}: no such file or folder')
-    _check_printable(path)
+    _check_fits_config(path)
     return path
 
 
-def _check_printable(path: Path) -> None:
-    if not is_printable(str(path)):
+def _check_fits_config(path: Path) -> None:
+    if not fits_config(str(path)):
         raise UserError(
-            f'{printable(str(path))}: the path has a line break or another character that a config '
-            'cannot hold: rename it'
+            f'{printable(str(path))}: the path has "{{{{" or a character that is no text, which a '
+            'config cannot hold: rename the folder'
         )
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a name has no control characters or line ends, and is UTF-8."""
+    return not any(unicodedata.category(character) in _NO_TEXT for character in value)
+
+
+def fits_config(value: str) -> bool:
+    """Tell whether a config that is written and read again still has this text."""
+    return is_text(value) and '{{' not in value  # MMEngine replaces {{ }} in configs.
 
 
 def split_of(name: str) -> str | None:
@@ -307,7 +321,7 @@ def _recognise_maps(root: Path) -> Layout | None:
         like_ade20k = pair.annotations.name == 'annotations' and (pair.images / 'training').is_dir()
         used = {paths.images for paths in splits.values()}
         others = [folder.name for folder in _folders_in(pair.images) if folder not in used]
-        notes = [f'not used: {printable(listed(others))} in {pair.images}'] if others else []
+        notes = [f'not used: {listed(map(printable, others))} in {pair.images}'] if others else []
         return Layout(root, 'maps', splits, tuple(notes), like_ade20k)
     splits = {
         split: inner
@@ -339,7 +353,7 @@ def _split_folders(
             by_split.setdefault(split, []).append(folder)
     for split, folders in by_split.items():
         if len(folders) > 1:
-            names = printable(listed(folder.name for folder in folders))
+            names = listed(printable(folder.name) for folder in folders)
             raise UserError(
                 f'{root}: several folders are named after the {split} split: {names}. Put their '
                 'files into one folder, or rename the others'

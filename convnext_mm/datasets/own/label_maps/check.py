@@ -11,9 +11,9 @@ from convnext_mm.datasets.image_files import Progress, read_each, read_size
 from convnext_mm.datasets.own.label_maps import problems
 from convnext_mm.datasets.own.label_maps.classes import IGNORED, LabelClasses, find_classes
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, MapContent, read_map
-from convnext_mm.datasets.own.recognise import Layout
+from convnext_mm.datasets.own.recognise import Layout, is_text
 from convnext_mm.messages.findings import Finding
-from convnext_mm.messages.wording import is_printable, listed
+from convnext_mm.messages.wording import listed
 
 
 def check_label_maps(
@@ -53,7 +53,7 @@ def _check_names(split: str, maps: LabelMaps) -> Iterator[Finding]:
     others = [path.name for path in maps.other_images]
     yield from problems.OTHER_SUFFIX.cases(split, others, suffix=maps.image_suffix)
     # A split that is made, and others, are a list of stems: MMSegmentation strips each line.
-    unusable = [stem for stem in maps.stems if not is_printable(stem) or stem != stem.strip()]
+    unusable = [stem for stem in maps.stems if not is_text(stem) or stem != stem.strip()]
     yield from problems.UNUSABLE_NAMES.cases(split, unusable)
     expected = {maps.label_map(stem): stem for stem in maps.stems}
     without = [stem for path, stem in expected.items() if path not in maps.map_files]

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from convnext_mm.datasets.own.recognise import fits_config
 from convnext_mm.errors import UserError
-from convnext_mm.messages.wording import is_printable, printable
+from convnext_mm.messages.wording import printable
 from convnext_mm.visualization.palette import Colour
 
 ADE20K_FILE = 'objectInfo150.txt'
@@ -17,6 +18,7 @@ NAMES_FILE = 'classes.txt'
 _NAMES_FILES = (NAMES_FILE, 'labels.txt', 'names.txt', 'class_names.txt', ADE20K_FILE)
 _PALETTE_FILE = 'palette.txt'
 _LARGEST = 2**20  # bytes; 255 names need a few thousand
+_SHOWN = 80  # characters of a line in a message
 
 # "0: sky". A name such as "16:9" is none of these.
 _NUMBERED = re.compile(r'(\d{1,3})\s*:\s*([^\d\s].*)')
@@ -110,9 +112,10 @@ def _read_lines(path: Path) -> list[str]:
     # Not splitlines(), which also splits at characters that no editor shows as the end of a line.
     lines = [line.strip() for line in text.replace('\r\n', '\n').replace('\r', '\n').split('\n')]
     for number, line in enumerate(lines, 1):
-        if not is_printable(line.replace('\t', ' ')):
+        if not fits_config(line.replace('\t', ' ')):
             raise UserError(
-                f'{path}: line {number} has a character that is not text: {printable(line)[:80]}'
+                f'{path}: line {number} has "{{{{" or a character that is no text, which a config '
+                f'cannot hold: {printable(line, _SHOWN)}'
             )
     return lines
 
@@ -156,7 +159,7 @@ def _read_ade20k(path: Path) -> tuple[str, ...]:
             continue  # the header
         if label_id != str(len(names) + 1) or len(row) < 2 or not name:
             raise UserError(
-                f'{path}: line {number} is {printable(line)[:80]}; expected the id '
+                f'{path}: line {number} is {printable(line, _SHOWN)}; expected the id '
                 f'{len(names) + 1} first and its name last, as in the file of ADE20K. Write names '
                 f'of your own into {NAMES_FILE}, one per line'
             )
