@@ -544,22 +544,17 @@ def _fault(case: Case, cfg: Config, undecided: bool) -> str:
             target = item['data_samples'].gt_sem_seg.data[0].numpy()
             if target.shape != truth.shape or item['inputs'].shape[1:] != truth.shape:
                 return f'{path}: {target.shape} for {truth.shape}'
-            if case.names_text is None or not case.names_text.strip():
-                predicted = target  # The names are made up.
-            else:
-                names = case.meaning(truth)
-                known = {*names.ravel()} <= {'', *classes}
-                if undecided and not known:
-                    continue  # A note says how the ids are read, and what to do.
-                if not known:
-                    return f'{set(names.ravel()) - {*classes}} is none of {classes}'
-                # A perfect segmentor; it answers with any class where there is none.
-                ids = {'': 0, **{name: i for i, name in enumerate(classes)}}
-                predicted = np.vectorize(ids.get)(names)
-                if undecided and not (predicted == target)[target != IGNORED].all():
-                    continue
-                if not ((target != IGNORED) == (names != '')).all():
-                    return f'{path}: pixels with a class are ignored, or the reverse'
+            names = _names(case, truth, classes)
+            known = {*names.ravel()} <= {'', *classes}
+            if not known and not undecided:
+                return f'{set(names.ravel()) - {*classes}} is none of {classes}'
+            # A perfect segmentor; it answers with any class where there is none.
+            ids = {'': 0, **{name: i for i, name in enumerate(classes)}}
+            predicted = np.vectorize(lambda name, ids=ids: ids.get(name, -1))(names)
+            if undecided and not (predicted == target)[target != IGNORED].all():
+                continue  # A note says how the ids are read, and what to do.
+            if not ((target != IGNORED) == (names != '')).all():
+                return f'{path}: pixels with a class are ignored, or the reverse'
             sample = dict(
                 pred_sem_seg=dict(data=torch.from_numpy(predicted.astype(np.int64))[None]),
                 gt_sem_seg=dict(data=torch.from_numpy(target.astype(np.int64))[None]),
@@ -571,6 +566,17 @@ def _fault(case: Case, cfg: Config, undecided: bool) -> str:
     if not {*map(str, case.maps)} <= {*seen}:
         return f'{sorted({*map(str, case.maps)} - {*seen})} are never read'
     return ''
+
+
+def _names(case: Case, ids: np.ndarray, classes: list[str]) -> np.ndarray:
+    """The true name of each pixel's class, or the one that is made up for it."""
+    if case.names_text is not None and case.names_text.strip():
+        return case.meaning(ids)
+    names = np.array([f'class {i}' for i in range(256)], object)
+    names[IGNORED] = ''
+    if 'class 0' not in classes:
+        names[0] = ''
+    return names[ids]
 
 
 def quiet() -> None:
