@@ -23,9 +23,9 @@ Progress = Callable[[int, int], None]
 # struct.error, OverflowError and more.
 UNREADABLE = Exception
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright, 5 to 8 rotate by 90 degrees
-# The formats of which Pillow and OpenCV read the same files. A training reads with OpenCV, which
-# does not know all kinds of TIFF and BMP, and not all formats that a wrong ending can hide.
-_READ_BY_BOTH = ('JPEG', 'MPO', 'PNG', 'WEBP')
+# The formats of which OpenCV, which reads images in a training, reads all files that Pillow reads.
+_READ_BY_BOTH = ('JPEG', 'MPO', 'WEBP')
+_PNG_END = bytes(4) + b'IEND\xaeB`\x82'
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def read_size(path: Path, decode: bool = True) -> ImageSize:
                 # A draft of a JPEG reads the whole file with less arithmetic.
                 image.draft(None, (max(1, width // 8), max(1, height // 8)))
                 image.load()
-                if image.format not in _READ_BY_BOTH and not _opencv_reads(path):
-                    kind = f'{image.format} of mode {image.mode}'
-                    return ImageSize(error=f'OpenCV cannot read a {kind}: convert it to PNG')
+                if not _is_read_by_both(path, image.format) and not _opencv_reads(path):
+                    kind = f'this {image.format} of mode {image.mode}'
+                    return ImageSize(error=f'OpenCV cannot read {kind}: write it again as PNG')
     except UNREADABLE as error:
         return ImageSize(error=first_line(error))
     return ImageSize((width, height), orientation)
@@ -94,6 +94,24 @@ def _orientation(image: Image.Image) -> int:
     except UNREADABLE:
         return 1
     return value if value in range(1, 9) else 1
+
+
+def _is_read_by_both(path: Path, image_format: str) -> bool:
+    """Return whether OpenCV can surely read a file of this format that Pillow has read.
+
+    It does not know all kinds of TIFF and BMP, and not all formats that a wrong ending can hide.
+    Pillow reads a PNG without its last bytes, and OpenCV does not.
+    """
+    if image_format != 'PNG':
+        return image_format in _READ_BY_BOTH
+    try:
+        with open_image(path) as image:
+            image.verify()
+        with open(path, 'rb') as file:
+            file.seek(-len(_PNG_END), os.SEEK_END)
+            return file.read() == _PNG_END
+    except UNREADABLE:
+        return False
 
 
 def _opencv_reads(path: Path) -> bool:
