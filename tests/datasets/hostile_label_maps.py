@@ -509,7 +509,7 @@ def judge(case: Case, work_dir: Path) -> tuple[str, str]:
         with contextlib.redirect_stdout(printed):
             adapt_to_own_data(small_config(work_dir), case.root)
         written = Config.fromfile(work_dir / CONFIG_NAME)
-        undecided = any(
+        undecided = _says_what_cannot_be_proved(case) or any(
             finding.level is Level.NOTE and finding.what.startswith('id 0 is')
             for finding in checked.findings
         )
@@ -520,6 +520,16 @@ def judge(case: Case, work_dir: Path) -> tuple[str, str]:
     except Exception as error:
         return 'traceback', f'{type(error).__name__}: {error}'
     return ('wrong', fault) if fault else ('accepted', '')
+
+
+def _says_what_cannot_be_proved(case: Case) -> bool:
+    """Tell whether names without ids fit ids from 0 on, though id 0 was meant to be no class.
+
+    The summary of the check, which shows the ids of the names, is the only sign of it.
+    """
+    ids = {int(i) for values in case.maps.values() for i in np.unique(values)} - {IGNORED}
+    numbered = case.names_file != 'classes.txt' or (case.names_text or b'1')[:1] in b'01'
+    return not case.zero_is_class and not numbered and ids == {*range(len(case.names))}
 
 
 def _fault(case: Case, cfg: Config, undecided: bool) -> str:

@@ -6,8 +6,10 @@ import socket
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
-from convnext_mm.datasets.own.check import check_own_data
+from convnext_mm.datasets.own.check import check_own_data, show_checked
+from convnext_mm.datasets.own.write import write_data
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level
 from tests.conftest import ROOT
@@ -139,6 +141,12 @@ def test_a_background_is_id_0_whichever_ids_occur(maps, first, ade20k):
     }
 
 
+def test_the_summary_shows_the_id_of_each_name(maps, capsys):
+    for names, shown in (('0: sky\ntree', '0 sky, 1 tree'), ('1: sky\n2: tree', '1 sky, 2 tree')):
+        show_checked(check_own_data(maps((0, 1, 2), (1, 0), names=names)), Console(soft_wrap=True))
+        assert f'label maps, 2 classes: {shown}\n' in capsys.readouterr().out
+
+
 # --- binary maps, and one class
 
 
@@ -170,7 +178,7 @@ def test_one_name_for_ids_0_and_1_makes_id_0_the_background(maps, names, ids):
     ],
 )
 def test_what_leaves_one_class_to_learn_is_an_error(maps, ids, names, what):
-    (finding,) = check_own_data(maps(ids, ids, names=names)).errors
+    finding = check_own_data(maps(ids, ids, names=names)).errors[0]
     assert finding.what == what
 
 
@@ -182,6 +190,18 @@ def test_binary_maps_in_the_folders_of_ade20k_without_names_have_two_classes(map
 def test_the_message_about_ids_without_names_counts_in_good_english(maps):
     (finding,) = check_own_data(maps((0, 1), (0, 7), names='background\ncell')).errors
     assert finding.remedy == 'there are names for the ids 0 to 1, and 255 is no class'
+
+
+def test_validation_images_that_are_set_aside_have_labels(maps, tmp_path):
+    root = maps(*[(255,)] * 8, (0, 1), (0, 1), names='sky\ntree')
+    data = write_data(check_own_data(root), tmp_path / 'work')
+    chosen = data.splits['val'].stems_file.read_text().split()
+    assert len(chosen) == 3 and len({'8', '9'} & {*chosen}) == 1
+
+
+def test_one_image_with_labels_is_too_few_to_split(maps):
+    (finding,) = check_own_data(maps((255,), (255,), (0, 1), names='sky\ntree')).errors
+    assert 'the number is 1' in finding.remedy
 
 
 # --- the names file

@@ -98,6 +98,8 @@ def show_checked(checked: CheckedData, console: Console) -> None:
     """Print what a data set holds, the decisions that were made, and all findings."""
     layout, classes = checked.layout, checked.classes
     console.print(f'\n{layout.root}', style='bold')
+    if checked.labels:  # The ids do not always prove which id a name belongs to.
+        classes = [f'{i} {name}' for i, name in zip(checked.labels.ids, classes)]
     names = listed(map(printable, classes), LISTED_CLASSES)
     console.print(f'  {KINDS[layout.kind]}, {counted(len(classes), "class")}: {names}')
     for split, content in checked.splits.items():
@@ -121,7 +123,7 @@ def verdict(checked: CheckedData) -> str:
 
 
 def _annotated_images(content: CocoAnnotations | LabelMaps) -> int:
-    return len(content.stems if isinstance(content, LabelMaps) else content.ids_with_objects)
+    return len(content.labelled if isinstance(content, LabelMaps) else content.ids_with_objects)
 
 
 def _counts(content: CocoAnnotations | LabelMaps) -> str:

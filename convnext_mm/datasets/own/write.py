@@ -119,7 +119,7 @@ def _write_maps(splits: dict[str, LabelMaps], folder: Path) -> dict[str, Prepare
     stems = {split: maps.stems for split, maps in splits.items()}
     if 'val' not in splits:
         train = splits['train']
-        val = choose_validation(train.stems, [])
+        val = choose_validation(train.labelled, list(train.unlabelled))
         splits = {'train': train, 'val': train}
         stems = {
             'train': [stem for stem in train.stems if stem not in val],

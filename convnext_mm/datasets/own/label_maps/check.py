@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def check_label_maps(
 
     Args:
         layout: Where the data set is.
-        splits: The images and label maps of each split.
+        splits: The images and label maps of each split; those without labels are marked in place.
         decode: Whether to decode the images, which finds incomplete files, or to read sizes only.
         progress: Called with the number of files that were read and of all files.
     """
@@ -43,6 +44,8 @@ def check_label_maps(
     findings += found
     for split, by_stem in contents.items():
         findings += _check_ids(split, by_stem, classes)
+        unlabelled = {s for s, content in by_stem.items() if not content.ids - classes.ignored}
+        splits[split] = replace(splits[split], unlabelled=frozenset(unlabelled))
     findings += _check_labelled(contents, classes)
     findings += _check_against_training(splits)
     return classes, findings

@@ -31,6 +31,7 @@ class LabelMaps:
         other_images: Images with another ending.
         all_in_folder: Whether MMSegmentation finds the same images in the folder. It enters hidden
             folders, follows links in circles and fails at links to nothing.
+        unlabelled: The stems of images without a pixel that has a class; known after the check.
     """
 
     paths: SplitPaths
@@ -40,11 +41,17 @@ class LabelMaps:
     map_files: frozenset[Path]
     other_images: list[Path]
     all_in_folder: bool
+    unlabelled: frozenset[str] = frozenset()
 
     @property
     def suffixes(self) -> tuple[str, str]:
         """The endings of images and label maps."""
         return self.image_suffix, self.map_suffix
+
+    @property
+    def labelled(self) -> list[str]:
+        """The stems of the other images."""
+        return [stem for stem in self.stems if stem not in self.unlabelled]
 
     def image(self, stem: str) -> Path:
         """Return the path of an image."""
