@@ -43,14 +43,9 @@ class ImageSize:
     error: str = ''
 
     @property
-    def is_rotated(self) -> bool:
-        """Whether the EXIF data rotates the image by 90 degrees."""
-        return self.orientation >= 5
-
-    @property
     def rotated(self) -> tuple[int, int] | None:
-        """(width, height) after the rotation in the EXIF data; None if it cannot be read."""
-        return self.stored[::-1] if self.stored and self.is_rotated else self.stored
+        """(width, height) with the rotation in the EXIF data; None if it cannot be read."""
+        return self.stored[::-1] if self.stored and self.orientation >= 5 else self.stored
 
 
 def read_size(path: Path, decode: bool = True) -> ImageSize:

@@ -371,3 +371,11 @@ def test_a_folder_that_a_config_cannot_name_is_refused_in_one_line(maps, name):
 def test_a_folder_of_any_other_name_is_read(maps, name):
     root = renamed(maps((0, 1), (0, 1)), name)
     assert {finding.level for finding in check_own_data(root).findings} == {Level.NOTE}
+
+
+def test_an_ending_that_a_config_cannot_hold_is_refused_in_one_line(maps):
+    root = maps((0, 1), (0, 1), names='sky\ntree')
+    for path in (root / 'ann').iterdir():
+        path.rename(path.with_stem(path.stem + '{{ x }}'))
+    with pytest.raises(UserError, match=r'end in {{ x }}.png, which a config cannot hold'):
+        check_own_data(root)

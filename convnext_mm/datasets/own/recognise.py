@@ -24,7 +24,7 @@ import os
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -129,7 +129,7 @@ def _absolute(path: str | Path) -> Path:
         path = Path(path).expanduser().resolve()
         exists = path.is_file() or path.is_dir()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, an unknown ~user
-        raise UserError(f'{printable(str(path))}: {error}') from None
+        raise UserError(printable(f'{path}: {error}')) from None
     if not exists:
         raise UserError(f'{printable(str(path))}: no such file or folder')
     _check_fits_config(path)
@@ -173,8 +173,16 @@ def files_below(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
     Raises:
         UserError: A folder cannot be read.
     """
-    files, read, waiting = [], set(), deque([folder])
-    skipped = [] if skipped is None else skipped
+    return sorted(_files_below(folder, [] if skipped is None else skipped))
+
+
+def images_in(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
+    """Return the images of :func:`files_below`."""
+    return [file for file in files_below(folder, skipped) if file.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _files_below(folder: Path, skipped: list[Path]) -> Iterator[Path]:
+    read, waiting = set(), deque([folder])
     while waiting:
         current = waiting.popleft()
         real = os.path.realpath(current)
@@ -193,21 +201,15 @@ def files_below(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
                 else:
                     waiting.appendleft(path)
             elif not hidden:
-                files.append(path)
                 if is_link and not os.path.exists(path):
                     skipped.append(path)
-    return sorted(files)
-
-
-def images_in(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
-    """Return the images of :func:`files_below`."""
-    return [file for file in files_below(folder, skipped) if file.suffix.lower() in IMAGE_SUFFIXES]
+                yield path
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
-            return [*entries]
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f'{folder}: cannot be read: {error.strerror}') from None
 
@@ -323,54 +325,56 @@ def _recognise_maps(root: Path) -> Layout | None:
         others = [folder.name for folder in _folders_in(pair.images) if folder not in used]
         notes = [f'not used: {listed(map(printable, others))} in {pair.images}'] if others else []
         return Layout(root, 'maps', splits, tuple(notes), like_ade20k)
-    splits = {
-        split: inner
-        for split, folder in _split_folders(root, _folder_pair).items()
-        if (inner := _folder_pair(folder))
-    }
+    named = (folder for folder in _folders_in(root) if split_of(folder.name))
+    pairs = {folder: inner for folder in named if (inner := _folder_pair(folder))}
+    splits = {split: pairs[folder] for split, folder in _by_split(pairs).items()}
     if not splits and pair:
         splits = {'train': pair}
     return Layout(root, 'maps', splits) if splits else None
 
 
 def _splits_inside(pair: SplitPaths) -> dict[str, SplitPaths]:
-    images, maps = _split_folders(pair.images), _split_folders(pair.annotations)
+    images, maps = (_by_split(_folders_in(top)) for top in (pair.images, pair.annotations))
     return {split: SplitPaths(images[split], maps[split]) for split in images if split in maps}
 
 
-def _split_folders(
-    root: Path, is_meant: Callable[[Path], object] = lambda folder: True
-) -> dict[str, Path]:
+def _by_split(folders: Iterable[Path]) -> dict[str, Path]:
     """Return the folders that are named after a split.
 
     Raises:
-        UserError: Several folders are named after one split.
+        UserError: Several of them are named after one split.
     """
     by_split: dict[str, list[Path]] = {}
-    for folder in _folders_in(root):
-        split = split_of(folder.name)
-        if split and is_meant(folder):
+    for folder in folders:
+        if split := split_of(folder.name):
             by_split.setdefault(split, []).append(folder)
-    for split, folders in by_split.items():
-        if len(folders) > 1:
-            names = listed(printable(folder.name) for folder in folders)
+    for split, same in by_split.items():
+        if len(same) > 1:
+            names = listed(printable(folder.name) for folder in same)
             raise UserError(
-                f'{root}: several folders are named after the {split} split: {names}. Put their '
-                'files into one folder, or rename the others'
+                f'{same[0].parent}: several folders are named after the {split} split: {names}. '
+                'Put their files into one folder, or rename the others'
             )
     return {split: folder for split, (folder,) in by_split.items()}
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob('*')) if os.path.isdir(path)]
+    """Return the folders in a folder, sorted, without hidden ones."""
+    return [path for path in sorted(folder.glob('[!.]*')) if os.path.isdir(path)]
 
 
 def _folder_pair(root: Path) -> SplitPaths | None:
     images = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), None)
     maps = next((root / name for name in _MAP_FOLDERS if (root / name).is_dir()), None)
-    return SplitPaths(images, maps) if images and maps and label_maps_in(maps) else None
+    if images and maps and any(map(_is_png, _files_below(maps, []))):
+        return SplitPaths(images, maps)
+    return None
 
 
 def label_maps_in(folder: Path) -> list[Path]:
     """Return the PNGs of :func:`files_below`."""
-    return [file for file in files_below(folder) if file.suffix.lower() == '.png']
+    return list(filter(_is_png, files_below(folder)))
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == '.png'

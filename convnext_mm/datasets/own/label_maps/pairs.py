@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from convnext_mm.datasets.image_files import UNREADABLE, first_line, open_image
-from convnext_mm.datasets.own.recognise import Layout, SplitPaths, images_in, label_maps_in
+from convnext_mm.datasets.own.recognise import (
+    Layout,
+    SplitPaths,
+    fits_config,
+    images_in,
+    label_maps_in,
+)
 from convnext_mm.errors import UserError
+from convnext_mm.messages.wording import printable
 
 _MAP_MODES = ('L', 'P', '1')  # of Pillow: one channel
 _SAMPLE = 20  # images by whose names the ending of the label maps is found
@@ -75,7 +82,7 @@ def read_label_maps(layout: Layout) -> dict[str, LabelMaps]:
     """Find the images and the endings of each split.
 
     Raises:
-        UserError: A split has no images.
+        UserError: A split has no images, or a folder cannot be read.
     """
     return {split: _find_pairs(paths) for split, paths in layout.splits.items()}
 
@@ -116,5 +123,10 @@ def _find_pairs(paths: SplitPaths) -> LabelMaps:
     )
     # The shortest of the most frequent endings, because img1 is also the start of img10.
     ending = min(endings, key=lambda e: (-endings[e], len(e)), default='.png')
+    if not fits_config(ending):
+        raise UserError(
+            f'{paths.annotations}: the names of the label maps end in {printable(ending)}, which a '
+            'config cannot hold: rename them'
+        )
     others = [path for path in images if path.suffix != suffix]
     return LabelMaps(paths, stems, suffix, ending, frozenset(map_files), others, not skipped)
