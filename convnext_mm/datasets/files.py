@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.nodes import dicts_below, leaf_datasets
 from convnext_mm.datasets.published.catalogue import find_published
 from convnext_mm.errors import UserError
 
@@ -46,16 +46,29 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
 def _paths(dataset: ConfigDict) -> list[Path]:
     """Return the local files and folders that a data set reads, or else its root."""
     root = dataset.get('data_root') or ''
-    if '://' in root:
+    if '://' in root or not _is_local(dataset):
         return []
-    parts = [dataset.get('ann_file') or '', *(dataset.get('data_prefix') or {}).values()]
+    # Its transforms read the images, and may read them elsewhere: from an LMDB, where a path is the
+    # key of an image, or from a server.
+    elsewhere = [t for t in dicts_below(dataset.get('pipeline')) if not _is_local(t)]
+    databases = [t.backend_args.get('db_path') for t in elsewhere]
+    prefixes = [] if elsewhere else (dataset.get('data_prefix') or {}).values()
+    parts = [dataset.get('ann_file') or '', *prefixes]
     paths = [Path(root, part) for part in parts if part and '://' not in part]
-    return paths or ([Path(root)] if root else [])
+    paths += [Path(path) for path in databases if path]
+    return paths or ([Path(root)] if root and not elsewhere else [])
+
+
+def _is_local(reader: ConfigDict) -> bool:
+    """Return whether a data set, transform or evaluator reads its paths from the local disk."""
+    args = reader.get('backend_args') or {}
+    return args.get('backend', 'local') == 'local' and 'path_mapping' not in args
 
 
 def _missing_annotations(evaluators: object) -> Iterator[str]:
     """Yield the annotation files of evaluators that are missing."""
     for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
-        path = (evaluator or {}).get('ann_file')
-        if path and '://' not in path and not Path(path).exists():
+        evaluator = evaluator or ConfigDict()
+        path = evaluator.get('ann_file')
+        if path and '://' not in path and _is_local(evaluator) and not Path(path).exists():
             yield path

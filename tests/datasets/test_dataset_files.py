@@ -64,3 +64,26 @@ def test_annotations_of_evaluators_are_checked_too(tmp_path):
 
 def test_remote_data_is_not_checked():
     check_data(config('s3://bucket/coco', ann_file='a.json'), ('train_dataloader',))
+
+
+def test_images_in_an_lmdb_are_not_looked_for_as_files_but_the_lmdb_is(tmp_path):
+    (tmp_path / 'a.json').touch()
+    lmdb = dict(backend='lmdb', db_path=str(tmp_path / 'images.lmdb'))
+    load = dict(type='LoadImageFromFile', backend_args=lmdb)
+    pipeline = [dict(type='RandomApply', transforms=[load])]
+    cfg = config(tmp_path, ann_file='a.json', data_prefix=dict(img='keys'), pipeline=pipeline)
+    text = missing(cfg)
+    assert f'{tmp_path}/images.lmdb' in text and 'keys' not in text
+    (tmp_path / 'images.lmdb').mkdir()
+    check_data(cfg, ('train_dataloader',))
+    (tmp_path / 'a.json').unlink()  # which is read from the disk
+    assert f'{tmp_path}/a.json' in missing(cfg)
+
+
+def test_paths_that_are_mapped_to_a_server_are_not_looked_for(tmp_path):
+    petrel = dict(backend='petrel', path_mapping={'data/': 's3://bucket/data/'})
+    cfg = config('data/coco', ann_file='a.json', data_prefix=dict(img='train'), backend_args=petrel)
+    cfg.train_evaluator = dict(type='CocoMetric', ann_file='data/coco/a.json', backend_args=petrel)
+    check_data(cfg, ('train_dataloader',))
+    cfg.train_dataloader.dataset.backend_args = dict(backend='local')
+    assert 'data/coco/train' in missing(cfg)

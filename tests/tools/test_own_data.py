@@ -136,7 +136,7 @@ def test_a_segmentor_is_trained_and_tested_on_unknown_label_maps(maps, tmp_path)
     )
     assert done.code == 0, done.output
     assert snapshot(maps) == before
-    assert 'label maps, 7 classes: table, washer, plate' in done.output
+    assert 'label maps, 7 classes: 0 table, 1 washer, 2 plate' in done.output
     assert 'model.auxiliary_head.num_classes = 7' in done.output
     cfg = Config.fromfile(tmp_path / 'own_data.py')
     (train,) = leaf_datasets(cfg.train_dataloader)

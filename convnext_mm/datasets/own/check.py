@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations, read_coco
 from convnext_mm.datasets.own.coco.check import check_coco
@@ -16,7 +17,7 @@ from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
 from convnext_mm.datasets.own.recognise import Layout, recognise, relative
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
 from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
-from convnext_mm.messages.wording import counted, listed
+from convnext_mm.messages.wording import counted, listed, printable
 
 KINDS = {'coco': 'objects in COCO format', 'maps': 'label maps'}
 LISTED_CLASSES = 8
@@ -72,10 +73,12 @@ def check_own_data(
         UserError: The data set is not recognised, or annotations cannot be read.
     """
     layout = recognise(path)
-    status = (console or Console(quiet=True)).status(f'reading the annotations in {layout.root}')
+    # As Text, because brackets in a path are no markup.
+    text = Text(f'reading the annotations in {layout.root}')
+    status = (console or Console(quiet=True)).status(text)
 
     def show_progress(done: int, total: int) -> None:
-        status.update(f'reading {done:,} of {total:,} files in {layout.root}')
+        status.update(Text(f'reading {done:,} of {total:,} files in {layout.root}'))
 
     labels = None
     with status:
@@ -95,7 +98,9 @@ def show_checked(checked: CheckedData, console: Console) -> None:
     """Print what a data set holds, the decisions that were made, and all findings."""
     layout, classes = checked.layout, checked.classes
     console.print(f'\n{layout.root}', style='bold')
-    names = listed(classes, LISTED_CLASSES)
+    if checked.labels:  # The ids do not always prove which id a name belongs to.
+        classes = [f'{i} {name}' for i, name in zip(checked.labels.ids, classes)]
+    names = listed(map(printable, classes), LISTED_CLASSES)
     console.print(f'  {KINDS[layout.kind]}, {counted(len(classes), "class")}: {names}')
     for split, content in checked.splits.items():
         paths = content.paths
@@ -118,7 +123,7 @@ def verdict(checked: CheckedData) -> str:
 
 
 def _annotated_images(content: CocoAnnotations | LabelMaps) -> int:
-    return len(content.stems if isinstance(content, LabelMaps) else content.ids_with_objects)
+    return len(content.labelled if isinstance(content, LabelMaps) else content.ids_with_objects)
 
 
 def _counts(content: CocoAnnotations | LabelMaps) -> str:

@@ -20,7 +20,10 @@ The names of their classes are in ``classes.txt``, one per line, in the order of
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -29,6 +32,7 @@ from typing import Literal
 
 from convnext_mm.datasets.coco_scan import image_names, looks_like_coco
 from convnext_mm.errors import UserError
+from convnext_mm.messages.wording import listed, printable
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -45,6 +49,9 @@ _MAP_FOLDERS = (
 )
 # JSONs of COCO for other tasks than object detection.
 _OTHER_TASKS = re.compile(r'^(captions|person_keypoints|stuff|panoptic|image_info)_')
+# Categories of Unicode: control characters, surrogates (bytes in a file name that are not UTF-8),
+# and the ends of lines and paragraphs.
+_NO_TEXT = ('Cc', 'Cs', 'Zl', 'Zp')
 _SAMPLE = 50  # image names that are looked for in a folder
 
 
@@ -89,9 +96,18 @@ def recognise(path: str | Path) -> Layout:
         UserError: Nothing is recognised, or it is not clear which of several files to use; the
             message names the folders and files that are recognised.
     """
-    path = Path(path).expanduser().resolve()
-    if not path.exists():
-        raise UserError(f'{path}: no such file or folder')
+    path = _absolute(path)
+    try:
+        layout = _recognise(path)
+    except OSError as error:
+        raise UserError(f'{error.filename}: cannot be read: {error.strerror}') from None
+    for paths in layout.splits.values():
+        for used in (paths.images, paths.annotations):
+            _check_fits_config(used)
+    return layout
+
+
+def _recognise(path: Path) -> Layout:
     if path.is_file():
         root = path.parent.parent if path.parent.name == 'annotations' else path.parent
         if not looks_like_coco(path):
@@ -107,16 +123,95 @@ def recognise(path: str | Path) -> Layout:
     return _choose_validation(layout)
 
 
+def _absolute(path: str | Path) -> Path:
+    """Return the absolute path of a file or folder that exists, and that a config can name."""
+    try:
+        path = Path(path).expanduser().resolve()
+        exists = path.is_file() or path.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, an unknown ~user
+        raise UserError(printable(f'{path}: {error}')) from None
+    if not exists:
+        raise UserError(f'{printable(str(path))}: no such file or folder')
+    _check_fits_config(path)
+    return path
+
+
+def _check_fits_config(path: Path) -> None:
+    if not fits_config(str(path)):
+        raise UserError(
+            f'{printable(str(path))}: the path has "{{{{" or a character that is no text, which a '
+            'config cannot hold: rename the folder'
+        )
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a name has no control characters or line ends, and is UTF-8."""
+    return not any(unicodedata.category(character) in _NO_TEXT for character in value)
+
+
+def fits_config(value: str) -> bool:
+    """Tell whether a config that is written and read again still has this text."""
+    return is_text(value) and '{{' not in value  # MMEngine replaces {{ }} in configs.
+
+
 def split_of(name: str) -> str | None:
     """Return the split that a name means: ``val`` for ``instances_val2017``."""
     words = re.findall(r'[a-z]+', name.lower())
     return next((s for s, known in _SPLIT_WORDS.items() if any(w in known for w in words)), None)
 
 
-def images_in(folder: Path) -> Iterator[Path]:
-    """Yield the images in a folder and the folders below it, sorted by path."""
-    files = sorted(folder.rglob('*')) if folder.is_dir() else []
-    return (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+def files_below(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
+    """Return the files in a folder and in the folders below it, sorted by path.
+
+    Hidden files and folders are left out, such as the ``._a.png`` that macOS writes beside
+    ``a.png``. Links to folders are followed, but no folder is read twice.
+
+    Args:
+        folder: A folder.
+        skipped: A list that takes the folders that were left out, and links to nothing.
+
+    Raises:
+        UserError: A folder cannot be read.
+    """
+    return sorted(_files_below(folder, [] if skipped is None else skipped))
+
+
+def images_in(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
+    """Return the images of :func:`files_below`."""
+    return [file for file in files_below(folder, skipped) if file.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _files_below(folder: Path, skipped: list[Path]) -> Iterator[Path]:
+    read, waiting = set(), deque([folder])
+    while waiting:
+        current = waiting.popleft()
+        real = os.path.realpath(current)
+        if real in read:
+            skipped.append(current)
+            continue
+        read.add(real)
+        for entry in _entries(current):
+            path = current / entry.name
+            is_link, hidden = entry.is_symlink(), entry.name.startswith('.')
+            if os.path.isdir(path) if is_link else entry.is_dir():
+                if hidden:
+                    skipped.append(path)
+                elif is_link:
+                    waiting.append(path)  # after the folders themselves
+                else:
+                    waiting.appendleft(path)
+            elif not hidden:
+                if is_link and not os.path.exists(path):
+                    skipped.append(path)
+                yield path
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f'{folder}: cannot be read: {error.strerror}') from None
 
 
 def base_name(file_name: str) -> str:
@@ -173,7 +268,8 @@ def _recognise_coco(root: Path) -> Layout | None:
 
 
 def _jsons(root: Path) -> list[Path]:
-    return [*sorted(root.glob('*.json')), *sorted(root.glob('*/*.json'))]
+    jsons = [*sorted(root.glob('*.json')), *sorted(root.glob('*/*.json'))]
+    return [path for path in jsons if os.path.isfile(path)]  # and not a pipe
 
 
 def _split_of_json(path: Path) -> str | None:
@@ -225,28 +321,60 @@ def _recognise_maps(root: Path) -> Layout | None:
     pair = _folder_pair(root)
     if pair and (splits := _splits_inside(pair)):
         like_ade20k = pair.annotations.name == 'annotations' and (pair.images / 'training').is_dir()
-        return Layout(root, 'maps', splits, like_ade20k=like_ade20k)
-    splits = {}
-    for folder in sorted(root.glob('*')):
-        split = split_of(folder.name)
-        if folder.is_dir() and split and (inner := _folder_pair(folder)):
-            splits[split] = inner
+        used = {paths.images for paths in splits.values()}
+        others = [folder.name for folder in _folders_in(pair.images) if folder not in used]
+        notes = [f'not used: {listed(map(printable, others))} in {pair.images}'] if others else []
+        return Layout(root, 'maps', splits, tuple(notes), like_ade20k)
+    named = (folder for folder in _folders_in(root) if split_of(folder.name))
+    pairs = {folder: inner for folder in named if (inner := _folder_pair(folder))}
+    splits = {split: pairs[folder] for split, folder in _by_split(pairs).items()}
     if not splits and pair:
         splits = {'train': pair}
     return Layout(root, 'maps', splits) if splits else None
 
 
 def _splits_inside(pair: SplitPaths) -> dict[str, SplitPaths]:
-    map_folders = {split_of(f.name): f for f in sorted(pair.annotations.glob('*')) if f.is_dir()}
-    splits = {}
-    for folder in sorted(pair.images.glob('*')):
-        split = split_of(folder.name)
-        if folder.is_dir() and split and split in map_folders:
-            splits[split] = SplitPaths(folder, map_folders[split])
-    return splits
+    images, maps = (_by_split(_folders_in(top)) for top in (pair.images, pair.annotations))
+    return {split: SplitPaths(images[split], maps[split]) for split in images if split in maps}
+
+
+def _by_split(folders: Iterable[Path]) -> dict[str, Path]:
+    """Return the folders that are named after a split.
+
+    Raises:
+        UserError: Several of them are named after one split.
+    """
+    by_split: dict[str, list[Path]] = {}
+    for folder in folders:
+        if split := split_of(folder.name):
+            by_split.setdefault(split, []).append(folder)
+    for split, same in by_split.items():
+        if len(same) > 1:
+            names = listed(printable(folder.name) for folder in same)
+            raise UserError(
+                f'{same[0].parent}: several folders are named after the {split} split: {names}. '
+                'Put their files into one folder, or rename the others'
+            )
+    return {split: folder for split, (folder,) in by_split.items()}
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones."""
+    return [path for path in sorted(folder.glob('[!.]*')) if os.path.isdir(path)]
 
 
 def _folder_pair(root: Path) -> SplitPaths | None:
     images = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), None)
     maps = next((root / name for name in _MAP_FOLDERS if (root / name).is_dir()), None)
-    return SplitPaths(images, maps) if images and maps and any(maps.rglob('*.png')) else None
+    if images and maps and any(map(_is_png, _files_below(maps, []))):
+        return SplitPaths(images, maps)
+    return None
+
+
+def label_maps_in(folder: Path) -> list[Path]:
+    """Return the PNGs of :func:`files_below`."""
+    return list(filter(_is_png, files_below(folder)))
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == '.png'

@@ -10,7 +10,6 @@ from pathlib import Path
 from convnext_mm.datasets.own.check import CheckedData
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps
-from convnext_mm.datasets.own.recognise import images_in
 from convnext_mm.datasets.own.splitting import choose_validation
 from convnext_mm.visualization.palette import Colour, palette
 
@@ -88,7 +87,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a file under a temporary name first: several processes may write the same file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    temporary.write_text(text)
+    temporary.write_text(text, encoding='utf-8')
     os.replace(temporary, path)
 
 
@@ -120,7 +119,7 @@ def _write_maps(splits: dict[str, LabelMaps], folder: Path) -> dict[str, Prepare
     stems = {split: maps.stems for split, maps in splits.items()}
     if 'val' not in splits:
         train = splits['train']
-        val = choose_validation(train.stems, [])
+        val = choose_validation(train.labelled, list(train.unlabelled))
         splits = {'train': train, 'val': train}
         stems = {
             'train': [stem for stem in train.stems if stem not in val],
@@ -129,7 +128,7 @@ def _write_maps(splits: dict[str, LabelMaps], folder: Path) -> dict[str, Prepare
     prepared = {}
     for split, maps in splits.items():
         stems_file, count = None, len(stems[split])
-        if count < len(list(images_in(maps.paths.images))):
+        if count < len(maps.stems) or not maps.all_in_folder:
             stems_file = folder / f'{split}.txt'
             write_atomically(stems_file, '\n'.join(stems[split]) + '\n')
         images, annotations = maps.paths.images, maps.paths.annotations

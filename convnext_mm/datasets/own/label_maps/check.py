@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from convnext_mm.datasets.image_files import Progress, read_each, read_size
 from convnext_mm.datasets.own.label_maps import problems
 from convnext_mm.datasets.own.label_maps.classes import IGNORED, LabelClasses, find_classes
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, MapContent, read_map
-from convnext_mm.datasets.own.recognise import Layout, images_in
+from convnext_mm.datasets.own.recognise import Layout, is_text
 from convnext_mm.messages.findings import Finding
 from convnext_mm.messages.wording import listed
 
@@ -25,16 +27,14 @@ def check_label_maps(
 
     Args:
         layout: Where the data set is.
-        splits: The images and label maps of each split.
+        splits: The images and label maps of each split; those without labels are marked in place.
         decode: Whether to decode the images, which finds incomplete files, or to read sizes only.
         progress: Called with the number of files that were read and of all files.
     """
     findings: list[Finding] = []
     contents: dict[str, dict[str, MapContent]] = {}
     for split, maps in splits.items():
-        same = next((s for s in contents if splits[s].paths == maps.paths), None)
-        if same:
-            contents[split] = contents[same]
+        if any(splits[other].paths == maps.paths for other in contents):
             continue
         findings += _check_names(split, maps)
         contents[split] = _read_maps(maps, progress)
@@ -44,23 +44,31 @@ def check_label_maps(
     findings += found
     for split, by_stem in contents.items():
         findings += _check_ids(split, by_stem, classes)
+        unlabelled = {s for s, content in by_stem.items() if not content.ids - classes.ignored}
+        splits[split] = replace(splits[split], unlabelled=frozenset(unlabelled))
+    findings += _check_labelled(contents, classes)
     findings += _check_against_training(splits)
     return classes, findings
 
 
 def _check_names(split: str, maps: LabelMaps) -> Iterator[Finding]:
     folder, suffix = maps.paths.annotations, maps.map_suffix
-    others = [p.name for p in images_in(maps.paths.images) if p.suffix != maps.image_suffix]
+    others = [path.name for path in maps.other_images]
     yield from problems.OTHER_SUFFIX.cases(split, others, suffix=maps.image_suffix)
-    without = [stem for stem in maps.stems if not maps.label_map(stem).is_file()]
+    # A split that is made, and others, are a list of stems: MMSegmentation strips each line.
+    unusable = [stem for stem in maps.stems if not is_text(stem) or stem != stem.strip()]
+    yield from problems.UNUSABLE_NAMES.cases(split, unusable)
+    expected = {maps.label_map(stem): stem for stem in maps.stems}
+    without = [stem for path, stem in expected.items() if path not in maps.map_files]
     yield from problems.NO_MAP.cases(split, without, suffix=suffix, folder=folder)
-    spare = set(folder.rglob(f'*{suffix}')) - {maps.label_map(stem) for stem in maps.stems}
-    yield from problems.NO_IMAGE.cases(split, sorted(path.name for path in spare))
+    ending = Path(suffix).name
+    spare = [path.name for path in maps.map_files - {*expected} if path.name.endswith(ending)]
+    yield from problems.NO_IMAGE.cases(split, sorted(spare))
 
 
 def _read_maps(maps: LabelMaps, progress: Progress | None) -> dict[str, MapContent]:
     """Read the label maps that exist; return their contents by stem."""
-    paths = {stem: maps.label_map(stem) for stem in maps.stems if maps.label_map(stem).is_file()}
+    paths = {stem: path for stem in maps.stems if (path := maps.label_map(stem)) in maps.map_files}
     contents = read_each(read_map, paths.values(), progress)
     return {stem: contents[path] for stem, path in paths.items()}
 
@@ -82,28 +90,61 @@ def _check_contents(
         if content.error
     ]
     yield from problems.INVALID_MAPS.cases(split, invalid)
-    readable = {stem: content for stem, content in contents.items() if not content.error}
+    pairs = [
+        (stem, content.size, sizes[images[stem]])
+        for stem, content in contents.items()
+        if not content.error and not sizes[images[stem]].error
+    ]
     differing = [
-        '{}: {}x{} for an image of {}x{}'.format(stem, *content.size, *size)
-        for stem, content in readable.items()
-        if (size := sizes[images[stem]].rotated) and size != content.size
+        f'{stem}: {_text(size)} for an image of {_text(image.rotated)}'
+        for stem, size, image in pairs
+        if size != image.rotated
     ]
     yield from problems.MAP_SIZE.cases(split, differing)
-    if not any(content.ids - {IGNORED} for content in readable.values()):
-        yield problems.NO_LABELS.finding(split)
+    thin = [f'{stem}: {_text(size)}' for stem, size, _ in pairs if 1 in size]
+    yield from problems.ONE_PIXEL.cases(split, thin)
+    # If label maps are turned by 90 degrees like their images, the label maps were drawn on turned
+    # images. Otherwise a size says nothing: it stays the same by other turns, and in a square.
+    turned = [
+        (stem, image)
+        for stem, size, image in pairs
+        if image.orientation != 1 and size == image.rotated
+    ]
+    if not any(image.rotated != image.stored for _, image in turned):
+        unclear = [f'{stem} (orientation {image.orientation})' for stem, image in turned]
+        yield from problems.TURNED_IMAGES.cases(split, unclear)
+
+
+def _text(size: tuple[int, int]) -> str:
+    return '{}x{}'.format(*size)
 
 
 def _check_ids(
     split: str, contents: dict[str, MapContent], classes: LabelClasses
 ) -> Iterator[Finding]:
-    allowed = {*classes.ids, IGNORED}
+    allowed = {*classes.ids, *classes.ignored}
     beyond = [
         f'{stem} has {listed(sorted(content.ids - allowed))}'
         for stem, content in contents.items()
         if not content.ids <= allowed
     ]
-    fields = dict(count=len(classes.names), first=classes.ids[0], last=classes.ids[-1])
+    fields = dict(first=classes.ids[0], last=classes.ids[-1])
     yield from problems.IDS_WITHOUT_CLASS.cases(split, beyond, **fields)
+
+
+def _check_labelled(
+    contents: dict[str, dict[str, MapContent]], classes: LabelClasses
+) -> Iterator[Finding]:
+    """Check that each split has labels, and the training split labels of several classes."""
+    for split, by_stem in contents.items():
+        found = {i for content in by_stem.values() for i in content.ids}
+        labelled = found - classes.ignored
+        if not labelled:
+            yield problems.NO_LABELS.finding(split)
+        elif split == 'train' and found == {0, IGNORED}:
+            yield problems.CLASS_AS_255.finding(split)
+        elif split == 'train' and len(labelled) == 1 and labelled <= {*classes.ids}:
+            yield problems.ONE_CLASS.finding(split, name=classes.name(*labelled))
 
 
 def _check_against_training(splits: dict[str, LabelMaps]) -> Iterator[Finding]:
@@ -117,9 +158,9 @@ def _check_against_training(splits: dict[str, LabelMaps]) -> Iterator[Finding]:
             problem = problems.OTHER_SUFFIX_THAN_TRAINING
             yield problem.finding(split, examples, suffixes=suffixes)
         shared = _real_paths(train) & _real_paths(maps)
-        yield from problems.SHARED_IMAGES.cases(split, sorted(path.name for path in shared))
+        yield from problems.SHARED_IMAGES.cases(split, sorted(map(os.path.basename, shared)))
 
 
-def _real_paths(maps: LabelMaps) -> set[Path]:
+def _real_paths(maps: LabelMaps) -> set[str]:
     """Return the paths of the images without links; a split may consist of links."""
-    return {maps.image(stem).resolve() for stem in maps.stems}
+    return {os.path.realpath(maps.image(stem)) for stem in maps.stems}

@@ -1,24 +1,33 @@
-"""The classes of label maps: names and colours from a file of the user, or made up."""
+"""The classes of label maps: the names in a file of the user, or made up, and the meaning of id 0.
+
+Label maps alone do not say whether id 0 is the first class, or no class and id 1 is the first. The
+names file can say so: its first line may begin with the id, ``0: sky`` or ``1: sky``.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from convnext_mm.datasets.own.label_maps import problems
+from convnext_mm.datasets.own.label_maps.names_file import (
+    ADE20K_FILE,
+    NAMES_FILE,
+    NamesFile,
+    find_names,
+)
 from convnext_mm.datasets.own.recognise import Layout
 from convnext_mm.messages.findings import Finding
-from convnext_mm.messages.wording import listed
+from convnext_mm.messages.wording import counted, listed
+from convnext_mm.visualization.palette import Colour
 
 IGNORED = 255  # the id of pixels without a class
 
-_ADE20K_FILE = 'objectInfo150.txt'
-_NAMES_FILES = ('classes.txt', 'labels.txt', 'names.txt', 'class_names.txt', _ADE20K_FILE)
-_PALETTE_FILE = 'palette.txt'
-
-Colour = tuple[int, int, int]
+# Names of id 0 where it is a class of its own: everything that is not an object.
+_BACKGROUND = ('background', 'bg', 'void', 'unlabeled', 'unlabelled', 'none', 'nothing')
+_BACKGROUND_COLOUR = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -37,71 +46,98 @@ class LabelClasses:
 
     @property
     def ids(self) -> range:
-        """The ids that may occur besides 255."""
-        return range(len(self.names) + self.reduce_zero_label)
+        """The ids of the classes, in their order."""
+        return range(self.reduce_zero_label, len(self.names) + self.reduce_zero_label)
+
+    @property
+    def ignored(self) -> set[int]:
+        """The ids that mean no class."""
+        return {0, IGNORED} if self.reduce_zero_label else {IGNORED}
+
+    def name(self, label_id: int) -> str:
+        """Return the name of the class with this id."""
+        return self.names[self.ids.index(label_id)]
 
 
 def find_classes(layout: Layout, ids: Collection[int]) -> tuple[LabelClasses, list[Finding]]:
     """Find the meaning of the ids, from the class names of the user and the ids in all label maps.
 
-    Id 0 is not a class if there are n names and the ids go up to n. Without names, 0 is not a class
-    if the folders are named as in ADE20K.
+    Raises:
+        UserError: The names cannot be read.
     """
-    path = next((p for name in _NAMES_FILES if (p := layout.root / name).is_file()), None)
-    names, palette = _read_names(path) if path else ([], [])
-    highest = max({*ids} - {IGNORED}, default=0)
-    zero_is_no_class = highest == len(names) if names else layout.like_ade20k and highest > 0
-    findings: list[Finding] = []
-    if path and path.name != _ADE20K_FILE:  # which has some short names twice
-        repeated = [f'{name} ({n} times)' for name, n in Counter(names).items() if n > 1]
-        findings += problems.DUPLICATE_NAMES.cases('', repeated, path=path)
-    if palette and len(palette) != len(names):
-        beside = (layout.root / _PALETTE_FILE).is_file()
-        file = _PALETTE_FILE if beside else path.name
-        findings.append(problems.OTHER_PALETTE.finding('', file=file))
-        palette = []
-    if not names:
-        names = [f'class {i}' for i in range(int(zero_is_no_class), highest + 1)]
+    file = find_names(layout.root)
+    labels = {*ids} - {IGNORED}
+    if file.names:
+        zero_is_no_class, findings = _read_zero(file, labels, layout.like_ade20k)
+    else:
+        # One class alone cannot be learned, so ids 0 and 1 are two classes in any folder.
+        zero_is_no_class, findings = layout.like_ade20k and max(labels, default=0) > 1, []
+    classes = LabelClasses(file.names, file.palette, zero_is_no_class)
+    if not file.names:
+        classes = LabelClasses(_made_up_names(labels, zero_is_no_class), (), zero_is_no_class)
         zero = ', with one for id 0 first if that is a class' if zero_is_no_class else ''
-        path = layout.root / _NAMES_FILES[0]
-        findings.append(problems.NO_NAMES.finding('', names=listed(names), path=path, zero=zero))
-    elif zero_is_no_class:
-        fields = dict(count=len(names), highest=highest)
-        findings.append(problems.ZERO_IS_NO_CLASS.finding('', **fields))
-    if ids == {0, IGNORED}:
-        findings.append(problems.CLASS_AS_255.finding(''))
-    unused = [name for i, name in enumerate(names, int(zero_is_no_class)) if i not in ids]
+        fields = dict(names=listed(classes.names), path=file.path, zero=zero)
+        findings.append(problems.NO_NAMES.finding('', **fields))
+    elif len(file.names) == 1 and not _is_background(file.names[0]) and file.first_id != 0:
+        classes = _with_background(classes)
+        findings = [problems.BACKGROUND_ADDED.finding('', path=file.path)]
+    findings += _check_names(file, classes)
+    if classes.palette and len(classes.palette) != len(classes.names):
+        findings.append(problems.OTHER_PALETTE.finding('', file=file.palette_path.name))
+        classes = LabelClasses(classes.names, (), classes.reduce_zero_label)
+    unused = [name for i, name in zip(classes.ids, classes.names) if i not in labels]
     findings += problems.UNUSED_CLASSES.cases('', unused)
-    return LabelClasses(tuple(names), tuple(palette), zero_is_no_class), findings
+    return classes, findings
 
 
-def _read_names(path: Path) -> tuple[list[str], list[Colour]]:
-    """Read one name per line, with a colour ``r g b`` behind it or in a file beside, if any."""
-    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    if path.name == _ADE20K_FILE:  # a table: a header, and the names in the last column
-        return [line.split('\t')[-1].split(',')[0].strip() for line in lines[1:]], []
-    entries = [_name_and_colour(line) for line in lines if not line.startswith('#')]
-    palette = [colour for _, colour in entries if colour]
-    beside = path.with_name(_PALETTE_FILE)
-    if beside.is_file():
-        palette = list(_colours(beside.read_text().splitlines()))
-    return [name for name, _ in entries], palette
+def _read_zero(file: NamesFile, labels: set[int], like_ade20k: bool) -> tuple[bool, list[Finding]]:
+    """Tell whether id 0 is no class, with a finding if something else than the file decides.
+
+    Args:
+        file: The names, at least one.
+        labels: All ids in the label maps, except 255.
+        like_ade20k: Whether the folders have the names of ADE20K's, where id 0 is no class.
+    """
+    names, fields = file.names, dict(name=file.names[0], path=file.path)
+    if file.path.name == ADE20K_FILE:
+        fields = dict(reason=f'{ADE20K_FILE} counts from 1', path=NAMES_FILE)
+        return True, [problems.ZERO_IS_NO_CLASS.finding('', **fields)]
+    if file.first_id is not None:
+        return file.first_id == 1, []
+    if _is_background(names[0]):
+        return False, []
+    if max(labels, default=0) == len(names):
+        reason = f'there are {counted(len(names), "class name")}, and ids up to {len(names)}'
+        return True, [problems.ZERO_IS_NO_CLASS.finding('', reason=reason, **fields)]
+    unused = {*range(len(names))} - labels
+    if not labels or (not unused and not like_ade20k):
+        return False, []
+    if unused and (like_ade20k or 0 not in labels):
+        return False, [problems.UNCLEAR_ZERO.finding('', **fields)]
+    return False, [problems.ZERO_IS_FIRST_CLASS.finding('', **fields)]
 
 
-def _name_and_colour(line: str) -> tuple[str, Colour | None]:
-    words = line.replace(',', ' ').split()
-    colour = _colour(words[-3:]) if len(words) > 3 else None
-    return (' '.join(words[:-3]), colour) if colour else (line, None)
+def _is_background(name: str) -> bool:
+    return re.sub(r'[^a-z]', '', name.lower()) in _BACKGROUND
 
 
-def _colours(lines: Sequence[str]) -> Iterator[Colour]:
-    for line in lines:
-        colour = _colour(line.replace(',', ' ').split())
-        if colour:
-            yield colour
+def _made_up_names(labels: set[int], zero_is_no_class: bool) -> tuple[str, ...]:
+    ids = range(int(zero_is_no_class), max(labels, default=0) + 1)
+    return tuple(f'class {i}' for i in ids)
 
 
-def _colour(words: Sequence[str]) -> Colour | None:
-    if len(words) == 3 and all(word.isdecimal() and int(word) < 256 for word in words):
-        return tuple(map(int, words))
-    return None
+def _with_background(classes: LabelClasses) -> LabelClasses:
+    """Return two classes, the background with id 0 and the given class with id 1."""
+    palette = classes.palette
+    if len(palette) == 1:
+        palette = (_BACKGROUND_COLOUR, *palette)
+    return LabelClasses(('background', *classes.names), palette, False)
+
+
+def _check_names(file: NamesFile, classes: LabelClasses) -> Iterator[Finding]:
+    if file.path.name != ADE20K_FILE:  # which has some short names twice
+        repeated = [f'{name} ({n} times)' for name, n in Counter(file.names).items() if n > 1]
+        yield from problems.DUPLICATE_NAMES.cases('', repeated, path=file.path)
+    if classes.ids[-1] >= IGNORED:
+        fields = dict(count=len(classes.names), first=classes.ids[0])
+        yield problems.TOO_MANY_NAMES.finding('', **fields)

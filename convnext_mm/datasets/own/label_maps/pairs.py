@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from convnext_mm.datasets.image_files import UNREADABLE, first_line
-from convnext_mm.datasets.own.recognise import Layout, SplitPaths, images_in
+from convnext_mm.datasets.image_files import UNREADABLE, first_line, open_image
+from convnext_mm.datasets.own.recognise import (
+    Layout,
+    SplitPaths,
+    fits_config,
+    images_in,
+    label_maps_in,
+)
 from convnext_mm.errors import UserError
+from convnext_mm.messages.wording import printable
 
 _MAP_MODES = ('L', 'P', '1')  # of Pillow: one channel
 _SAMPLE = 20  # images by whose names the ending of the label maps is found
@@ -28,17 +34,31 @@ class LabelMaps:
         stems: The stems of the images, sorted.
         image_suffix: The ending of the images, such as ``.jpg``.
         map_suffix: The ending of the label maps, such as ``.png`` or ``_mask.png``.
+        map_files: All PNGs in the folder of the label maps.
+        other_images: Images with another ending.
+        all_in_folder: Whether MMSegmentation finds the same images in the folder. It enters hidden
+            folders, follows links in circles and fails at links to nothing.
+        unlabelled: The stems of images without a pixel that has a class; known after the check.
     """
 
     paths: SplitPaths
     stems: list[str]
     image_suffix: str
     map_suffix: str
+    map_files: frozenset[Path]
+    other_images: list[Path]
+    all_in_folder: bool
+    unlabelled: frozenset[str] = frozenset()
 
     @property
     def suffixes(self) -> tuple[str, str]:
         """The endings of images and label maps."""
         return self.image_suffix, self.map_suffix
+
+    @property
+    def labelled(self) -> list[str]:
+        """The stems of the other images."""
+        return [stem for stem in self.stems if stem not in self.unlabelled]
 
     def image(self, stem: str) -> Path:
         """Return the path of an image."""
@@ -62,7 +82,7 @@ def read_label_maps(layout: Layout) -> dict[str, LabelMaps]:
     """Find the images and the endings of each split.
 
     Raises:
-        UserError: A split has no images.
+        UserError: A split has no images, or a folder cannot be read.
     """
     return {split: _find_pairs(paths) for split, paths in layout.splits.items()}
 
@@ -70,31 +90,43 @@ def read_label_maps(layout: Layout) -> dict[str, LabelMaps]:
 def read_map(path: Path) -> MapContent:
     """Read the size and the ids of a label map."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             if image.mode not in _MAP_MODES:
                 return MapContent(error=f'mode {image.mode}: {len(image.getbands())} channels')
-            # Pillow reads mode 1 as booleans; MMSegmentation reads it as 0 and 1.
-            counts = np.bincount(np.asarray(image).astype(np.uint8).ravel(), minlength=256)
-            return MapContent(image.size, frozenset(np.flatnonzero(counts).tolist()))
+            ids = np.flatnonzero(image.histogram())
+            if (
+                image.mode == '1'
+            ):  # The histogram counts at 0 and 255. MMSegmentation reads 0 and 1.
+                ids = np.minimum(ids, 1)
+            return MapContent(image.size, frozenset(ids.tolist()))
     except UNREADABLE as error:
         return MapContent(error=first_line(error))
 
 
 def _find_pairs(paths: SplitPaths) -> LabelMaps:
     """Take the images with the most frequent ending, and find the ending of their label maps."""
-    suffixes = Counter(path.suffix for path in images_in(paths.images))
+    skipped: list[Path] = []
+    images = images_in(paths.images, skipped)
+    suffixes = Counter(path.suffix for path in images)
     if not suffixes:
         raise UserError(f'{paths.images}: no images')
     suffix = suffixes.most_common(1)[0][0]
     stems = [
         str(path.relative_to(paths.images))[: -len(suffix)]
-        for path in images_in(paths.images)
+        for path in images
         if path.suffix == suffix
     ]
-    pngs = {str(path.relative_to(paths.annotations)) for path in paths.annotations.rglob('*.png')}
+    map_files = label_maps_in(paths.annotations)
+    pngs = [str(path.relative_to(paths.annotations)) for path in map_files]
     endings = Counter(
         png[len(stem) :] for stem in stems[:_SAMPLE] for png in pngs if png.startswith(stem)
     )
     # The shortest of the most frequent endings, because img1 is also the start of img10.
     ending = min(endings, key=lambda e: (-endings[e], len(e)), default='.png')
-    return LabelMaps(paths, stems, suffix, ending)
+    if not fits_config(ending):
+        raise UserError(
+            f'{paths.annotations}: the names of the label maps end in {printable(ending)}, which a '
+            'config cannot hold: rename them'
+        )
+    others = [path for path in images if path.suffix != suffix]
+    return LabelMaps(paths, stems, suffix, ending, frozenset(map_files), others, not skipped)
