@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config, ConfigDict
 
@@ -16,6 +16,16 @@ def dicts_below(node: object) -> Iterator[ConfigDict]:
         return
     for child in node:
         yield from dicts_below(child)
+
+
+def type_name(node: Mapping) -> str:
+    """Return the name of the class that a config dict builds, without its scope or package.
+
+    A ``type`` may be a name (``'PolyLR'``, ``'mmengine.PolyLR'``, ``'package.module.PolyLR'``) or
+    the class itself.
+    """
+    kind = node.get('type', '')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
 
 
 def leaf_datasets(node: object) -> Iterator[ConfigDict]:

@@ -16,7 +16,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 
 from convnext_mm.config import classes
-from convnext_mm.config.heads import num_classes_by_head, resize_heads
+from convnext_mm.config.heads import check_heads, resize_heads
 from convnext_mm.config.model_file import load_model
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.errors import UserError
@@ -62,6 +62,12 @@ class Predictor:
         )
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         model = MODELS.build(model_cfg)
+        for wrong in check_heads(model, dict(dict(classes=()), **self.meta)):
+            raise UserError(
+                f'{checkpoint} does not name its classes, and those of the test set of the config '
+                f'do not fit: {wrong.what}. Set metainfo of test_dataloader.dataset to the classes '
+                'that the model was trained on'
+            )
         load_model(model, content, str(checkpoint))
         self.is_segmentor = hasattr(model, 'decode_head')
         self.model = revert_sync_batchnorm(model).to(self.device).eval()
@@ -148,12 +154,4 @@ def _resolve_classes(model: ConfigDict, meta: dict, cfg: Config, checkpoint: str
     else:
         for change in resize_heads(model, len(meta['classes'])):
             print_log(f'{checkpoint}: {change}', logger='current')
-    sizes = set(num_classes_by_head(model).values())
-    names = len(meta.get('classes', ()))
-    if sizes - {names}:
-        raise UserError(
-            f'{checkpoint} does not name its classes. The test set of the config names {names}, '
-            f'but the heads have num_classes={", ".join(map(str, sorted(sizes)))}. Set metainfo of '
-            'test_dataloader.dataset to the classes that the model was trained on'
-        )
     return meta

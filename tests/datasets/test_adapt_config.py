@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.hub import get_config
 
 from convnext_mm.config.heads import resize_heads
 from convnext_mm.config.model import build_on_meta
@@ -125,6 +126,15 @@ def test_without_masks_the_mask_head_is_left_out():
     assert 'with_mask=True' not in cfg.pretty_text
     assert cfg.val_evaluator.metric == cfg.test_evaluator.metric == 'bbox'
     assert not build_on_meta(cfg).with_mask
+
+
+@pytest.mark.parametrize('name', ['htc/htc_r50', 'scnet/scnet_r50'])
+def test_a_semantic_head_for_stuff_is_left_out(name):
+    cfg, changes = adapted(get_config(f'mmdet::{name}_fpn_1x_coco.py'))
+    assert 'no label maps of stuff: the semantic head is left out' in changes
+    assert "'with_seg': True" not in repr(cfg.to_dict())
+    cfg.model.backbone.init_cfg = None
+    assert not build_on_meta(cfg).roi_head.with_semantic
 
 
 def test_a_config_for_the_other_kind_of_data_is_refused():

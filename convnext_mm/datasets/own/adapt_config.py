@@ -55,8 +55,10 @@ def adapt_config(cfg: Config, data: PreparedData, given: Collection[str] = ()) -
     count = len(data.classes)
     changes = [f'{counted(count, "class")}: {listed(data.classes, LISTED_CLASSES)}']
     changes += resize_heads(cfg.model, count)
-    if data.kind == 'coco' and not data.with_masks:
-        changes += _leave_masks_out(cfg)
+    if data.kind == 'coco':
+        changes += _leave_stuff_out(cfg)
+        if not data.with_masks:
+            changes += _leave_masks_out(cfg)
     for split in _SPLITS:
         changes += _adapt_loader(cfg, split, data)
     for split in ('val', 'test'):
@@ -163,6 +165,19 @@ def _as_list(node: object) -> list:
 
 
 # --- masks
+
+
+def _leave_stuff_out(cfg: Config) -> Iterator[str]:
+    """Remove the semantic head of HTC and SCNet, which learns from label maps of COCO-Stuff."""
+    roi_head = cfg.model.get('roi_head') or {}
+    if 'semantic_head' not in roi_head:
+        return
+    for key in ('semantic_head', 'semantic_roi_extractor'):
+        roi_head.pop(key, None)
+    for transform in _annotation_transforms(cfg):
+        if transform.get('with_seg'):
+            transform.with_seg = False
+    yield 'no label maps of stuff: the semantic head is left out'
 
 
 def _leave_masks_out(cfg: Config) -> Iterator[str]:
