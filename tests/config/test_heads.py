@@ -8,8 +8,10 @@ from convnext_mm.config.classes import lazy_datasets
 from convnext_mm.config.heads import check_heads, resize_heads
 from convnext_mm.config.model import build_on_meta
 
-# MMSegmentation uses a function that it deprecates itself.
-pytestmark = pytest.mark.filterwarnings('ignore:``build_pixel_sampler``:UserWarning')
+# MMSegmentation warns of its own STDC.
+pytestmark = pytest.mark.filterwarnings(
+    'ignore:``build_pixel_sampler``:UserWarning', 'ignore:For binary segmentation:UserWarning'
+)
 
 DDRNET = 'mmseg::ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024.py'
 STDC = 'mmseg::stdc/stdc1_4xb12-80k_cityscapes-512x1024.py'
