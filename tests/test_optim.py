@@ -154,7 +154,7 @@ def test_of_custom_keys_with_equal_length_the_first_in_the_alphabet_counts_as_in
 
 
 def test_custom_keys_can_give_norms_weight_decay():
-    """A `decay_mult` counts for all parameters that match, as in MMEngine; an `lr_mult` alone not."""
+    """A `decay_mult` counts for all parameters that match, as in MMEngine."""
     keys = {'norm3': dict(decay_mult=1.0), 'head': dict(lr_mult=2.0)}
     found = by_name(groups(Detector(), custom_keys=keys))
     assert found['backbone.norm3.weight']['weight_decay'] == 0.05

@@ -33,7 +33,7 @@ def accumulate(cfg: Config) -> Config:
         UserError: The config does not state the batch size that its learning rate is for, or that
             batch size is no multiple of the number of images that the processes load at once.
     """
-    base, loaded = _base_batch_size(cfg, '--accumulate'), _loaded(cfg)
+    base, loaded = _base_batch_size(cfg, '--accumulate'), images_per_iteration(cfg)
     if loaded is None:
         raise UserError('--accumulate: train_dataloader has no batch_size')
     if base % loaded:
@@ -73,13 +73,13 @@ def scale_lr(cfg: Config) -> Config:
 
 def global_batch_size(cfg: Config, processes: int | None = None) -> int | None:
     """Return the number of images in an optimizer step; None if a batch sampler decides that."""
-    loaded = _loaded(cfg, processes)
+    loaded = images_per_iteration(cfg, processes)
     return loaded and loaded * _accumulated(cfg)
 
 
 def auto_scale_lr_factor(cfg: Config) -> float:
     """Return the factor that auto_scale_lr applies to the learning rate; 1 if it is off."""
-    auto, loaded = cfg.get('auto_scale_lr', {}), _loaded(cfg)
+    auto, loaded = cfg.get('auto_scale_lr', {}), images_per_iteration(cfg)
     return loaded / auto.base_batch_size if auto.get('enable') and loaded else 1.0
 
 
@@ -125,7 +125,7 @@ def _processes(cfg: Config) -> int:
     return int(os.environ.get(_WORLD_SIZE.get(cfg.get('launcher'), ''), 1))
 
 
-def _loaded(cfg: Config, processes: int | None = None) -> int | None:
+def images_per_iteration(cfg: Config, processes: int | None = None) -> int | None:
     """Return the number of images that all processes load at once, if batches have one size."""
     size = cfg.train_dataloader.get('batch_size')
     return size and (processes or _processes(cfg)) * size

@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 
 from convnext_mm.config import batch_size
-from convnext_mm.config.schedule_checks import cut_off_schedule
+from convnext_mm.config.schedule_checks import cut_off_schedule, erased_decay
 from convnext_mm.datasets.files import check_data
 from convnext_mm.datasets.own.adapt import adapt_to_own_data
 from convnext_mm.engine.checkpoints import damage, newest_whole
@@ -102,7 +102,8 @@ def train(
     with Terminal(verbose) as terminal:
         cfg = read_config(config, options, work_dir, launcher)
         if data:
-            cfg = adapt_to_own_data(cfg, data, options or ())
+            cfg = adapt_to_own_data(cfg, data, options or (), accumulate=accumulate)
+        tell(erased_decay(cfg))
         tell(cut_off_schedule(cfg))  # before accumulate, which changes the numbers in its advice
         if amp:
             cfg = use_mixed_precision(cfg)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from convnext_mm.config.batch_size import images_per_iteration
 from convnext_mm.config.heads import resize_heads
 from convnext_mm.config.nodes import dicts_below, leaf_datasets
 from convnext_mm.config.schedule import rescale_schedule
@@ -30,13 +31,16 @@ _READ = {*inspect.signature(Runner.__init__).parameters} | {
 }
 
 
-def adapt_config(cfg: Config, data: PreparedData, given: Collection[str] = ()) -> list[str]:
+def adapt_config(
+    cfg: Config, data: PreparedData, given: Collection[str] = (), *, accumulate: bool = False
+) -> list[str]:
     """Change a config, in place, so that it trains and tests on the data of the user.
 
     Args:
         cfg: A detection config for COCO annotations, a segmentation config for label maps.
         data: The data set.
         given: Dotted names of settings that the user chose, which stay.
+        accumulate: Whether the run accumulates batches up to the batch size of the recipe.
 
     Returns:
         One line for each change.
@@ -67,7 +71,8 @@ def adapt_config(cfg: Config, data: PreparedData, given: Collection[str] = ()) -
         # The data set has this setting. MMSegmentation deprecates it in the transform, and raises
         # an error if the two differ.
         transform.pop('reduce_zero_label', None)
-    changes += rescale_schedule(cfg, _images_per_epoch(cfg, data), recipe_images, given)
+    batch = None if accumulate else images_per_iteration(cfg)
+    changes += rescale_schedule(cfg, _images_per_epoch(cfg, data), recipe_images, given, batch)
     return changes
 
 

@@ -22,6 +22,6 @@ class FlattenedDecayHook(Hook):
         if floor is None or not isinstance(runner.optim_wrapper, OptimWrapper):
             return
         groups = runner.optim_wrapper.optimizer.param_groups
-        rates = [(g.get('initial_lr', g['lr']), floor[1].eta_min) for g in groups]
+        rates = [(g.get('initial_lr', g['lr']), floor[2]) for g in groups]
         for finding in flattened_decay(runner.cfg, rates):
             runner.logger.warning(as_text([finding]))
