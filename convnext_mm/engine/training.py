@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 
 from convnext_mm.config import batch_size
+from convnext_mm.config.nodes import type_name
 from convnext_mm.config.schedule_checks import cut_off_schedule, erased_decay
 from convnext_mm.datasets.files import check_data
 from convnext_mm.datasets.own.adapt import adapt_to_own_data
@@ -141,7 +142,7 @@ def use_mixed_precision(cfg: Config) -> Config:
 
 def train_in_fp32_without_gpu(cfg: Config) -> Config:
     """Replace mixed precision by fp32 if there is no GPU."""
-    if cfg.optim_wrapper.get('type') != 'AmpOptimWrapper' or torch.cuda.is_available():
+    if type_name(cfg.optim_wrapper) != 'AmpOptimWrapper' or torch.cuda.is_available():
         return cfg
     log_once('no GPU: training in fp32 instead of mixed precision')
     cfg = copy.deepcopy(cfg)
