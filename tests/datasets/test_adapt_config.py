@@ -107,6 +107,30 @@ def test_heads_at_any_depth_are_resized_and_an_rpn_is_not():
     assert 'model.roi_head.bbox_head.1.num_classes = 3' in changes
 
 
+def test_all_settings_but_those_of_the_replaced_data_stay():
+    """MMEngine reads some by name from the config; its Runner has no argument for them."""
+    cfg = load_config(ROOT / MASK_RCNN)
+    settings = dict(
+        sync_bn='torch',
+        model_wrapper_cfg=dict(type='MMDistributedDataParallel', static_graph=True),
+        activation_checkpointing=['backbone'],
+        compile=True,
+        efficient_conv_bn_eval='[backbone]',
+        find_unused_parameters=True,
+        custom_hooks=[dict(type='EMAHook')],
+        randomness=dict(seed=3),
+        of_a_hook_of_the_user=dict(answer=42),
+    )
+    for key, value in settings.items():
+        cfg[key] = value
+    before = set(cfg)
+    adapted(cfg)
+    assert {key: cfg[key] for key in settings} == settings
+    gone = {'data_root', 'dataset_type', 'published'}  # of COCO
+    used = {'train_pipeline', 'test_pipeline', 'backend_args', 'short_sides', 'max_epochs'}
+    assert before - set(cfg) == gone | used | {'vis_backends'}
+
+
 def test_wrapped_data_sets_stay_wrapped_and_joined_ones_become_one():
     cfg = load_config(ROOT / MASK_RCNN)
     leaf = cfg.train_dataloader.dataset

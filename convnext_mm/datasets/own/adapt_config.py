@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Collection, Iterator
 
 from mmengine.config import Config, ConfigDict
@@ -23,11 +24,13 @@ from convnext_mm.messages.wording import counted, listed
 _SPLITS = ('train', 'val', 'test')
 # Settings of a data set that say how it is read, and not which data set it is.
 _KEPT = ('pipeline', 'filter_cfg', 'test_mode', 'backend_args', 'indices', 'serialize_data')
-# The settings of a config that MMEngine and the tools read. Any other one is a variable of the
-# recipe's file, already copied to where it is used.
+# Top-level settings that describe the data set of a recipe, or results on it.
+_OF_RECIPE_DATA = ('data_root', 'dataset_type', 'classes', 'palette', 'metainfo', 'published')
+# Settings that MMEngine and the tools read. No variable of a recipe's file has such a name.
 _READ = {*inspect.signature(Runner.__init__).parameters} | {
-    *('auto_scale_lr', 'tta_model', 'tta_pipeline', 'find_unused_parameters', 'custom_imports'),
-    *('work_dir', 'default_scope', 'log_level'),
+    *('activation_checkpointing', 'auto_scale_lr', 'compile', 'custom_imports'),
+    *('efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn'),
+    *('tta_model', 'tta_pipeline'),
 }
 
 
@@ -50,7 +53,7 @@ def adapt_config(
             none, and the masks cannot be left out.
     """
     _check_kind(cfg, data)
-    for key in [key for key in cfg if key not in _READ]:
+    for key in _variables(cfg):
         cfg.pop(key)
     for key in [f'{split}_{part}' for split in _SPLITS for part in ('dataloader', 'evaluator')]:
         if key in cfg:  # In most configs the settings for val and test are one object.
@@ -74,6 +77,22 @@ def adapt_config(
     batch = None if accumulate else images_per_iteration(cfg)
     changes += rescale_schedule(cfg, _images_per_epoch(cfg, data), recipe_images, given, batch)
     return changes
+
+
+def _variables(cfg: Config) -> list[str]:
+    """Return the variables of the recipe's files: parts of other settings, and its data.
+
+    Every other setting stays: a hook of the user may read it.
+    """
+    text = re.sub('#.*', '', cfg.text or '')
+    return [
+        key for key in cfg if key in _OF_RECIPE_DATA or (key not in _READ and _is_used(key, text))
+    ]
+
+
+def _is_used(name: str, text: str) -> bool:
+    """Return whether the text of a config uses a variable, as in ``dict(pipeline=name)``."""
+    return bool(re.search(rf'(_base_\.|[-=([{{,:+*/%]\s*){name}\b(?!\s*=[^=])', text))
 
 
 def _check_kind(cfg: Config, data: PreparedData) -> None:
