@@ -231,7 +231,7 @@ def _rescale_epochs(
     chosen = 'train_cfg.max_epochs' in given
     times = max(1, math.ceil(MIN_STEPS * base / (epochs * images * repeats)))
     if times > 1 and not chosen:
-        _repeat(cfg.train_dataloader, times)
+        yield from _repeat(cfg.train_dataloader, times)
         repeats *= times
     steps = epochs * math.ceil(repeats * images / base)
     each = f'{repeats} x {images:,}' if repeats > 1 else f'{images:,}'
@@ -386,14 +386,22 @@ def _repeats(node: object) -> Iterator[ConfigDict]:
         node = node['dataset']
 
 
-def _repeat(loader: ConfigDict, times: int) -> None:
-    """Go through the images of a loader several times in an epoch."""
+def _repeat(loader: ConfigDict, times: int) -> Iterator[str]:
+    """Go through the images of a loader several times in an epoch; yield a line for other changes.
+
+    ClassBalancedDataset and ClassAwareSampler ask a data set for its classes, and RepeatDataset
+    cannot answer.
+    """
     repeat = next(_repeats(loader.dataset), None)
     if repeat is None:
-        # Innermost, so that wrappers that mix images stay around it.
+        # As far inside as possible, so that wrappers that mix images stay around it.
         node = loader
-        while 'dataset' in node.dataset:
+        while 'dataset' in node.dataset and type_name(node.dataset) != 'ClassBalancedDataset':
             node = node.dataset
         node.dataset = ConfigDict(type='RepeatDataset', times=1, dataset=node.dataset)
         repeat = node.dataset
     repeat.times *= times
+    sampler = type_name(loader.get('sampler') or {})
+    if sampler == 'ClassAwareSampler':
+        loader.sampler = ConfigDict(type='DefaultSampler', shuffle=True)
+        yield f'train_dataloader.sampler = DefaultSampler, because {sampler} cannot repeat images'

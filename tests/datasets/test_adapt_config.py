@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.registry import DATA_SAMPLERS, DATASETS, init_default_scope
 
 from convnext_mm.config.heads import resize_heads
 from convnext_mm.config.model import build_on_meta
@@ -16,7 +17,8 @@ from convnext_mm.config.reading import load_config
 from convnext_mm.config.schedule import MIN_STEPS
 from convnext_mm.config.schedule_checks import cut_off_schedule
 from convnext_mm.datasets.own.adapt_config import adapt_config
-from convnext_mm.datasets.own.write import PreparedData, PreparedSplit
+from convnext_mm.datasets.own.check import check_own_data
+from convnext_mm.datasets.own.write import PreparedData, PreparedSplit, write_data
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import as_text
 from tests.conftest import ROOT
@@ -141,6 +143,32 @@ def test_wrapped_data_sets_stay_wrapped_and_joined_ones_become_one():
     assert cfg.train_dataloader.dataset.type == 'MultiImageMixDataset'
     assert cfg.train_dataloader.dataset.pipeline == [dict(type='Mosaic')]
     assert cfg.train_dataloader.dataset.dataset.metainfo.classes == CLASSES
+
+
+@pytest.mark.parametrize(
+    'name, wrappers',
+    [
+        ('lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py', ['Repeat', 'ClassBalanced', 'Coco']),
+        ('openimages/faster-rcnn_r50_fpn_32xb2-cas-1x_openimages.py', ['Repeat', 'Coco']),
+    ],
+)
+def test_a_recipe_that_balances_classes_loads_repeated_images(
+    name, wrappers, shapes_coco, tmp_path
+):
+    """MMDetection's own recipes and data sets, on 16 images."""
+    checked = check_own_data(shapes_coco)
+    cfg = get_config(f'mmdet::{name}')
+    changes = adapt_config(cfg, write_data(checked, tmp_path))
+    init_default_scope('mmdet')
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    sampler = DATA_SAMPLERS.build(dict(cfg.train_dataloader.sampler, dataset=dataset))
+    assert len(list(sampler)) * cfg.train_cfg.max_epochs >= MIN_STEPS
+    found = []
+    while dataset is not None:
+        found.append(type(dataset).__name__.removesuffix('Dataset'))
+        dataset = getattr(dataset, 'dataset', None)
+    assert found == wrappers
+    assert any('DefaultSampler' in line for line in changes) == ('cas' in name)
 
 
 def test_without_masks_the_mask_head_is_left_out():
