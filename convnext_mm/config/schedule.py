@@ -112,7 +112,7 @@ def rescaled_schedulers(
     Schedulers that count in the other unit are returned as they are.
     """
     found = schedulers(cfg)
-    warm_ups = [s for s in _in_unit(cfg, by_epoch) if _is_warm_up(s) and s.end < recipe]
+    warm_ups = [s for s in _in_unit(cfg, by_epoch) if is_warm_up(s) and s.end < recipe]
     end = max((s.end for s in warm_ups), default=0)
     # MMEngine's LinearLR reaches its end after two steps. After one it stays where it starts.
     least = 1 if warm_ups and all(s.get('convert_to_iter_based') for s in warm_ups) else 2
@@ -154,7 +154,7 @@ def _in_unit(cfg: Config, by_epoch: bool) -> list[ConfigDict]:
     return [s for s in schedulers(cfg) if s.get('by_epoch', True) == by_epoch]
 
 
-def _is_warm_up(scheduler: ConfigDict) -> bool:
+def is_warm_up(scheduler: ConfigDict) -> bool:
     """Return whether a scheduler raises the rate, as at the start of a training."""
     kind = type_name(scheduler)
     if not scheduler.get('end'):
@@ -240,7 +240,7 @@ def _rescale_epochs(
         f'{each} images each: {counted(steps, "step")} at a batch of {base}'
     )
     in_iterations = _in_unit(cfg, by_epoch=False)
-    decays = [s for s in in_iterations if not _is_warm_up(s)]
+    decays = [s for s in in_iterations if not is_warm_up(s)]
     # Without an end, MMEngine ends a scheduler with the run.
     recipe = max((end for s in decays for end in ends(s).values()), default=recipe_steps)
     if not decays:

@@ -8,7 +8,13 @@ from collections.abc import Iterator, Sequence
 from mmengine.config import Config, ConfigDict
 
 from convnext_mm.config.nodes import dicts_below, scheduler_name, schedulers, type_name
-from convnext_mm.config.schedule import changed_settings, ends, last_end, rescaled_schedulers
+from convnext_mm.config.schedule import (
+    changed_settings,
+    ends,
+    is_warm_up,
+    last_end,
+    rescaled_schedulers,
+)
 from convnext_mm.messages.findings import Finding, error, note
 from convnext_mm.messages.wording import counted
 
@@ -17,6 +23,8 @@ from convnext_mm.messages.wording import counted
 _HELD_UP = 1.1
 # If eta_min is a larger part of the peak, the rate of the heads does not decay either.
 _RATIO = 0.5
+# The part of a training by which the end of a schedule may differ, such as by incomplete batches.
+_CLOSE = 0.05
 # The schedulers that reach their last rate at their end.
 _DECAYING = (
     *('Constant', 'CosineAnnealing', 'CosineRestart', 'LayerDecayOneCycle', 'Linear', 'OneCycle'),
@@ -51,6 +59,31 @@ def cut_off_schedule(cfg: Config) -> Iterator[Finding]:
         f'the training ends after {counted(length, unit)}, too early for {", ".join(late)}',
         f'rescale it: --cfg-options {" ".join(options)}' if options else 'choose lower ones',
     )
+
+
+def schedule_of_another_run(cfg: Config, iterations: int) -> Iterator[Finding]:
+    """Check that a schedule in iterations has the length of a training in epochs.
+
+    The number of iterations in an epoch depends on the data set and the batch size.
+
+    Args:
+        cfg: A config with schedulers.
+        iterations: The number of iterations of the training.
+    """
+    if 'max_iters' in (cfg.get('train_cfg') or {}):
+        return
+    for index, scheduler in enumerate(schedulers(cfg)):
+        if scheduler.get('by_epoch', True) or is_warm_up(scheduler):
+            continue
+        for key, end in [*ends(scheduler).items()][:1]:
+            if abs(end - iterations) > _CLOSE * iterations:
+                yield note(
+                    'schedule',
+                    f'the {key} of {type_name(scheduler)} is iteration {end:,}, and this training '
+                    f'has {counted(iterations, "iteration")}',
+                    f'change {scheduler_name(cfg, index)}.{key}, or count in epochs: by_epoch=True '
+                    'and convert_to_iter_based=True',
+                )
 
 
 def erased_decay(cfg: Config) -> Iterator[Finding]:

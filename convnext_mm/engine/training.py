@@ -22,7 +22,7 @@ from convnext_mm.engine.hooks.checkpoint import ReliableCheckpointHook
 from convnext_mm.engine.hooks.finite_loss import FiniteLossHook
 from convnext_mm.engine.hooks.progress import ProgressBarHook
 from convnext_mm.engine.hooks.report import ReportHook
-from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
+from convnext_mm.engine.hooks.schedule import ScheduleHook
 from convnext_mm.engine.hooks.summary import SummaryHook, last_checkpoint
 from convnext_mm.engine.runner import Runner
 from convnext_mm.engine.setup import (
@@ -122,7 +122,7 @@ def train(
         cfg = distribute_without_gpu(cfg)
         cfg, content = fetch_weights(cfg)
         runner = build_runner(cfg, terminal, content)
-        runner.register_hook(FlattenedDecayHook())
+        runner.register_hook(ScheduleHook())
         runner.register_hook(FiniteLossHook())
         if report:
             runner.register_hook(ReportHook(Path(cfg.filename or 'config.py').name))

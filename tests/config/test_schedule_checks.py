@@ -8,10 +8,14 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import OneCycleLR, OptimWrapper, PolyLR
 
-from convnext_mm.config.schedule_checks import cut_off_schedule, erased_decay
+from convnext_mm.config.schedule_checks import (
+    cut_off_schedule,
+    erased_decay,
+    schedule_of_another_run,
+)
 from convnext_mm.diagnose.lr_table import lr_table
 from convnext_mm.engine import train
-from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
+from convnext_mm.engine.hooks.schedule import ScheduleHook
 from convnext_mm.errors import UserError
 from tests.conftest import ROOT, run_tool
 
@@ -131,6 +135,26 @@ def test_layer_decay_that_is_erased_stops_a_training_and_is_in_the_table(tmp_pat
         assert group.rate.peak == pytest.approx(1e-3 * group.lr_scale)
 
 
+@pytest.mark.parametrize(
+    'settings, iterations, said',
+    [
+        (dict(type='PolyLR', end=90_000), 1000, 'end of PolyLR is iteration 90,000'),
+        (dict(type='mmengine.OneCycleLR', total_steps=500), 1000, 'total_steps of OneCycleLR is'),
+        (dict(type='PolyLR', end=90_000), 90_300, None),
+        (dict(type='PolyLR'), 1000, None),  # MMEngine ends it with the training
+        (dict(type='LinearLR', start_factor=0.1, end=500), 9000, None),  # a warm-up
+        (dict(type='PolyLR', end=12, by_epoch=True), 1000, None),
+    ],
+)
+def test_a_schedule_in_iterations_for_another_number_of_them_is_said(settings, iterations, said):
+    schedule = dict(dict(by_epoch=False), **settings)
+    cfg = Config(dict(train_cfg=dict(max_epochs=12), param_scheduler=schedule))
+    found = [finding.what for finding in schedule_of_another_run(cfg, iterations)]
+    assert len(found) == bool(said) and (not said or said in found[0])
+    cfg.train_cfg = dict(max_iters=iterations)  # cut_off_schedule() checks it
+    assert not list(schedule_of_another_run(cfg, iterations))
+
+
 def test_milestones_of_a_training_of_unknown_length_are_said_without_others():
     cfg = config(COCO, **{'train_cfg.max_epochs': 12})
     cfg.param_scheduler = ConfigDict(type='MultiStepLR', milestones=[8, 16])
@@ -181,8 +205,9 @@ def test_an_eta_min_that_flattens_the_decay_is_said_before_training(kind, caplog
         cfg=Config(dict(param_scheduler=schedule)),
         optim_wrapper=OptimWrapper(torch.optim.AdamW(groups)),
         logger=logging.getLogger('runner'),
+        max_iters=100,
     )
-    FlattenedDecayHook().before_train(runner)
+    ScheduleHook().before_train(runner)
     assert len(caplog.messages) == (kind in ('PolyLR', PolyLR))
     assert not caplog.messages or (
         'the heads end at 100% of 0.0001, 1 group higher, up to 200% of 5e-05' in caplog.messages[0]
