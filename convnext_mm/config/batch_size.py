@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections.abc import Iterator
 
 from mmengine.config import Config
 
-from convnext_mm.config.schedule import multiply_iterations
+from convnext_mm.config.schedule import multiply_iterations, schedulers_in, unknown_counts
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Finding, note, ok
 from convnext_mm.messages.log import log_once
@@ -51,6 +52,8 @@ def accumulate(cfg: Config) -> Config:
     cfg.optim_wrapper.accumulative_counts = batches
     cfg.auto_scale_lr.enable = False
     multiply_iterations(cfg, batches)
+    for line in unknown_counts(schedulers_in(cfg, by_epoch=False)) if batches > 1 else ():
+        log_once(line, logging.WARNING)
     log_once(
         f'batch size {base} as in the recipe: {_in_words(cfg)}'
         + (f'; settings in iterations are {batches} times as large' if batches > 1 else '')

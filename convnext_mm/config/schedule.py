@@ -101,7 +101,7 @@ def rescale_schedule(
         yield from _rescale_iterations(cfg, images, recipe_images, given)
     else:
         yield from _rescale_epochs(cfg, images, recipe_images, given, batch)
-    yield from _unknown_counts(cfg)
+    yield from unknown_counts(schedulers(cfg))
 
 
 def rescaled_schedulers(
@@ -112,7 +112,7 @@ def rescaled_schedulers(
     Schedulers that count in the other unit are returned as they are.
     """
     found = schedulers(cfg)
-    warm_ups = [s for s in _in_unit(cfg, by_epoch) if is_warm_up(s) and s.end < recipe]
+    warm_ups = [s for s in schedulers_in(cfg, by_epoch) if is_warm_up(s) and s.end < recipe]
     end = max((s.end for s in warm_ups), default=0)
     # MMEngine's LinearLR reaches its end after two steps. After one it stays where it starts.
     least = 1 if warm_ups and all(s.get('convert_to_iter_based') for s in warm_ups) else 2
@@ -138,7 +138,7 @@ def changed_settings(
 
 def last_end(cfg: Config, by_epoch: bool = False) -> int:
     """Return the last iteration, or epoch, that the schedules name as an end; 0 if none does."""
-    return max((end for s in _in_unit(cfg, by_epoch) for end in ends(s).values()), default=0)
+    return max((end for s in schedulers_in(cfg, by_epoch) for end in ends(s).values()), default=0)
 
 
 def ends(scheduler: ConfigDict) -> dict[str, int]:
@@ -149,7 +149,7 @@ def ends(scheduler: ConfigDict) -> dict[str, int]:
     return {key: end for key, end in found.items() if scheduler.get(key) and isinstance(end, int)}
 
 
-def _in_unit(cfg: Config, by_epoch: bool) -> list[ConfigDict]:
+def schedulers_in(cfg: Config, by_epoch: bool) -> list[ConfigDict]:
     """Return the schedulers that count epochs, or iterations."""
     return [s for s in schedulers(cfg) if s.get('by_epoch', True) == by_epoch]
 
@@ -225,10 +225,10 @@ def _rescale_epochs(
     loaded = cfg.train_dataloader.get('batch_size', 1)
     base = max(cfg.get('auto_scale_lr', {}).get('base_batch_size', 1), loaded)
     epochs = cfg.train_cfg.max_epochs
-    in_file = _in_file(cfg, 'max_epochs')
     repeats = math.prod(r.get('times', 1) for r in _repeats(cfg.train_dataloader.dataset))
-    recipe_steps = (in_file or epochs) * math.ceil((recipe_images or 0) * repeats / base)
     chosen = 'train_cfg.max_epochs' in given
+    recipe_epochs = _in_file(cfg, 'max_epochs') if chosen else epochs
+    recipe_steps = (recipe_epochs or epochs) * math.ceil((recipe_images or 0) * repeats / base)
     times = max(1, math.ceil(MIN_STEPS * base / (epochs * images * repeats)))
     if times > 1 and not chosen:
         yield from _repeat(cfg.train_dataloader, times)
@@ -239,7 +239,7 @@ def _rescale_epochs(
         f'schedule: {counted(epochs, "epoch")} as {"given" if chosen else "in the recipe"}, '
         f'{each} images each: {counted(steps, "step")} at a batch of {base}'
     )
-    in_iterations = _in_unit(cfg, by_epoch=False)
+    in_iterations = schedulers_in(cfg, by_epoch=False)
     decays = [s for s in in_iterations if not is_warm_up(s)]
     # Without an end, MMEngine ends a scheduler with the run.
     recipe = max((end for s in decays for end in ends(s).values()), default=recipe_steps)
@@ -255,7 +255,7 @@ def _rescale_epochs(
             f'{type_name(s)}, in iterations, stays as it is: the length of its recipe is not known'
             for s in decays
         )
-    recipe = max(last_end(cfg, by_epoch=True), in_file if chosen else 0)
+    recipe = max(last_end(cfg, by_epoch=True), recipe_epochs)
     if chosen and recipe:
         after = rescaled_schedulers(cfg, recipe, epochs, by_epoch=True)
         yield from _replace_schedulers(cfg, after, given)
@@ -342,9 +342,9 @@ def _replace_schedulers(
         _set_schedulers(cfg, [s for s in after if s.get('begin', 0) < s.get('end', math.inf)])
 
 
-def _unknown_counts(cfg: Config) -> Iterator[str]:
+def unknown_counts(found: list[ConfigDict]) -> Iterator[str]:
     """Yield a line for each scheduler with arguments that this module does not rescale."""
-    for scheduler in schedulers(cfg):
+    for scheduler in found:
         kind = type_name(scheduler)
         if kind.startswith('ReduceOnPlateau'):
             yield f'{kind} counts evaluations and stays as it is'

@@ -26,11 +26,8 @@ _LISTED = 5  # classes in a message about their order
 
 def single_datasets(dataset: object) -> Iterator[BaseDataset]:
     """Yield the data sets in wrappers such as RepeatDataset or ConcatDataset."""
-    inner = getattr(dataset, 'datasets', None) or getattr(dataset, 'dataset', None)
-    if inner is None:
-        yield dataset
-    for child in inner if isinstance(inner, (list, tuple)) else [inner] if inner else []:
-        yield from single_datasets(child)
+    for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
+        yield from [dataset] if inner is None else single_datasets(inner)
 
 
 def classes_of(dataset: BaseDataset) -> tuple[str, ...]:

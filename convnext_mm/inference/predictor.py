@@ -62,7 +62,7 @@ class Predictor:
         )
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         model = MODELS.build(model_cfg)
-        for wrong in check_heads(model, dict(dict(classes=()), **self.meta)):
+        for wrong in check_heads(model, {'classes': (), **self.meta}):
             raise UserError(
                 f'{checkpoint} does not name its classes, and those of the test set of the config '
                 f'do not fit: {wrong.what}. Set metainfo of test_dataloader.dataset to the classes '

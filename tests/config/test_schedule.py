@@ -263,7 +263,7 @@ def test_every_scheduler_of_mmengine_is_known():
     names = {name for name in mmengine_classes.__all__ if name.endswith(('LR', 'Momentum'))}
     names |= {'LayerDecayOneCycleLR', 'QuadraticWarmupLR', 'QuadraticWarmupMomentum'}
     cfg = Config(dict(param_scheduler=[dict(type=name) for name in sorted(names)]))
-    said = list(schedule._unknown_counts(cfg))
+    said = list(schedule.unknown_counts(cfg.param_scheduler))
     assert len(names) > 18 and {line.split()[0] for line in said} == {
         'ReduceOnPlateauLR',
         'ReduceOnPlateauMomentum',
