@@ -45,17 +45,16 @@ _MILESTONES = 'milestones'
 _PERIODS = 'periods'
 _COUNTS = (*_POINTS, *_LENGTHS, _MILESTONES, _PERIODS, 'gamma')
 
-# The schedulers of which these arguments are all counts, without the end of their names (`LR`,
-# `Momentum`, `ParamScheduler`). ReduceOnPlateau is left out: it counts evaluations.
+# The schedulers without other counts, by their names without these ends. ReduceOnPlateau is left
+# out: it counts evaluations.
 _KNOWN = (
     *('Constant', 'CosineAnnealing', 'CosineRestart', 'Exponential', 'Linear', 'MultiStep'),
     *('OneCycle', 'LayerDecayOneCycle', 'Poly', 'Step', 'QuadraticWarmup'),
 )
-
 _SUFFIXES = ('LR', 'Momentum', 'ParamScheduler')
 
-# The moving averages whose momentum depends on the iteration, with their default of the iterations
-# after which it is small.
+# The moving averages whose momentum falls over the first iterations, and the default of `gamma`,
+# which says how many iterations that takes.
 _EMA_GAMMAS = {'ExpMomentumEMA': 2000, 'MomentumAnnealingEMA': 100}
 _DEFAULT_VAL_INTERVAL = 1000  # of MMEngine's IterBasedTrainLoop
 
