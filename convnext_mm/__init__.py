@@ -52,7 +52,7 @@ except ModuleNotFoundError as error:
 from convnext_mm.archs import ARCHS, Arch
 from convnext_mm.backbone import ConvNeXt, ConvNeXtBlock
 from convnext_mm.compat import allow_mmengine_checkpoints
-from convnext_mm.optim import LayerDecayOptimWrapperConstructor
+from convnext_mm.optim import LayerDecayOneCycleLR, LayerDecayOptimWrapperConstructor
 from convnext_mm.weights.loading import ConvNeXtPretrained
 
 _COMMANDS = {'train': 'engine', 'test': 'engine', 'predict': 'inference'}
@@ -65,6 +65,7 @@ __all__ = [
     'ConvNeXt',
     'ConvNeXtBlock',
     'ConvNeXtPretrained',
+    'LayerDecayOneCycleLR',
     'LayerDecayOptimWrapperConstructor',
 ]
 

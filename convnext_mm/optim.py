@@ -1,4 +1,4 @@
-"""Layer-wise learning rate decay as an MMEngine optimizer wrapper constructor."""
+"""Layer-wise learning rate decay as an MMEngine optimizer wrapper constructor and scheduler."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from itertools import zip_longest
 
 import torch
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from mmengine.optim import BaseOptimWrapper, OneCycleLR, OptimWrapper
+from mmengine.registry import (
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+)
 from torch import nn
 
 from convnext_mm.errors import SettingError
@@ -51,7 +56,9 @@ class LayerDecayOptimWrapperConstructor:
             - ``num_layers`` (optional): Must equal the N of the backbone, which follows from its
               depths.
             - ``custom_keys`` (optional): Maps a part of a parameter name to
-              ``dict(lr_mult=..., decay_mult=...)``. If several parts match, the longest counts.
+              ``dict(lr_mult=..., decay_mult=...)``. If several parts match, the longest counts, and
+              of equally long ones the first in the alphabet. A ``decay_mult`` also gives weight
+              decay to parameters that have none otherwise, such as norms.
 
     Raises:
         SettingError: A key or value of `paramwise_cfg` is unknown or contradicts the backbone, or
@@ -115,11 +122,11 @@ class LayerDecayOptimWrapperConstructor:
             layer, n = layers.get(param, (heads, heads - 1))
             scale = lr_scale(layer, n, self.decay_rate)
             decay = 0.0 if param.ndim <= 1 or name.endswith('.bias') or '.grn.' in name else 1.0
-            for key in sorted(self.custom_keys, key=len, reverse=True):
+            for key in sorted(self.custom_keys, key=lambda key: (-len(key), key)):
                 if key in name:
                     unmatched.discard(key)
                     scale *= self.custom_keys[key].get('lr_mult', 1.0)
-                    decay *= self.custom_keys[key].get('decay_mult', 1.0)
+                    decay = self.custom_keys[key].get('decay_mult', decay)
                     break
             group = groups.setdefault(
                 (scale, decay), ParamGroup(scale, scale * base_lr, decay * base_decay)
@@ -156,6 +163,33 @@ class LayerDecayOptimWrapperConstructor:
                 "backbone=dict(type='convnext_mm.ConvNeXt', ...)"
             )
         return layers
+
+
+@PARAM_SCHEDULERS.register_module()
+class LayerDecayOneCycleLR(OneCycleLR):
+    """MMEngine's OneCycleLR with a peak for each parameter group.
+
+    OneCycleLR gives all groups the same learning rate and so undoes layer-wise decay. Here, the
+    peak of a group is `eta_max` times the factor between its learning rate and the base learning
+    rate of the optimizer.
+
+    Args:
+        optimizer: The optimizer or its wrapper.
+        eta_max: The peak of a parameter that has the base learning rate.
+        args: The other arguments of OneCycleLR.
+        kwargs: The other arguments of OneCycleLR.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer | BaseOptimWrapper,
+        *args: object,
+        eta_max: float,
+        **kwargs: object,
+    ) -> None:
+        base = getattr(optimizer, 'optimizer', optimizer).defaults['lr']
+        peaks = [eta_max * g.get('initial_lr', g['lr']) / base for g in optimizer.param_groups]
+        super().__init__(optimizer, *args, eta_max=peaks, **kwargs)
 
 
 @dataclass

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from mmengine.optim import LinearLR, build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
-from convnext_mm import ConvNeXt, LayerDecayOptimWrapperConstructor
+from convnext_mm import ConvNeXt, LayerDecayOneCycleLR, LayerDecayOptimWrapperConstructor
 
 SMALL = dict(depths=(1, 1, 4, 1), channels=(8, 16, 24, 32))
 
@@ -131,6 +132,34 @@ def test_a_shared_parameter_is_in_one_group():
     model.twin.weight = model.head.weight
     names = [name for group in groups(model) for name in group['param_names']]
     assert 'head.weight' in names and 'twin.weight' not in names
+
+
+def test_of_custom_keys_with_equal_length_the_first_in_the_alphabet_counts_as_in_mmengine():
+    keys = {'bias': dict(lr_mult=3.0), 'Bias': dict(lr_mult=1.0), 'back': dict(lr_mult=2.0)}
+    model = Detector()
+    model.Bias = nn.Linear(1, 1)
+    theirs = build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=1e-3),
+            paramwise_cfg=dict(custom_keys=keys),
+        ),
+    )
+    expected = {p: g['lr'] for g in theirs.optimizer.param_groups for p in g['params']}
+    found = by_name(groups(model, custom_keys=keys))
+    for name, param in model.named_parameters():
+        group = found[name]
+        assert group['lr'] == pytest.approx(expected[param] * 0.7 ** (6 - group['layer_ids'][0]))
+
+
+def test_custom_keys_can_give_norms_weight_decay():
+    """A `decay_mult` counts for all parameters that match, as in MMEngine."""
+    keys = {'norm3': dict(decay_mult=1.0), 'head': dict(lr_mult=2.0)}
+    found = by_name(groups(Detector(), custom_keys=keys))
+    assert found['backbone.norm3.weight']['weight_decay'] == 0.05
+    assert found['backbone.norm2.weight']['weight_decay'] == 0
+    assert found['head.bias']['weight_decay'] == 0 and found['head.weight']['weight_decay'] == 0.05
 
 
 def test_custom_keys_multiply_and_the_longest_wins():
@@ -270,3 +299,38 @@ def test_missing_settings_and_a_missing_backbone_are_errors():
         )
     with pytest.raises(ValueError, match='Conv2d has no ConvNeXt'):
         groups(nn.Conv2d(1, 1, 1))
+
+
+@pytest.mark.parametrize('wrapped', [True, False])
+def test_a_one_cycle_schedule_keeps_the_decay_of_the_groups(wrapped):
+    """MMEngine's OneCycleLR gives all groups one rate."""
+    wrapper = optim_wrapper(Detector())
+    target = wrapper if wrapped else wrapper.optimizer
+    cycle = LayerDecayOneCycleLR(target, eta_max=0.01, total_steps=20, by_epoch=False)
+    peaks = {}
+    for step in range(20):
+        for group in wrapper.optimizer.param_groups:
+            base = max(g['lr'] for g in wrapper.optimizer.param_groups)
+            assert group['lr'] == pytest.approx(base * group['lr_scale'])
+            peaks[group['lr_scale']] = max(peaks.get(group['lr_scale'], 0), group['lr'])
+        if wrapped:
+            assert wrapper.get_lr()['base_lr'] == [pytest.approx(base)]
+        if step < 19:
+            target.step()
+            cycle.step()
+    assert {scale: peak / scale for scale, peak in peaks.items()} == {
+        scale: pytest.approx(0.01) for scale in peaks
+    }
+    assert base == pytest.approx(0.01 / 25 / 1e4)
+
+
+def test_a_one_cycle_schedule_can_be_named_in_a_config_in_epochs():
+    wrapper = optim_wrapper(Detector())
+    config = dict(
+        type='convnext_mm.LayerDecayOneCycleLR',
+        eta_max=0.01,
+        total_steps=3,
+        convert_to_iter_based=True,
+    )
+    built = PARAM_SCHEDULERS.build(config, default_args=dict(optimizer=wrapper, epoch_length=10))
+    assert (built.total_steps, built.by_epoch) == (30, False)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections.abc import Iterator
 
 from mmengine.config import Config
 
-from convnext_mm.config.schedule import multiply_iterations
+from convnext_mm.config.schedule import multiply_iterations, schedulers_in, unknown_counts
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Finding, note, ok
 from convnext_mm.messages.log import log_once
@@ -33,7 +34,7 @@ def accumulate(cfg: Config) -> Config:
         UserError: The config does not state the batch size that its learning rate is for, or that
             batch size is no multiple of the number of images that the processes load at once.
     """
-    base, loaded = _base_batch_size(cfg, '--accumulate'), _loaded(cfg)
+    base, loaded = _base_batch_size(cfg, '--accumulate'), images_per_iteration(cfg)
     if loaded is None:
         raise UserError('--accumulate: train_dataloader has no batch_size')
     if base % loaded:
@@ -51,6 +52,8 @@ def accumulate(cfg: Config) -> Config:
     cfg.optim_wrapper.accumulative_counts = batches
     cfg.auto_scale_lr.enable = False
     multiply_iterations(cfg, batches)
+    for line in unknown_counts(schedulers_in(cfg, by_epoch=False)) if batches > 1 else ():
+        log_once(line, logging.WARNING)
     log_once(
         f'batch size {base} as in the recipe: {_in_words(cfg)}'
         + (f'; settings in iterations are {batches} times as large' if batches > 1 else '')
@@ -73,13 +76,13 @@ def scale_lr(cfg: Config) -> Config:
 
 def global_batch_size(cfg: Config, processes: int | None = None) -> int | None:
     """Return the number of images in an optimizer step; None if a batch sampler decides that."""
-    loaded = _loaded(cfg, processes)
+    loaded = images_per_iteration(cfg, processes)
     return loaded and loaded * _accumulated(cfg)
 
 
 def auto_scale_lr_factor(cfg: Config) -> float:
     """Return the factor that auto_scale_lr applies to the learning rate; 1 if it is off."""
-    auto, loaded = cfg.get('auto_scale_lr', {}), _loaded(cfg)
+    auto, loaded = cfg.get('auto_scale_lr', {}), images_per_iteration(cfg)
     return loaded / auto.base_batch_size if auto.get('enable') and loaded else 1.0
 
 
@@ -125,7 +128,7 @@ def _processes(cfg: Config) -> int:
     return int(os.environ.get(_WORLD_SIZE.get(cfg.get('launcher'), ''), 1))
 
 
-def _loaded(cfg: Config, processes: int | None = None) -> int | None:
+def images_per_iteration(cfg: Config, processes: int | None = None) -> int | None:
     """Return the number of images that all processes load at once, if batches have one size."""
     size = cfg.train_dataloader.get('batch_size')
     return size and (processes or _processes(cfg)) * size

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
 
 from convnext_mm.config.nodes import leaf_datasets
@@ -16,12 +17,15 @@ def dataset_metainfo(cfg: Config, loader: str = 'test_dataloader') -> dict:
     The files of the data set are not read. The result is empty if there is no such loader, or if
     its data set has no classes.
     """
-    dataset = next(leaf_datasets(cfg.get(loader)), None)
-    if dataset is None:
-        return {}
+    built = next(lazy_datasets(cfg, loader), None)
+    return dict(built.metainfo) if built is not None and built.metainfo.get('classes') else {}
+
+
+def lazy_datasets(cfg: Config, loader: str) -> Iterator[BaseDataset]:
+    """Build the data sets of a loader, without wrappers; their files are not read."""
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    built = DATASETS.build({**dataset, 'lazy_init': True, 'pipeline': []})
-    return dict(built.metainfo) if built.metainfo.get('classes') else {}
+    for dataset in leaf_datasets(cfg.get(loader)):
+        yield DATASETS.build({**dataset, 'lazy_init': True, 'pipeline': []})
 
 
 def checkpoint_metainfo(content: Mapping) -> dict:

@@ -1,22 +1,56 @@
-"""Read and set the number of classes in every head of a model config."""
+"""Check and set the number of classes in every head of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from mmengine.config import ConfigDict
+from torch import nn
 
-# Parts whose num_classes is not the number of classes of the data set. An RPN separates objects
-# from background, and a backbone has the classes of its pretraining. The others hold no heads.
+from convnext_mm.config.nodes import type_name
+from convnext_mm.messages.findings import Finding, error
+from convnext_mm.messages.wording import listed, such_as
+
+# Parts whose num_classes is not the number of classes of the data set. A backbone has the classes
+# of its pretraining. The others hold no heads.
 _NOT_HEADS = ('backbone', 'neck', 'rpn_head', 'data_preprocessor', 'train_cfg', 'test_cfg')
+# Parts of the names of heads with classes of their own. An RPN separates objects from background,
+# STDC's auxiliary head learns boundaries, and the semantic heads of HTC, SCNet and Panoptic FPN
+# learn stuff.
+_OWN_CLASSES = ('RPN', 'STDCHead', 'SemanticHead', 'PanopticFPNHead')
 # Panoptic models count things and stuff. All objects of a data set of the user are things.
 _THINGS, _STUFF = 'num_things_classes', 'num_stuff_classes'
 
 
-def num_classes_by_head(model: Mapping) -> dict[str, int]:
-    """Return the ``num_classes`` of every head in a model config, by dotted path."""
-    sizes = {path: node.get('num_classes') for path, node in _nodes(model, 'model')}
-    return {path: size for path, size in sizes.items() if isinstance(size, int)}
+def check_heads(model: nn.Module, metainfo: Mapping) -> Iterator[Finding]:
+    """Check that all heads of a model have as many classes as the data set.
+
+    Args:
+        model: A detector or segmentor; it may be on the meta device.
+        metainfo: The ``metainfo`` of a data set, with `classes`. Of panoptic data, a head may have
+            the `thing_classes` alone.
+    """
+    allowed = {len(metainfo['classes']), len(metainfo.get('thing_classes') or metainfo['classes'])}
+    wrong = [
+        f'model.{path} has num_classes={module.num_classes}'
+        for path, module in model.named_modules()
+        if path  # A segmentor repeats the number of its head.
+        and isinstance(getattr(module, 'num_classes', None), int)
+        and module.num_classes not in allowed
+        and not set(path.split('.')).intersection(_NOT_HEADS)
+        and not _has_own_classes(type(module).__name__)
+    ]
+    if wrong:
+        yield error(
+            'classes',
+            f'{listed(wrong)}, but the data set has {such_as(metainfo["classes"], "class")}',
+            f'set num_classes={len(metainfo["classes"])} in every head, or let tools/train.py '
+            'CONFIG --data PATH set it',
+        )
+
+
+def _has_own_classes(kind: str) -> bool:
+    return any(part in kind for part in _OWN_CLASSES)
 
 
 def resize_heads(model: ConfigDict, classes: int) -> Iterator[str]:
@@ -36,7 +70,7 @@ def resize_heads(model: ConfigDict, classes: int) -> Iterator[str]:
             continue
         counts = {'num_classes': classes, _THINGS: classes, _STUFF: 0}
         counts = {key: count for key, count in counts.items() if key in node}
-        if node.get('out_channels') == before:
+        if node.get('out_channels') == before or (before, node.get('out_channels')) == (2, 1):
             counts['out_channels'] = classes
         node.update(counts)
         yield from (f'{path}.{key} = {count}' for key, count in counts.items())
@@ -49,7 +83,8 @@ def _nodes(node: object, path: str) -> Iterator[tuple[str, Mapping]]:
         for index, child in enumerate(node):
             yield from _nodes(child, f'{path}.{index}')
     elif isinstance(node, Mapping):
-        yield path, node
+        if not _has_own_classes(type_name(node)):
+            yield path, node
         for key, child in node.items():
             if key not in _NOT_HEADS:
                 yield from _nodes(child, f'{path}.{key}')
@@ -57,12 +92,14 @@ def _nodes(node: object, path: str) -> Iterator[tuple[str, Mapping]]:
 
 def _resize_class_weights(head: ConfigDict, path: str, before: int, classes: int) -> Iterator[str]:
     """Resize the class weights of the losses: equal weights are kept, others become 1."""
-    losses = [(key, loss) for key, loss in head.items() if isinstance(loss, Mapping)]
-    for key, loss in losses:
-        weights = loss.get('class_weight')
-        # There may be one more, for the background.
-        if not isinstance(weights, (list, tuple)) or len(weights) not in (before, before + 1):
-            continue
-        weight = weights[0] if len(set(weights[:before])) == 1 else 1.0
-        loss.class_weight = [weight] * classes + list(weights[before:])
-        yield f'{path}.{key}.class_weight = {weight:g} for each class'
+    for key, child in head.items():
+        several = isinstance(child, (list, tuple))
+        for index, loss in enumerate(child if several else [child]):
+            weights = loss.get('class_weight') if isinstance(loss, Mapping) else None
+            # There may be one more, for the background.
+            if not isinstance(weights, (list, tuple)) or len(weights) not in (before, before + 1):
+                continue
+            weight = weights[0] if len(set(weights[:before])) == 1 else 1.0
+            loss.class_weight = [weight] * classes + list(weights[before:])
+            name = f'{path}.{key}.{index}' if several else f'{path}.{key}'
+            yield f'{name}.class_weight = {weight:g} for each class'

@@ -1,10 +1,16 @@
-"""Walk through a config: its data sets, its schedulers, every dict below a node."""
+"""Walk through a config: its data sets, its schedulers, every dict below a node, its types."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Mapping
 
+from mmengine import registry
 from mmengine.config import Config, ConfigDict
+
+_REGISTRIES = [r for r in vars(registry).values() if isinstance(r, registry.Registry)]
+# Packages whose classes MMEngine finds by their names alone: it imports them, or MMCV does.
+_ALWAYS_IMPORTED = ('mmengine', 'mmcv', 'torch')
 
 
 def dicts_below(node: object) -> Iterator[ConfigDict]:
@@ -16,6 +22,67 @@ def dicts_below(node: object) -> Iterator[ConfigDict]:
         return
     for child in node:
         yield from dicts_below(child)
+
+
+def type_name(node: Mapping) -> str:
+    """Return the name of the class that a config dict builds, without its scope or package.
+
+    A ``type`` may be a name (``'PolyLR'``, ``'mmengine.PolyLR'``, ``'package.module.PolyLR'``) or
+    the class itself.
+    """
+    kind = node.get('type', '')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
+
+
+def with_type_names(cfg: Config) -> Config:
+    """Return a config in which classes and functions are named as in a text config.
+
+    A config in pure Python has ``type=MultiStepLR``, imported from MMEngine. This becomes
+    ``type='MultiStepLR'``, so that all other code knows one form, and the config can be written.
+    Without a ``default_scope``, the config gets the scope of its model.
+    """
+    values = {key: cfg[key] for key in cfg.to_dict()}  # to_dict() leaves out what was imported
+    if not any(callable(kind) for node in dicts_below(values) for kind in node.values()):
+        return cfg
+    scope = values.get('default_scope') or _registered((values.get('model') or {}).get('type'))[1]
+    if scope:
+        values['default_scope'] = scope
+    named = _with_names(values, scope)
+    return Config(named, cfg_text=cfg.text, filename=cfg.filename, env_variables=cfg.env_variables)
+
+
+def _with_names(node: object, scope: str | None) -> object:
+    if isinstance(node, dict):
+        return {key: _with_names(child, scope) for key, child in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(_with_names(child, scope) for child in node)
+    return _name_in_config(node, scope) if callable(node) else node
+
+
+def _name_in_config(value: object, scope: str | None) -> object:
+    """Return the name by which MMEngine finds a class or function; others stay as they are."""
+    module, name = getattr(value, '__module__', ''), getattr(value, '__qualname__', '')
+    package = module.partition('.')[0]
+    registered, own_scope = _registered(value)
+    if package in _ALWAYS_IMPORTED and registered and own_scope == 'mmengine':
+        return registered
+    if module.startswith('mmcv.ops.'):  # MMDetection looks for RoIAlign and nms there by name
+        return name
+    if package == own_scope:
+        return registered if own_scope == scope else f'{own_scope}.{registered}'
+    if getattr(importlib.import_module(package), name, None) is value:
+        return f'{package}.{name}'
+    return f'{module}.{name}' if name.isidentifier() else value
+
+
+def _registered(value: object) -> tuple[str | None, str | None]:
+    """Return the name and the scope under which a class or function is registered, if it is."""
+    for root in _REGISTRIES:
+        for found in (root, *root.children.values()):
+            for name, registered in found.module_dict.items():
+                if registered is value:
+                    return name, found.scope
+    return None, None
 
 
 def leaf_datasets(node: object) -> Iterator[ConfigDict]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from convnext_mm.compat import apply_workarounds
+from convnext_mm.config.nodes import with_type_names
 from convnext_mm.errors import UserError
 
 
@@ -29,6 +30,7 @@ def load_config(config: str | Path | Config, options: Mapping[str, object] | Non
         cfg = Config.fromfile(config)
     else:
         raise UserError(f'{config}: no such file')
+    cfg = with_type_names(cfg)
     if options:
         cfg.merge_from_dict(dict(options))
     return cfg

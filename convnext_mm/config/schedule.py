@@ -9,7 +9,7 @@ The rule: a run goes through the data as often as the recipe does, but takes no 
 ``MIN_STEPS`` steps, each with the batch size of the recipe.
 
 - A recipe in epochs keeps its number of epochs. If that is fewer steps, each epoch goes through the
-  images several times (RepeatDataset).
+  images several times (RepeatDataset). Its schedules in iterations get the length of the run.
 - A recipe in iterations gets shorter in proportion to the size of the data set, and never longer.
   The number of evaluations and checkpoints stays. The recipe stays as it is if the size of its own
   data set is not known.
@@ -17,8 +17,8 @@ The rule: a run goes through the data as often as the recipe does, but takes no 
   warm-up, it is left out. The rest of the schedule is rescaled to the new end.
 
 A length given on the command line (``train_cfg.max_epochs`` or ``max_iters``) is kept, and the
-schedules are rescaled to it, milestones too. A scheduler in epochs stays as it is if the command
-line changes one of its settings.
+schedules are rescaled to it, milestones too. A scheduler stays as it is if the command line changes
+one of its settings.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from convnext_mm.config.nodes import scheduler_name, schedulers
-from convnext_mm.messages.wording import counted
+from convnext_mm.config.nodes import scheduler_name, schedulers, type_name
+from convnext_mm.messages.wording import counted, listed
 
 MIN_STEPS = 1000
 WARM_UP = 0.1  # of the run, at most
@@ -45,6 +45,17 @@ _MILESTONES = 'milestones'
 _PERIODS = 'periods'
 _COUNTS = (*_POINTS, *_LENGTHS, _MILESTONES, _PERIODS, 'gamma')
 
+# The schedulers without other counts, by their names without these ends. ReduceOnPlateau is left
+# out: it counts evaluations.
+_KNOWN = (
+    *('Constant', 'CosineAnnealing', 'CosineRestart', 'Exponential', 'Linear', 'MultiStep'),
+    *('OneCycle', 'LayerDecayOneCycle', 'Poly', 'Step', 'QuadraticWarmup'),
+)
+_SUFFIXES = ('LR', 'Momentum', 'ParamScheduler')
+
+# The moving averages whose momentum falls over the first iterations, and the default of `gamma`,
+# which says how many iterations that takes.
+_EMA_GAMMAS = {'ExpMomentumEMA': 2000, 'MomentumAnnealingEMA': 100}
 _DEFAULT_VAL_INTERVAL = 1000  # of MMEngine's IterBasedTrainLoop
 
 
@@ -69,7 +80,11 @@ def multiply_iterations(cfg: Config, factor: int) -> None:
 
 
 def rescale_schedule(
-    cfg: Config, images: int, recipe_images: int | None, given: Collection[str] = ()
+    cfg: Config,
+    images: int,
+    recipe_images: int | None,
+    given: Collection[str] = (),
+    batch: int | None = None,
 ) -> Iterator[str]:
     """Change the length and the schedules of a config, in place; yield a line for each change.
 
@@ -78,11 +93,14 @@ def rescale_schedule(
         images: The number of training images.
         recipe_images: The number of training images that the recipe is for, if that is known.
         given: Dotted names of settings that the user chose. They stay.
+        batch: The number of images in an iteration of the run; by default the batch size that the
+            recipe is for, which --accumulate keeps.
     """
     if 'max_iters' in cfg.train_cfg:
         yield from _rescale_iterations(cfg, images, recipe_images, given)
     else:
-        yield from _rescale_epochs(cfg, images, given)
+        yield from _rescale_epochs(cfg, images, recipe_images, given, batch)
+    yield from unknown_counts(schedulers(cfg))
 
 
 def rescaled_schedulers(
@@ -93,21 +111,14 @@ def rescaled_schedulers(
     Schedulers that count in the other unit are returned as they are.
     """
     found = schedulers(cfg)
-    warm_ups = [
-        s
-        for s in found
-        if s.get('by_epoch', True) == by_epoch and s.get('begin', 0) == 0 and s.get('end', 0) > 0
-    ]
-    end = min((s.end for s in warm_ups), default=0)
-    whole = by_epoch or 'max_iters' in cfg.train_cfg
-    if end == recipe and whole:
-        end = 0  # The scheduler covers the whole run, so it is no warm-up.
+    warm_ups = [s for s in schedulers_in(cfg, by_epoch) if is_warm_up(s) and s.end < recipe]
+    end = max((s.end for s in warm_ups), default=0)
     # MMEngine's LinearLR reaches its end after two steps. After one it stays where it starts.
     least = 1 if warm_ups and all(s.get('convert_to_iter_based') for s in warm_ups) else 2
     warm_up = min(end, max(least, int(length * WARM_UP)))
     if by_epoch and warm_up >= length:
         warm_up = 0
-    move = _piecewise(end, warm_up, recipe, length if whole else recipe)
+    move = _piecewise(end, warm_up, recipe, length)
     return [
         _moved(s, move, recipe) if s.get('by_epoch', True) == by_epoch else copy.deepcopy(s)
         for s in found
@@ -125,9 +136,31 @@ def changed_settings(
 
 
 def last_end(cfg: Config, by_epoch: bool = False) -> int:
-    """Return the last iteration, or epoch, of the schedules; 0 if there are none."""
-    ends = [s.get('end', 0) for s in schedulers(cfg) if s.get('by_epoch', True) == by_epoch]
-    return max((end for end in ends if isinstance(end, int)), default=0)
+    """Return the last iteration, or epoch, that the schedules name as an end; 0 if none does."""
+    return max((end for s in schedulers_in(cfg, by_epoch) for end in ends(s).values()), default=0)
+
+
+def ends(scheduler: ConfigDict) -> dict[str, int]:
+    """Return the points of a training where a scheduler ends, by the setting that says so."""
+    begin = scheduler.get('begin', 0)
+    found = {key: begin + (scheduler.get(key) or 0) for key in ('T_max', 'total_steps')}
+    found |= {_PERIODS: begin + sum(scheduler.get(_PERIODS) or ()), 'end': scheduler.get('end')}
+    return {key: end for key, end in found.items() if scheduler.get(key) and isinstance(end, int)}
+
+
+def schedulers_in(cfg: Config, by_epoch: bool) -> list[ConfigDict]:
+    """Return the schedulers that count epochs, or iterations."""
+    return [s for s in schedulers(cfg) if s.get('by_epoch', True) == by_epoch]
+
+
+def is_warm_up(scheduler: ConfigDict) -> bool:
+    """Return whether a scheduler raises the rate, as at the start of a training."""
+    kind = type_name(scheduler)
+    if not scheduler.get('end'):
+        return False
+    if kind.startswith('Linear'):
+        return scheduler.get('start_factor', 1 / 3) < scheduler.get('end_factor', 1.0)
+    return not scheduler.get('begin') and (kind.startswith('Constant') or 'Warmup' in kind)
 
 
 def _moved(scheduler: ConfigDict, move: Callable[[int], float], length: int) -> ConfigDict:
@@ -159,7 +192,7 @@ def _moved(scheduler: ConfigDict, move: Callable[[int], float], length: int) -> 
     if scheduler.get(_PERIODS) is not None:
         points = [round(move(p)) for p in itertools.accumulate(scheduler[_PERIODS], initial=begin)]
         moved[_PERIODS] = [max(1, b - a) for a, b in itertools.pairwise(points)]
-    if 'gamma' in scheduler and scheduler.type.rpartition('.')[2].startswith('Exponential'):
+    if 'gamma' in scheduler and type_name(scheduler).startswith('Exponential'):
         moved.gamma = scheduler.gamma ** (1 / ratio)  # ExponentialLR applies it at each step
     return moved
 
@@ -181,31 +214,50 @@ def _piecewise(end: int, warm_up: int, recipe: int, length: int) -> Callable[[in
     return move
 
 
-def _rescale_epochs(cfg: Config, images: int, given: Collection[str]) -> Iterator[str]:
+def _rescale_epochs(
+    cfg: Config,
+    images: int,
+    recipe_images: int | None,
+    given: Collection[str],
+    batch: int | None,
+) -> Iterator[str]:
     loaded = cfg.train_dataloader.get('batch_size', 1)
-    batch = max(cfg.get('auto_scale_lr', {}).get('base_batch_size', 1), loaded)
+    base = max(cfg.get('auto_scale_lr', {}).get('base_batch_size', 1), loaded)
     epochs = cfg.train_cfg.max_epochs
     repeats = math.prod(r.get('times', 1) for r in _repeats(cfg.train_dataloader.dataset))
     chosen = 'train_cfg.max_epochs' in given
-    times = max(1, math.ceil(MIN_STEPS * batch / (epochs * images * repeats)))
+    recipe_epochs = _in_file(cfg, 'max_epochs') if chosen else epochs
+    recipe_steps = (recipe_epochs or epochs) * math.ceil((recipe_images or 0) * repeats / base)
+    times = max(1, math.ceil(MIN_STEPS * base / (epochs * images * repeats)))
     if times > 1 and not chosen:
-        _repeat(cfg.train_dataloader, times)
+        yield from _repeat(cfg.train_dataloader, times)
         repeats *= times
-    steps = epochs * math.ceil(repeats * images / batch)
+    steps = epochs * math.ceil(repeats * images / base)
     each = f'{repeats} x {images:,}' if repeats > 1 else f'{images:,}'
     yield (
         f'schedule: {counted(epochs, "epoch")} as {"given" if chosen else "in the recipe"}, '
-        f'{each} images each: {counted(steps, "step")} at a batch of {batch}'
+        f'{each} images each: {counted(steps, "step")} at a batch of {base}'
     )
-    yield from _replace_schedulers(cfg, rescaled_schedulers(cfg, last_end(cfg), steps))
-    recipe = max(last_end(cfg, by_epoch=True), _epochs_in_file(cfg) if chosen else 0)
+    in_iterations = schedulers_in(cfg, by_epoch=False)
+    decays = [s for s in in_iterations if not is_warm_up(s)]
+    # Without an end, MMEngine ends a scheduler with the run.
+    recipe = max((end for s in decays for end in ends(s).values()), default=recipe_steps)
+    if not decays:
+        # A warm-up ends before its recipe does.
+        recipe = last_end(cfg) + 1
+        yield from _replace_schedulers(cfg, rescaled_schedulers(cfg, recipe, steps), given)
+    elif recipe:
+        iterations = epochs * math.ceil(repeats * images / (batch or base))
+        yield from _replace_schedulers(cfg, rescaled_schedulers(cfg, recipe, iterations), given)
+    else:
+        yield from (
+            f'{type_name(s)}, in iterations, stays as it is: the length of its recipe is not known'
+            for s in decays
+        )
+    recipe = max(last_end(cfg, by_epoch=True), recipe_epochs)
     if chosen and recipe:
         after = rescaled_schedulers(cfg, recipe, epochs, by_epoch=True)
-        for index, scheduler in enumerate(schedulers(cfg)):
-            name = f'{scheduler_name(cfg, index)}.'
-            if any(key == 'param_scheduler' or f'{key}.'.startswith(name) for key in given):
-                after[index] = scheduler
-        yield from _replace_schedulers(cfg, after)
+        yield from _replace_schedulers(cfg, after, given)
 
 
 def _rescale_iterations(
@@ -214,7 +266,7 @@ def _rescale_iterations(
     length = cfg.train_cfg.max_iters
     recipe = max(last_end(cfg), length) if recipe_images else last_end(cfg) or length
     if 'train_cfg.max_iters' in given:
-        recipe = last_end(cfg) or length
+        recipe = max(last_end(cfg), _in_file(cfg, 'max_iters')) or length
         yield f'schedule: {length:,} iterations, as given'
     elif recipe_images is None:
         yield (
@@ -229,7 +281,7 @@ def _rescale_iterations(
             f'{recipe_images:,}, and no fewer than {MIN_STEPS:,}'
         )
     if length != recipe:
-        yield from _replace_schedulers(cfg, rescaled_schedulers(cfg, recipe, length))
+        yield from _replace_schedulers(cfg, rescaled_schedulers(cfg, recipe, length), given)
         yield from _rescale_intervals(cfg, length / recipe, given)
 
 
@@ -248,9 +300,12 @@ def _rescale_intervals(cfg: Config, ratio: float, given: Collection[str] = ()) -
     if not checkpoint.get('by_epoch', True):
         nodes.append(('default_hooks.checkpoint', checkpoint, ('interval', 'save_begin')))
     for index, hook in enumerate(cfg.get('custom_hooks') or []):
-        if str(hook.get('type')).endswith('EMAHook'):
+        if type_name(hook).endswith('EMAHook'):
             hook.setdefault('interval', 1)
-            nodes.append((f'custom_hooks.{index}', hook, ('interval', 'begin_iter')))
+            average = type_name(dict(type=hook.get('ema_type', '')))
+            if average in _EMA_GAMMAS:
+                hook.setdefault('gamma', _EMA_GAMMAS[average])
+            nodes.append((f'custom_hooks.{index}', hook, ('interval', 'begin_iter', 'gamma')))
     for path, node, keys in nodes:
         for key in keys:
             name, value = f'{path}.{key}', node.get(key)
@@ -263,19 +318,44 @@ def _rescale_intervals(cfg: Config, ratio: float, given: Collection[str] = ()) -
                 yield f'{name} = {new:,}'
 
 
-def _replace_schedulers(cfg: Config, after: list[ConfigDict]) -> Iterator[str]:
-    """Set the schedulers of a config; yield a line for each that changes."""
+def _replace_schedulers(
+    cfg: Config, after: list[ConfigDict], given: Collection[str]
+) -> Iterator[str]:
+    """Set the schedulers of a config; yield a line for each that changes, or cannot.
+
+    A scheduler stays as it is if the user chose one of its settings.
+    """
     before = schedulers(cfg)
+    for index, scheduler in enumerate(before):
+        name = f'{scheduler_name(cfg, index)}.'
+        if any(key == 'param_scheduler' or f'{key}.'.startswith(name) for key in given):
+            after[index] = scheduler
     for index, changed in changed_settings(before, after):
         old = before[index]
         values = (
             f'{key} {_text(new)} instead of {_text(old[key])}' for key, new in changed.items()
         )
-        unit = 'epochs' if old.get('by_epoch', True) else 'iterations'
-        yield f'{old.type}, in {unit}: {", ".join(values)}'
+        yield f'{type_name(old)}, in {_unit(old)}: {", ".join(values)}'
     if after != before:
         # In a short run, nothing may be left of the warm-up or of the schedule that follows it.
         _set_schedulers(cfg, [s for s in after if s.get('begin', 0) < s.get('end', math.inf)])
+
+
+def unknown_counts(found: list[ConfigDict]) -> Iterator[str]:
+    """Yield a line for each scheduler with arguments that this module does not rescale."""
+    for scheduler in found:
+        kind = type_name(scheduler)
+        if kind.startswith('ReduceOnPlateau'):
+            yield f'{kind} counts evaluations and stays as it is'
+        elif not any(kind.removesuffix(end) in _KNOWN for end in _SUFFIXES):
+            yield (
+                f'{kind} is no scheduler of MMEngine: of its settings, only '
+                f'{listed(_COUNTS[:-1], len(_COUNTS))} follow the length of the training'
+            )
+
+
+def _unit(scheduler: ConfigDict) -> str:
+    return 'epochs' if scheduler.get('by_epoch', True) else 'iterations'
 
 
 def _set_schedulers(cfg: Config, after: list[ConfigDict]) -> None:
@@ -284,12 +364,11 @@ def _set_schedulers(cfg: Config, after: list[ConfigDict]) -> None:
         cfg.param_scheduler = after[0] if one else after
 
 
-def _epochs_in_file(cfg: Config) -> int:
+def _in_file(cfg: Config, key: str) -> int:
     """Return the length in the config's file, on which a schedule without an end depends."""
-    endless = any('end' not in s for s in schedulers(cfg) if s.get('by_epoch', True))
-    if not endless or not Path(cfg.filename or '').is_file():
+    if not Path(cfg.filename or '').is_file():
         return 0
-    return Config.fromfile(cfg.filename).train_cfg.get('max_epochs', 0)
+    return Config.fromfile(cfg.filename).train_cfg.get(key, 0)
 
 
 def _text(value: object) -> str:
@@ -301,19 +380,27 @@ def _text(value: object) -> str:
 def _repeats(node: object) -> Iterator[ConfigDict]:
     """Yield the RepeatDatasets around a data set."""
     while isinstance(node, dict) and 'dataset' in node:
-        if node.get('type', '').endswith('RepeatDataset'):
+        if type_name(node) == 'RepeatDataset':
             yield node
         node = node['dataset']
 
 
-def _repeat(loader: ConfigDict, times: int) -> None:
-    """Go through the images of a loader several times in an epoch."""
+def _repeat(loader: ConfigDict, times: int) -> Iterator[str]:
+    """Go through the images of a loader several times in an epoch; yield a line for other changes.
+
+    ClassBalancedDataset and ClassAwareSampler ask a data set for its classes, and RepeatDataset
+    cannot answer.
+    """
     repeat = next(_repeats(loader.dataset), None)
     if repeat is None:
-        # Innermost, so that wrappers that mix images stay around it.
+        # As far inside as possible, so that wrappers that mix images stay around it.
         node = loader
-        while 'dataset' in node.dataset:
+        while 'dataset' in node.dataset and type_name(node.dataset) != 'ClassBalancedDataset':
             node = node.dataset
         node.dataset = ConfigDict(type='RepeatDataset', times=1, dataset=node.dataset)
         repeat = node.dataset
     repeat.times *= times
+    sampler = type_name(loader.get('sampler') or {})
+    if sampler == 'ClassAwareSampler':
+        loader.sampler = ConfigDict(type='DefaultSampler', shuffle=True)
+        yield f'train_dataloader.sampler = DefaultSampler, because {sampler} cannot repeat images'

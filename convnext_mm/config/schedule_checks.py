@@ -7,9 +7,15 @@ from collections.abc import Iterator, Sequence
 
 from mmengine.config import Config, ConfigDict
 
-from convnext_mm.config.nodes import scheduler_name, schedulers
-from convnext_mm.config.schedule import changed_settings, last_end, rescaled_schedulers
-from convnext_mm.messages.findings import Finding, note
+from convnext_mm.config.nodes import dicts_below, scheduler_name, schedulers, type_name
+from convnext_mm.config.schedule import (
+    changed_settings,
+    ends,
+    is_warm_up,
+    last_end,
+    rescaled_schedulers,
+)
+from convnext_mm.messages.findings import Finding, error, note
 from convnext_mm.messages.wording import counted
 
 # A group is held up by eta_min if the part of its peak that it keeps is this much larger than the
@@ -17,6 +23,13 @@ from convnext_mm.messages.wording import counted
 _HELD_UP = 1.1
 # If eta_min is a larger part of the peak, the rate of the heads does not decay either.
 _RATIO = 0.5
+# The part of a training by which the end of a schedule may differ, such as by incomplete batches.
+_CLOSE = 0.05
+# The schedulers that reach their last rate at their end.
+_DECAYING = (
+    *('Constant', 'CosineAnnealing', 'CosineRestart', 'LayerDecayOneCycle', 'Linear', 'OneCycle'),
+    'Poly',
+)
 
 
 def cut_off_schedule(cfg: Config) -> Iterator[Finding]:
@@ -48,10 +61,63 @@ def cut_off_schedule(cfg: Config) -> Iterator[Finding]:
     )
 
 
+def schedule_of_another_run(cfg: Config, iterations: int) -> Iterator[Finding]:
+    """Check that a schedule in iterations has the length of a training in epochs.
+
+    The number of iterations in an epoch depends on the data set and the batch size.
+
+    Args:
+        cfg: A config with schedulers.
+        iterations: The number of iterations of the training.
+    """
+    if 'max_iters' in (cfg.get('train_cfg') or {}):
+        return
+    for index, scheduler in enumerate(schedulers(cfg)):
+        if scheduler.get('by_epoch', True) or is_warm_up(scheduler):
+            continue
+        for key, end in [*ends(scheduler).items()][:1]:
+            if abs(end - iterations) > _CLOSE * iterations:
+                yield note(
+                    'schedule',
+                    f'the {key} of {type_name(scheduler)} is iteration {end:,}, and this training '
+                    f'has {counted(iterations, "iteration")}',
+                    f'change {scheduler_name(cfg, index)}.{key}, or count in epochs: by_epoch=True '
+                    'and convert_to_iter_based=True',
+                )
+
+
+def erased_decay(cfg: Config) -> Iterator[Finding]:
+    """Check that no scheduler gives the same learning rate to groups that differ.
+
+    MMEngine's OneCycleLR sets ``eta_max`` in all parameter groups.
+    """
+    paramwise = cfg.get('optim_wrapper', {}).get('paramwise_cfg')
+    differ = any(
+        key.endswith(('lr_mult', 'decay_rate')) and value != 1
+        for node in dicts_below(paramwise)
+        for key, value in node.items()
+    )
+    for index, scheduler in enumerate(schedulers(cfg)):
+        peak = scheduler.get('eta_max')
+        if (
+            differ
+            and type_name(scheduler).startswith('OneCycle')
+            and isinstance(peak, (int, float))
+        ):
+            yield error(
+                'learning rates',
+                f'{type_name(scheduler)} gives eta_max={peak:g} to all parameter groups, and '
+                'erases the differences that paramwise_cfg makes',
+                f'set {scheduler_name(cfg, index)}.type=convnext_mm.LayerDecayOneCycleLR, in which '
+                'eta_max is the peak of the heads, and the other groups keep their part of it',
+            )
+
+
 def flattened_decay(cfg: Config, rates: Sequence[tuple[float, float]]) -> Iterator[Finding]:
     """Check that ``eta_min`` does not cancel the layer-wise decay of the learning rate.
 
-    An absolute ``eta_min`` is the same for all parameter groups.
+    An absolute ``eta_min``, or ``min_value`` of ReduceOnPlateauLR, is the same for all parameter
+    groups.
 
     Args:
         cfg: A config with schedulers.
@@ -60,48 +126,52 @@ def flattened_decay(cfg: Config, rates: Sequence[tuple[float, float]]) -> Iterat
     floor = next(floors(cfg), None)
     if floor is None:
         return
-    index, scheduler = floor
+    index, key, low = floor
+    kind = type_name(schedulers(cfg)[index])
     peak, end = max(rates)
     kept = [(last / own, own) for own, last in rates if own]
     held_up = [(part, own) for part, own in kept if part > _HELD_UP * end / peak]
     if not held_up:
         return
     part, own = max(held_up)
-    ratio = scheduler.eta_min / peak
-    remedy = f'set {scheduler_name(cfg, index)}.eta_min=0'
+    ratio = low / peak
+    remedy = f'set {scheduler_name(cfg, index)}.{key}=0'
     # PolyLR has no eta_min_ratio.
-    if 'Cosine' in scheduler.type and ratio < _RATIO:
+    if 'Cosine' in kind and ratio < _RATIO:
         remedy += f', or eta_min=None and eta_min_ratio={ratio:g}'
     yield note(
         'learning rates',
-        f'eta_min={scheduler.eta_min:g} of {scheduler.type} is the same for all groups '
+        f'{key}={low:g} of {kind} is the same for all groups '
         f'and flattens their decay: the heads end at {end / peak:.0%} of {peak:.3g}, '
         f'{counted(len(held_up), "group")} higher, up to {part:.0%} of {own:.3g}',
         remedy,
     )
 
 
-def floors(cfg: Config) -> Iterator[tuple[int, ConfigDict]]:
-    """Yield the schedulers of the learning rate with an absolute ``eta_min``, and their indices."""
+def floors(cfg: Config) -> Iterator[tuple[int, str, float]]:
+    """Yield each absolute lower bound of a learning rate: scheduler index, setting and value."""
     for index, scheduler in enumerate(schedulers(cfg)):
-        is_lr = scheduler.get('param_name', 'lr') == 'lr' and 'Momentum' not in scheduler.type
-        if scheduler.get('eta_min') and is_lr:
-            yield index, scheduler
+        is_lr = scheduler.get('param_name', 'lr') == 'lr' and 'Momentum' not in type_name(scheduler)
+        for key in ('eta_min', 'min_value'):
+            low = scheduler.get(key)
+            if is_lr and isinstance(low, (int, float)) and low:
+                yield index, key, low
 
 
 def _after_the_end(scheduler: ConfigDict, length: int) -> Iterator[str]:
     """Yield the settings of a scheduler that lie after the end of the training."""
-    kind = scheduler.type.rpartition('.')[2]
+    kind = type_name(scheduler)
     begin = scheduler.get('begin', 0)
     if kind.startswith('MultiStep'):
         late = [f'{m:,}' for m in scheduler.milestones if begin + m >= length]
         if late and length > 1:  # A training of a single epoch has no room for a milestone.
             yield f'milestone{"s" if len(late) > 1 else ""} {" and ".join(late)} of {kind}'
-    elif kind.startswith(('CosineAnnealing', 'Poly', 'Linear')):
-        key = 'T_max' if scheduler.get('T_max') else 'end'
-        last = scheduler.get(key) or 0
-        if last + (begin if key == 'T_max' else 0) > length:
-            yield f'{key} {last:,} of {kind}'
+    elif kind.startswith(_DECAYING):
+        # The first is the setting that stretches the schedule; its end only stops it.
+        for key, end in [*ends(scheduler).items()][:1]:
+            if end > length:
+                number = sum(scheduler.periods) if key == 'periods' else scheduler[key]
+                yield f'{key} {number:,} of {kind}'
 
 
 def _option(value: object) -> str:

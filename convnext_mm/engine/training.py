@@ -13,7 +13,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, get_world_size
 
 from convnext_mm.config import batch_size
-from convnext_mm.config.schedule_checks import cut_off_schedule
+from convnext_mm.config.nodes import type_name
+from convnext_mm.config.schedule_checks import cut_off_schedule, erased_decay
 from convnext_mm.datasets.files import check_data
 from convnext_mm.datasets.own.adapt import adapt_to_own_data
 from convnext_mm.engine.checkpoints import damage, newest_whole
@@ -21,7 +22,7 @@ from convnext_mm.engine.hooks.checkpoint import ReliableCheckpointHook
 from convnext_mm.engine.hooks.finite_loss import FiniteLossHook
 from convnext_mm.engine.hooks.progress import ProgressBarHook
 from convnext_mm.engine.hooks.report import ReportHook
-from convnext_mm.engine.hooks.schedule import FlattenedDecayHook
+from convnext_mm.engine.hooks.schedule import ScheduleHook
 from convnext_mm.engine.hooks.summary import SummaryHook, last_checkpoint
 from convnext_mm.engine.runner import Runner
 from convnext_mm.engine.setup import (
@@ -102,7 +103,8 @@ def train(
     with Terminal(verbose) as terminal:
         cfg = read_config(config, options, work_dir, launcher)
         if data:
-            cfg = adapt_to_own_data(cfg, data, options or ())
+            cfg = adapt_to_own_data(cfg, data, options or (), accumulate=accumulate)
+        tell(erased_decay(cfg))
         tell(cut_off_schedule(cfg))  # before accumulate, which changes the numbers in its advice
         if amp:
             cfg = use_mixed_precision(cfg)
@@ -120,7 +122,7 @@ def train(
         cfg = distribute_without_gpu(cfg)
         cfg, content = fetch_weights(cfg)
         runner = build_runner(cfg, terminal, content)
-        runner.register_hook(FlattenedDecayHook())
+        runner.register_hook(ScheduleHook())
         runner.register_hook(FiniteLossHook())
         if report:
             runner.register_hook(ReportHook(Path(cfg.filename or 'config.py').name))
@@ -140,7 +142,7 @@ def use_mixed_precision(cfg: Config) -> Config:
 
 def train_in_fp32_without_gpu(cfg: Config) -> Config:
     """Replace mixed precision by fp32 if there is no GPU."""
-    if cfg.optim_wrapper.get('type') != 'AmpOptimWrapper' or torch.cuda.is_available():
+    if type_name(cfg.optim_wrapper) != 'AmpOptimWrapper' or torch.cuda.is_available():
         return cfg
     log_once('no GPU: training in fp32 instead of mixed precision')
     cfg = copy.deepcopy(cfg)

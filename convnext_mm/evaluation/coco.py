@@ -19,6 +19,7 @@ from convnext_mm.evaluation.coco_ap import (
     category_ids,
     evaluate,
     ground_truth,
+    metric_names,
     summary,
 )
 
@@ -37,7 +38,8 @@ class FastCocoMetric(CocoMetric):
     - ``use_mp_eval`` has no effect.
 
     Raises:
-        SettingError: The metric is ``proposal_fast``, which needs numpy below 1.24.
+        SettingError: The metric is ``proposal_fast``, which needs numpy below 1.24; or one of
+            ``metric_items`` does not exist with these ``proposal_nums``.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -45,6 +47,13 @@ class FastCocoMetric(CocoMetric):
         if 'proposal_fast' in self.metrics:
             raise SettingError(
                 "metric='proposal_fast' is not supported: use 'proposal', which is as fast"
+            )
+        known = metric_names(self.proposal_nums)
+        unknown = [name for name in self.metric_items or () if name not in known]
+        if unknown:
+            raise SettingError(
+                f'metric_items: {", ".join(unknown)} cannot be computed with proposal_nums='
+                f'{tuple(self.proposal_nums)}; allowed: {", ".join(known)}'
             )
 
     def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
@@ -113,6 +122,4 @@ class FastCocoMetric(CocoMetric):
 
 
 def _rounded(values: dict[str, float], name: str) -> float:
-    if name not in values:
-        raise KeyError(f'metric_items: {name!r} is none of {", ".join(values)}')
     return round(values[name], 3)

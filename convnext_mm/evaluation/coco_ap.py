@@ -171,6 +171,16 @@ def summary(evaluated: hotcoco.COCOeval) -> dict[str, float]:
     return metrics
 
 
+def metric_names(max_dets: Sequence[int]) -> list[str]:
+    """Return the names of :func:`summary`."""
+    areas, counts = _AREA_SUFFIXES[1:], sorted(max_dets)
+    return [
+        *('mAP', 'mAP_50', 'mAP_75', *(f'mAP{suffix}' for suffix in areas)),
+        *(f'AR@{n}' for n in counts),
+        *(f'AR{suffix}@{counts[-1]}' for suffix in areas),
+    ]
+
+
 def ap_by_class(evaluated: hotcoco.COCOeval) -> list[dict[str, float]]:
     """Return the six precisions of :func:`summary` for each label."""
     labels = range(evaluated.eval['precision'].shape[2])

@@ -14,9 +14,10 @@ from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
+from torch import nn
 
 from convnext_mm.config import classes
-from convnext_mm.config.heads import num_classes_by_head, resize_heads
+from convnext_mm.config.heads import check_heads, resize_heads
 from convnext_mm.config.model_file import load_model
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.errors import UserError
@@ -57,11 +58,12 @@ class Predictor:
         self._load, self._transform = _split_pipeline(cfg)
         model_cfg = copy.deepcopy(cfg.model)
         content = read_checkpoint(checkpoint)
-        self.meta = _resolve_classes(
-            model_cfg, classes.checkpoint_metainfo(content), cfg, str(checkpoint)
-        )
+        named = classes.checkpoint_metainfo(content)
+        self.meta = _resolve_classes(model_cfg, named, cfg, str(checkpoint))
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         model = MODELS.build(model_cfg)
+        if not named:
+            _check_names(model, self.meta, str(checkpoint))
         load_model(model, content, str(checkpoint))
         self.is_segmentor = hasattr(model, 'decode_head')
         self.model = revert_sync_batchnorm(model).to(self.device).eval()
@@ -148,12 +150,15 @@ def _resolve_classes(model: ConfigDict, meta: dict, cfg: Config, checkpoint: str
     else:
         for change in resize_heads(model, len(meta['classes'])):
             print_log(f'{checkpoint}: {change}', logger='current')
-    sizes = set(num_classes_by_head(model).values())
-    names = len(meta.get('classes', ()))
-    if sizes - {names}:
+    return meta
+
+
+def _check_names(model: nn.Module, meta: dict, checkpoint: str) -> None:
+    """Make sure that the classes of the config fit a checkpoint that does not name its own."""
+    names = meta.get('classes', ())
+    for wrong in check_heads(model, {'classes': names, **meta}):
         raise UserError(
-            f'{checkpoint} does not name its classes. The test set of the config names {names}, '
-            f'but the heads have num_classes={", ".join(map(str, sorted(sizes)))}. Set metainfo of '
+            f'{checkpoint} does not name its classes. The test set of the config names '
+            f'{len(names)}, but the heads have other numbers: {wrong.what}. Set metainfo of '
             'test_dataloader.dataset to the classes that the model was trained on'
         )
-    return meta

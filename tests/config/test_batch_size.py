@@ -6,6 +6,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
+from convnext_mm.config import batch_size
 from convnext_mm.config.batch_size import accumulate, check_batch_size, scale_lr
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level
@@ -96,6 +97,15 @@ def test_hooks_and_intervals_that_count_iterations_are_lengthened_too():
     cfg = accumulate(cfg)
     assert cfg.custom_hooks == [dict(type='EMAHook', begin_iter=80, interval=8)]
     assert (cfg.train_cfg.val_interval, cfg.train_cfg.dynamic_intervals) == (8000, [(720, 40)])
+
+
+def test_a_schedule_in_iterations_that_cannot_be_lengthened_is_said(monkeypatch):
+    said = []
+    monkeypatch.setattr(batch_size, 'log_once', lambda line, level=None: said.append(line))
+    cfg = config('upernet/convnext_t_ade20k.py')
+    cfg.param_scheduler = [ConfigDict(type='TwistLR', twists=9, by_epoch=False)]
+    accumulate(cfg)
+    assert said[0].startswith('TwistLR is no scheduler of MMEngine: of its settings, only begin')
 
 
 def test_a_rate_that_is_kept_is_not_scaled_as_well():

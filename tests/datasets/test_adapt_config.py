@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import DATA_SAMPLERS, DATASETS, init_default_scope
 
 from convnext_mm.config.heads import resize_heads
 from convnext_mm.config.model import build_on_meta
@@ -15,7 +17,8 @@ from convnext_mm.config.reading import load_config
 from convnext_mm.config.schedule import MIN_STEPS
 from convnext_mm.config.schedule_checks import cut_off_schedule
 from convnext_mm.datasets.own.adapt_config import adapt_config
-from convnext_mm.datasets.own.write import PreparedData, PreparedSplit
+from convnext_mm.datasets.own.check import check_own_data
+from convnext_mm.datasets.own.write import PreparedData, PreparedSplit, write_data
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import as_text
 from tests.conftest import ROOT
@@ -106,6 +109,30 @@ def test_heads_at_any_depth_are_resized_and_an_rpn_is_not():
     assert 'model.roi_head.bbox_head.1.num_classes = 3' in changes
 
 
+def test_all_settings_but_those_of_the_replaced_data_stay():
+    """MMEngine reads some by name from the config; its Runner has no argument for them."""
+    cfg = load_config(ROOT / MASK_RCNN)
+    settings = dict(
+        sync_bn='torch',
+        model_wrapper_cfg=dict(type='MMDistributedDataParallel', static_graph=True),
+        activation_checkpointing=['backbone'],
+        compile=True,
+        efficient_conv_bn_eval='[backbone]',
+        find_unused_parameters=True,
+        custom_hooks=[dict(type='EMAHook')],
+        randomness=dict(seed=3),
+        of_a_hook_of_the_user=dict(answer=42),
+    )
+    for key, value in settings.items():
+        cfg[key] = value
+    before = set(cfg)
+    adapted(cfg)
+    assert {key: cfg[key] for key in settings} == settings
+    gone = {'data_root', 'dataset_type', 'published'}  # of COCO
+    used = {'train_pipeline', 'test_pipeline', 'backend_args', 'short_sides', 'max_epochs'}
+    assert before - set(cfg) == gone | used | {'vis_backends'}
+
+
 def test_wrapped_data_sets_stay_wrapped_and_joined_ones_become_one():
     cfg = load_config(ROOT / MASK_RCNN)
     leaf = cfg.train_dataloader.dataset
@@ -118,6 +145,32 @@ def test_wrapped_data_sets_stay_wrapped_and_joined_ones_become_one():
     assert cfg.train_dataloader.dataset.dataset.metainfo.classes == CLASSES
 
 
+@pytest.mark.parametrize(
+    'name, wrappers',
+    [
+        ('lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py', ['Repeat', 'ClassBalanced', 'Coco']),
+        ('openimages/faster-rcnn_r50_fpn_32xb2-cas-1x_openimages.py', ['Repeat', 'Coco']),
+    ],
+)
+def test_a_recipe_that_balances_classes_loads_repeated_images(
+    name, wrappers, shapes_coco, tmp_path
+):
+    """MMDetection's own recipes and data sets, on 16 images."""
+    checked = check_own_data(shapes_coco)
+    cfg = get_config(f'mmdet::{name}')
+    changes = adapt_config(cfg, write_data(checked, tmp_path))
+    init_default_scope('mmdet')
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    sampler = DATA_SAMPLERS.build(dict(cfg.train_dataloader.sampler, dataset=dataset))
+    assert len(list(sampler)) * cfg.train_cfg.max_epochs >= MIN_STEPS
+    found = []
+    while dataset is not None:
+        found.append(type(dataset).__name__.removesuffix('Dataset'))
+        dataset = getattr(dataset, 'dataset', None)
+    assert found == wrappers
+    assert any('DefaultSampler' in line for line in changes) == ('cas' in name)
+
+
 def test_without_masks_the_mask_head_is_left_out():
     cfg, changes = adapted(MASK_RCNN, with_masks=False)
     assert 'no masks: the objects have boxes only, so the mask head is left out' in changes
@@ -125,6 +178,15 @@ def test_without_masks_the_mask_head_is_left_out():
     assert 'with_mask=True' not in cfg.pretty_text
     assert cfg.val_evaluator.metric == cfg.test_evaluator.metric == 'bbox'
     assert not build_on_meta(cfg).with_mask
+
+
+@pytest.mark.parametrize('name', ['htc/htc_r50', 'scnet/scnet_r50'])
+def test_a_semantic_head_for_stuff_is_left_out(name):
+    cfg, changes = adapted(get_config(f'mmdet::{name}_fpn_1x_coco.py'))
+    assert 'no label maps of stuff: the semantic head is left out' in changes
+    assert "'with_seg': True" not in repr(cfg.to_dict())
+    cfg.model.backbone.init_cfg = None
+    assert not build_on_meta(cfg).roi_head.with_semantic
 
 
 def test_a_config_for_the_other_kind_of_data_is_refused():

@@ -84,8 +84,13 @@ def test_classes_that_agree_pass_and_further_categories_do_no_harm():
 @pytest.mark.parametrize(
     'classes, categories, number, message',
     [
-        (('cat', 'dog'), ('cat', 'dog'), 80, '2 classes, model.head 80'),
-        (('cat', 'dog'), ('cat', 'hound'), 2, 'has no category for 1 class (dog)'),
+        (
+            ('cat', 'dog'),
+            ('cat', 'dog'),
+            80,
+            'model.head has num_classes=80, but the data set has 2',
+        ),
+        (('cat', 'dog'), ('cat', 'hound'), 2, "has no category 'dog'"),
         (('cat', 'dog'), ('dog', 'cat'), 2, 'another order'),
     ],
 )

@@ -259,8 +259,13 @@ def test_error_messages_name_the_mistake():
         scored(FastCocoMetric, api, [dict(predictions[0], img_id=999)])
     with pytest.raises(SettingError, match="use 'proposal'"):
         FastCocoMetric(metric='proposal_fast')
-    with pytest.raises(KeyError, match='mAP_90'):
-        scored(FastCocoMetric, api, predictions, metric_items=['mAP_90'])
+    for items, counts in ((['mAP_90'], (100, 300, 1000)), (['AR@1000'], (1, 10, 100))):
+        with pytest.raises(SettingError, match=rf'{items[0]} cannot .* allowed: mAP, .*AR_s@'):
+            FastCocoMetric(metric_items=items, proposal_nums=counts)
+    evaluated = coco_ap.evaluate(
+        coco_ap.ground_truth(api, api.getCatIds()), predictions, 'bbox', max_dets=(10, 1, 100)
+    )
+    assert list(coco_ap.summary(evaluated)) == coco_ap.metric_names((10, 1, 100))
     with pytest.raises(
         UserError, match=r'2 categories for the 3 classes .* without a category: dog'
     ):

@@ -31,7 +31,9 @@ _FOLDER = 'own_data'
 _LINE = 96  # characters of colours in a written config
 
 
-def adapt_to_own_data(cfg: Config, path: str | Path, given: Collection[str] = ()) -> Config:
+def adapt_to_own_data(
+    cfg: Config, path: str | Path, given: Collection[str] = (), *, accumulate: bool = False
+) -> Config:
     """Return a config that trains on the data of the user, and write it into its work dir.
 
     In a distributed run every process does the same. The first process of each machine decodes
@@ -41,6 +43,7 @@ def adapt_to_own_data(cfg: Config, path: str | Path, given: Collection[str] = ()
         cfg: A config with a ``work_dir``; it is not changed.
         path: A folder, or a COCO JSON.
         given: Dotted names of the settings that the user chose on the command line, which stay.
+        accumulate: Whether the run accumulates batches up to the batch size of the recipe.
 
     Raises:
         UserError: The data has errors, which were printed, or does not suit the config.
@@ -54,7 +57,7 @@ def adapt_to_own_data(cfg: Config, path: str | Path, given: Collection[str] = ()
     cfg = copy.deepcopy(cfg)
     work_dir = Path(cfg.work_dir).resolve()
     data = write_data(checked, work_dir / _FOLDER)
-    changes = [*checked.notes, *adapt_config(cfg, data, given)]
+    changes = [*checked.notes, *adapt_config(cfg, data, given, accumulate=accumulate)]
     for change in changes:
         log_once(change)
     if first:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Collection, Iterator
 
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from convnext_mm.config.batch_size import images_per_iteration
 from convnext_mm.config.heads import resize_heads
 from convnext_mm.config.nodes import dicts_below, leaf_datasets
 from convnext_mm.config.schedule import rescale_schedule
@@ -22,21 +24,26 @@ from convnext_mm.messages.wording import counted, listed
 _SPLITS = ('train', 'val', 'test')
 # Settings of a data set that say how it is read, and not which data set it is.
 _KEPT = ('pipeline', 'filter_cfg', 'test_mode', 'backend_args', 'indices', 'serialize_data')
-# The settings of a config that MMEngine and the tools read. Any other one is a variable of the
-# recipe's file, already copied to where it is used.
+# Top-level settings that describe the data set of a recipe, or results on it.
+_OF_RECIPE_DATA = ('data_root', 'dataset_type', 'classes', 'palette', 'metainfo', 'published')
+# Settings that MMEngine and the tools read. No variable of a recipe's file has such a name.
 _READ = {*inspect.signature(Runner.__init__).parameters} | {
-    *('auto_scale_lr', 'tta_model', 'tta_pipeline', 'find_unused_parameters', 'custom_imports'),
-    *('work_dir', 'default_scope', 'log_level'),
+    *('activation_checkpointing', 'auto_scale_lr', 'compile', 'custom_imports'),
+    *('efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn'),
+    *('tta_model', 'tta_pipeline'),
 }
 
 
-def adapt_config(cfg: Config, data: PreparedData, given: Collection[str] = ()) -> list[str]:
+def adapt_config(
+    cfg: Config, data: PreparedData, given: Collection[str] = (), *, accumulate: bool = False
+) -> list[str]:
     """Change a config, in place, so that it trains and tests on the data of the user.
 
     Args:
         cfg: A detection config for COCO annotations, a segmentation config for label maps.
         data: The data set.
         given: Dotted names of settings that the user chose, which stay.
+        accumulate: Whether the run accumulates batches up to the batch size of the recipe.
 
     Returns:
         One line for each change.
@@ -46,7 +53,7 @@ def adapt_config(cfg: Config, data: PreparedData, given: Collection[str] = ()) -
             none, and the masks cannot be left out.
     """
     _check_kind(cfg, data)
-    for key in [key for key in cfg if key not in _READ]:
+    for key in _variables(cfg):
         cfg.pop(key)
     for key in [f'{split}_{part}' for split in _SPLITS for part in ('dataloader', 'evaluator')]:
         if key in cfg:  # In most configs the settings for val and test are one object.
@@ -55,8 +62,10 @@ def adapt_config(cfg: Config, data: PreparedData, given: Collection[str] = ()) -
     count = len(data.classes)
     changes = [f'{counted(count, "class")}: {listed(data.classes, LISTED_CLASSES)}']
     changes += resize_heads(cfg.model, count)
-    if data.kind == 'coco' and not data.with_masks:
-        changes += _leave_masks_out(cfg)
+    if data.kind == 'coco':
+        changes += _leave_stuff_out(cfg)
+        if not data.with_masks:
+            changes += _leave_masks_out(cfg)
     for split in _SPLITS:
         changes += _adapt_loader(cfg, split, data)
     for split in ('val', 'test'):
@@ -65,8 +74,25 @@ def adapt_config(cfg: Config, data: PreparedData, given: Collection[str] = ()) -
         # The data set has this setting. MMSegmentation deprecates it in the transform, and raises
         # an error if the two differ.
         transform.pop('reduce_zero_label', None)
-    changes += rescale_schedule(cfg, _images_per_epoch(cfg, data), recipe_images, given)
+    batch = None if accumulate else images_per_iteration(cfg)
+    changes += rescale_schedule(cfg, _images_per_epoch(cfg, data), recipe_images, given, batch)
     return changes
+
+
+def _variables(cfg: Config) -> list[str]:
+    """Return the variables of the recipe's files: parts of other settings, and its data.
+
+    Every other setting stays: a hook of the user may read it.
+    """
+    text = re.sub('#.*', '', cfg.text or '')
+    return [
+        key for key in cfg if key in _OF_RECIPE_DATA or (key not in _READ and _is_used(key, text))
+    ]
+
+
+def _is_used(name: str, text: str) -> bool:
+    """Return whether the text of a config uses a variable, as in ``dict(pipeline=name)``."""
+    return bool(re.search(rf'(_base_\.|[-=([{{,:+*/%]\s*){name}\b(?!\s*=[^=])', text))
 
 
 def _check_kind(cfg: Config, data: PreparedData) -> None:
@@ -163,6 +189,19 @@ def _as_list(node: object) -> list:
 
 
 # --- masks
+
+
+def _leave_stuff_out(cfg: Config) -> Iterator[str]:
+    """Remove the semantic head of HTC and SCNet, which learns from label maps of COCO-Stuff."""
+    roi_head = cfg.model.get('roi_head') or {}
+    if 'semantic_head' not in roi_head:
+        return
+    for key in ('semantic_head', 'semantic_roi_extractor'):
+        roi_head.pop(key, None)
+    for transform in _annotation_transforms(cfg):
+        if transform.get('with_seg'):
+            transform.with_seg = False
+    yield 'no label maps of stuff: the semantic head is left out'
 
 
 def _leave_masks_out(cfg: Config) -> Iterator[str]:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from convnext_mm.config.batch_size import global_batch_size
 from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.datasets.labels import classes_of, single_datasets
 from convnext_mm.engine.hooks.unwrap import unwrap
 from convnext_mm.messages.log import log_once
 from convnext_mm.messages.wording import counted, listed
@@ -80,7 +81,7 @@ def _training_data(runner: Runner) -> str:
 
 
 def _data(cfg: Config, key: str, loader: DataLoader) -> str:
-    classes = (getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ()
+    classes = classes_of(next(single_datasets(loader.dataset)))
     roots = {str(d.data_root) for d in leaf_datasets(cfg.get(key)) if d.get('data_root')}
     return (
         _images(loader)

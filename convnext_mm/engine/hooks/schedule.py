@@ -1,4 +1,4 @@
-"""A hook that checks the schedule against the learning rates of the optimizer."""
+"""A hook that checks the schedule against the optimizer and the length of the training."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
-from convnext_mm.config.schedule_checks import flattened_decay, floors
+from convnext_mm.config.schedule_checks import flattened_decay, floors, schedule_of_another_run
 from convnext_mm.messages.findings import as_text
 
 
-class FlattenedDecayHook(Hook):
-    """Log the findings of :func:`flattened_decay` before a training.
+class ScheduleHook(Hook):
+    """Log the findings of two checks before a training.
 
-    Only the optimizer knows the learning rate of each parameter group, so this check cannot run
-    before it is built.
+    Only the optimizer knows the learning rate of each parameter group, and only the data loader
+    knows the number of iterations in an epoch. So the checks cannot run before they are built.
     """
 
     def before_train(self, runner: Runner) -> None:
+        findings = [*schedule_of_another_run(runner.cfg, runner.max_iters)]
         floor = next(floors(runner.cfg), None)
-        if floor is None or not isinstance(runner.optim_wrapper, OptimWrapper):
-            return
-        groups = runner.optim_wrapper.optimizer.param_groups
-        rates = [(g.get('initial_lr', g['lr']), floor[1].eta_min) for g in groups]
-        for finding in flattened_decay(runner.cfg, rates):
+        if floor is not None and isinstance(runner.optim_wrapper, OptimWrapper):
+            groups = runner.optim_wrapper.optimizer.param_groups
+            rates = [(g.get('initial_lr', g['lr']), floor[2]) for g in groups]
+            findings += flattened_decay(runner.cfg, rates)
+        for finding in findings:
             runner.logger.warning(as_text([finding]))
