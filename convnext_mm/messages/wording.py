@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 
 _LISTED = 3
 
@@ -33,3 +34,10 @@ def listed(things: Iterable[object], limit: int = _LISTED) -> str:
 def such_as(names: Collection[object], noun: str = 'tensor', limit: int = _LISTED) -> str:
     """Write how many there are and the first of them: ``5 tensors (a, b, c and 2 more)``."""
     return f'{counted(len(names), noun)} ({listed(names, limit)})'
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the known name that is most like a name, without regard to case; empty if none is."""
+    by_lower = {other.lower(): other for other in known}
+    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[found[0]] if found else ''

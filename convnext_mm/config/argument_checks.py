@@ -1,0 +1,247 @@
+"""Check that every class that a config names exists and takes the arguments it is given.
+
+Nothing is built: a class is looked up, and its arguments are read from its signature. So the check
+also finds a mistake in a part that would be built late, such as a hook or a test pipeline.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+
+from mmengine.config import Config
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
+
+from convnext_mm.config.places import OTHERS, PLACES, Place
+from convnext_mm.config.signatures import Arguments, arguments_of
+from convnext_mm.messages.findings import Finding, error
+from convnext_mm.messages.wording import counted, listed, nearest
+
+_LISTED = 12  # arguments in a message
+_SHORT = 60  # letters of a value in a message
+# How alike a name must be to a known one, from 0 to 1: for a suggestion; to be a misspelt argument
+# of a class that takes any argument; to be a misspelt 'type'.
+_ALIKE, _ALMOST, _ALIKE_TYPE = 0.6, 0.85, 0.7
+_FOREIGN = ('Albu',)  # The dicts in their arguments are built by another library.
+
+
+def check_arguments(cfg: Config) -> Iterator[Finding]:
+    """Check the types and the arguments of all dicts that a config builds.
+
+    Args:
+        cfg: A config. Variables at its top level that nothing builds are not checked.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        findings = [
+            finding
+            for key, place in PLACES.items()
+            for finding in _check(cfg.get(key), key, place, ())
+        ]
+        findings += _check_constructor(cfg.get('optim_wrapper'))
+    yield from findings
+
+
+def _check(
+    node: object, path: str, place: Place, parents: tuple[Callable, ...]
+) -> Iterator[Finding]:
+    """Check a node and all below it.
+
+    Args:
+        node: A part of the config.
+        path: Its dotted key.
+        place: Its place.
+        parents: The classes of the dicts around it.
+    """
+    if isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from _check(child, f'{path}.{index}', place, parents)
+    if not isinstance(node, Mapping):
+        return
+    with DefaultScope.overwrite_default_scope(node.get('_scope_')):
+        targets = _targets(node, place)
+        yield from _check_dict(node, path, place, targets, parents)
+        parents = (*parents, *(targets or ()))
+        if node.get('type') in _FOREIGN:
+            return
+        for key, child in node.items():
+            below = place.children.get(key) or place.children.get(OTHERS)
+            if below is not None:
+                yield from _check(child, f'{path}.{key}', below, parents)
+
+
+def _targets(node: Mapping, place: Place) -> list[Callable] | None:
+    """Return the classes that may be built from a dict, or None if that cannot be told."""
+    if place.function:
+        return [place.function]
+    kind = node.get('type') or place.default(node)
+    if kind is None or not (place.registries or place.module):
+        return None
+    return _look_up(kind, place)
+
+
+def _check_dict(
+    node: Mapping,
+    path: str,
+    place: Place,
+    targets: list[Callable] | None,
+    parents: tuple[Callable, ...],
+) -> Iterator[Finding]:
+    kind = node.get('type') or place.default(node)
+    if place.keys:
+        yield from _check_keys(node, path, Arguments(place.keys, ()), path, ())
+    elif targets:
+        found = [[*_check_class(node, path, target, place, parents)] for target in targets]
+        yield from min(found, key=len)
+    elif targets is not None:
+        if place.certain and not _is_read_by(parents, kind):
+            yield _unknown_type(kind, f'{path}.type', place)
+    elif kind is None and (place.registries or place.module):
+        yield from _check_missing_type(node, path, place)
+
+
+def _check_class(
+    node: Mapping, path: str, target: Callable, place: Place, parents: tuple[Callable, ...]
+) -> Iterator[Finding]:
+    found = arguments_of(target)
+    taken = Arguments((*found.names, *place.extra), found.required, found.any)
+    name = path if place.function else getattr(target, '__name__', str(target))
+    yield from _check_keys(node, path, taken, name, parents)
+    missing = [n for n in taken.required if n not in node and n not in place.given]
+    if place.complete and missing:
+        yield error(path, f'{name} needs {counted(len(missing), "argument")}: {listed(missing)}')
+
+
+def _check_keys(
+    node: Mapping, path: str, taken: Arguments, reader: str, parents: tuple[Callable, ...]
+) -> Iterator[Finding]:
+    for key in node:
+        if key in taken.names or key in ('type', '_scope_') or _is_read_by(parents, key):
+            continue
+        other = nearest(str(key), taken.names, _ALMOST if taken.any else _ALIKE)
+        if taken.any and (not other or other in node):
+            continue
+        yield error(
+            f'{path}.{key}',
+            f'{reader} has no argument {key!r} (here {_short(node[key])})'
+            f'{_did_you_mean(other)} It has {listed(taken.names, _LISTED)}',
+        )
+
+
+def _is_read_by(parents: tuple[Callable, ...], word: str) -> bool:
+    """Return whether the source of a class around a dict has a word in quotes.
+
+    A class may take keys out of the dicts of its parts before it builds them, or give a type a
+    meaning of its own.
+    """
+    return any(
+        f"'{word}'" in source or f'"{word}"' in source
+        for parent in parents
+        for source in _sources(parent)
+    )
+
+
+def _sources(target: Callable) -> Iterator[str]:
+    """Yield the source of the modules of a class and its base classes."""
+    for kind in getattr(target, '__mro__', ()):
+        if kind.__module__.partition('.')[0] in ('builtins', 'torch', 'abc', 'typing'):
+            continue
+        try:
+            yield inspect.getsource(sys.modules[kind.__module__])
+        except (OSError, TypeError):
+            continue
+
+
+def _check_missing_type(node: Mapping, path: str, place: Place) -> Iterator[Finding]:
+    texts = [key for key, value in node.items() if isinstance(value, str)]
+    misspelt = nearest('type', texts, _ALIKE_TYPE)
+    if place.typed or (misspelt and _look_up(node[misspelt], place)):
+        meant = f'; is {misspelt}={node[misspelt]!r} meant?' if misspelt else ''
+        yield error(path, f'there is no type in {_short(node)}{meant}')
+
+
+def _did_you_mean(name: str) -> str:
+    return f'; did you mean {name}?' if name else '.'
+
+
+def _look_up(kind: object, place: Place) -> list[Callable] | None:
+    """Return what a type may be.
+
+    There are several if registries have the same name for different classes, and none if the type
+    is unknown. None: a module of a library cannot be imported, so that cannot be told.
+    """
+    if not isinstance(kind, str):
+        return [kind]
+    if place.module:
+        found = getattr(importlib.import_module(place.module), kind, None)
+        return [] if found is None else [found]
+    targets = []
+    for registry in place.registries:
+        with registry.switch_scope_and_registry(None) as scoped:
+            try:
+                targets.append(scoped.get(kind))
+            except RuntimeError as failure:
+                if not str(failure).startswith('Failed to get'):  # MMEngine's "unknown"
+                    return None
+            except Exception:
+                return None
+    return [target for target in targets if target is not None]
+
+
+def _unknown_type(kind: str, where: str, place: Place) -> Finding:
+    prefix, _, name = kind.rpartition('.')
+    package = prefix.partition('.')[0]
+    if package and package not in sys.modules and importlib.util.find_spec(package) is None:
+        scopes = [scope for registry in place.registries for scope in registry.root.children]
+        other = nearest(package, [*scopes, 'convnext_mm'])
+        meant = _did_you_mean(other and f'{other}.{name}')
+        return error(where, f'{kind!r}: there is no package {package}{meant.rstrip(".")}')
+    names, keeper = _names(place, prefix)
+    other = nearest(name, names)
+    meant = _did_you_mean(other and f'{prefix}.{other}'.lstrip('.'))
+    return error(where, f'{kind!r} is not in {keeper}{meant.rstrip(".")}')
+
+
+def _names(place: Place, prefix: str) -> tuple[list[str], str]:
+    """Return the known types, and where they are known."""
+    if place.module:
+        return dir(sys.modules[place.module]), place.module
+    names = dir(sys.modules[prefix]) if prefix in sys.modules else []
+    keepers = []
+    for registry in place.registries:
+        with registry.switch_scope_and_registry(prefix or None) as scoped:
+            keepers.append(f'{scoped.scope}::{scoped.name}')
+            while scoped is not None:
+                names += scoped.module_dict
+                scoped = scoped.parent
+    return names, f'the registry {" or ".join(keepers)}'
+
+
+def _check_constructor(wrapper: object) -> Iterator[Finding]:
+    """Check the constructor of an optimizer wrapper, and the keys of its ``paramwise_cfg``.
+
+    A constructor reads the keys from a dict and ignores others. So the known keys are the words in
+    quotes in its source.
+    """
+    if not isinstance(wrapper, Mapping):
+        return
+    kind = wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
+    place = Place((OPTIM_WRAPPER_CONSTRUCTORS,))
+    targets = _look_up(kind, place)
+    if targets == []:
+        yield _unknown_type(kind, 'optim_wrapper.constructor', place)
+    for target in targets or ():
+        for key in wrapper.get('paramwise_cfg') or ():
+            if not _is_read_by((target,), key):
+                words = re.findall(r"""['"](\w+)['"]""", '\n'.join(_sources(target)))
+                yield error(
+                    f'optim_wrapper.paramwise_cfg.{key}',
+                    f'{target.__name__} reads no {key!r}{_did_you_mean(nearest(key, words))}',
+                )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHORT else f'{text[: _SHORT - 3]}...'
