@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from mmengine.config import Config
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
@@ -20,7 +20,7 @@ from convnext_mm.config.signatures import Arguments, arguments_of
 from convnext_mm.messages.findings import Finding, error
 from convnext_mm.messages.wording import counted, listed, nearest
 
-_LISTED = 12  # arguments in a message
+_LISTED = 8  # arguments in a message
 _SHORT = 60  # letters of a value in a message
 # How alike a name must be to a known one, from 0 to 1: for a suggestion; to be a misspelt argument
 # of a class that takes any argument; to be a misspelt 'type'.
@@ -28,19 +28,19 @@ _ALIKE, _ALMOST, _ALIKE_TYPE = 0.6, 0.85, 0.7
 _FOREIGN = ('Albu',)  # The dicts in their arguments are built by another library.
 
 
-def check_arguments(cfg: Config) -> Iterator[Finding]:
+def check_arguments(cfg: Config, parts: Collection[str] = tuple(PLACES)) -> Iterator[Finding]:
     """Check the types and the arguments of all dicts that a config builds.
 
     Args:
         cfg: A config. Variables at its top level that nothing builds are not checked.
+        parts: The settings to check, by top-level key.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
         findings = [
-            finding
-            for key, place in PLACES.items()
-            for finding in _check(cfg.get(key), key, place, ())
+            finding for key in parts for finding in _check(cfg.get(key), key, PLACES[key], ())
         ]
-        findings += _check_constructor(cfg.get('optim_wrapper'))
+        if 'optim_wrapper' in parts:
+            findings += _check_constructor(cfg.get('optim_wrapper'))
     yield from findings
 
 
@@ -106,7 +106,8 @@ def _check_class(
     node: Mapping, path: str, target: Callable, place: Place, parents: tuple[Callable, ...]
 ) -> Iterator[Finding]:
     found = arguments_of(target)
-    taken = Arguments((*found.names, *place.extra), found.required, found.any)
+    names = [n for n in (*found.names, *place.extra) if n not in place.given or n in node]
+    taken = Arguments(tuple(names), found.required, found.any)
     name = path if place.function else getattr(target, '__name__', str(target))
     yield from _check_keys(node, path, taken, name, parents)
     missing = [n for n in taken.required if n not in node and n not in place.given]

@@ -59,8 +59,8 @@ def check_variables(cfg: Config, options: Mapping[str, object]) -> Iterator[Find
         if top not in known_settings():
             yield note(
                 key,
-                f'{top} is a variable of the config file. Nothing reads it, so this option changes '
-                'nothing. Set the settings that the file makes from it',
+                'this is a variable of the config file, which was read already, so the option '
+                'changes nothing. Set the settings that the file makes from it',
             )
 
 
