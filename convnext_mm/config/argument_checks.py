@@ -11,20 +11,27 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
 
 from mmengine.config import Config
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
 
-from convnext_mm.config.places import OTHERS, PLACES, Place
+from convnext_mm.config.places import FREE, OTHERS, PLACES, Place
 from convnext_mm.config.signatures import Arguments, arguments_of
 from convnext_mm.messages.findings import Finding, error
-from convnext_mm.messages.wording import counted, listed, nearest
+from convnext_mm.messages.wording import counted, is_misspelt, listed, nearest
 
 _LISTED = 8  # arguments in a message
 _SHORT = 60  # letters of a value in a message
 # How alike a name must be to a known one, from 0 to 1: for a suggestion; to be a misspelt argument
 # of a class that takes any argument; to be a misspelt 'type'.
 _ALIKE, _ALMOST, _ALIKE_TYPE = 0.6, 0.85, 0.7
+# The dicts that the classes of a config read key by key. Other dicts without a type may be the
+# arguments of classes that no config names.
+_FREE_DICTS = re.compile(
+    r'model\..*(train|test|tta)_cfg\b|_dataloader\..*(data_prefix|filter_cfg)\b'
+)
 _FOREIGN = ('Albu',)  # The dicts in their arguments are built by another library.
 
 
@@ -36,16 +43,34 @@ def check_arguments(cfg: Config, parts: Collection[str] = tuple(PLACES)) -> Iter
         parts: The settings to check, by top-level key.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
-        findings = [
-            finding for key in parts for finding in _check(cfg.get(key), key, PLACES[key], ())
-        ]
+        findings = [finding for part in parts for finding in _check_part(cfg, part)]
         if 'optim_wrapper' in parts:
             findings += _check_constructor(cfg.get('optim_wrapper'))
     yield from findings
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What was met on the way through a part of a config.
+
+    Attributes:
+        classes: The classes that it builds.
+        free: The dicts without a type, by dotted key, that only these classes read.
+    """
+
+    classes: list[Callable] = field(default_factory=list)
+    free: dict[str, Mapping] = field(default_factory=dict)
+
+
+def _check_part(cfg: Config, part: str) -> Iterator[Finding]:
+    seen = _Seen()
+    yield from _check(cfg.get(part), part, PLACES[part], (), seen)
+    for path, node in seen.free.items():
+        yield from _check_free(node, path, seen.classes)
+
+
 def _check(
-    node: object, path: str, place: Place, parents: tuple[Callable, ...]
+    node: object, path: str, place: Place, parents: tuple[Callable, ...], seen: _Seen
 ) -> Iterator[Finding]:
     """Check a node and all below it.
 
@@ -54,22 +79,40 @@ def _check(
         path: Its dotted key.
         place: Its place.
         parents: The classes of the dicts around it.
+        seen: To be filled with what is met.
     """
     if isinstance(node, (list, tuple)):
         for index, child in enumerate(node):
-            yield from _check(child, f'{path}.{index}', place, parents)
+            yield from _check(child, f'{path}.{index}', place, parents, seen)
     if not isinstance(node, Mapping):
         return
     with DefaultScope.overwrite_default_scope(node.get('_scope_')):
         targets = _targets(node, place)
         yield from _check_dict(node, path, place, targets, parents)
-        parents = (*parents, *(targets or ()))
         if node.get('type') in _FOREIGN:
             return
+        parents = (*parents, *(targets or ()))
+        seen.classes.extend(targets or ())
+        if targets is None and _FREE_DICTS.search(path):
+            seen.free[path] = node
         for key, child in node.items():
-            below = place.children.get(key) or place.children.get(OTHERS)
+            below = place.children.get(key, place.children.get(OTHERS, FREE))
             if below is not None:
-                yield from _check(child, f'{path}.{key}', below, parents)
+                yield from _check(child, f'{path}.{key}', below, parents, seen)
+
+
+def _check_free(node: Mapping, path: str, classes: Collection[Callable]) -> Iterator[Finding]:
+    """Check the keys of a dict without a type: a key that is no word in the source of any class.
+
+    Such a key is a mistake only if it is nearly such a word.
+    """
+    words: set[str] = set()
+    for key in node:
+        if not words:
+            words = set().union(*(_words(source) for c in classes for source in _sources(c)))
+        other = '' if not isinstance(key, str) or key in words else nearest(key, words)
+        if other and is_misspelt(key, other):
+            yield error(f'{path}.{key}', f'nothing reads {key!r}{_did_you_mean(other)}'.rstrip('.'))
 
 
 def _targets(node: Mapping, place: Place) -> list[Callable] | None:
@@ -92,6 +135,8 @@ def _check_dict(
     kind = node.get('type') or place.default(node)
     if place.keys:
         yield from _check_keys(node, path, Arguments(place.keys, ()), path, ())
+    elif place.likely:
+        yield from _check_likely(node, path, place.likely)
     elif targets:
         found = [[*_check_class(node, path, target, place, parents)] for target in targets]
         yield from min(found, key=len)
@@ -102,17 +147,40 @@ def _check_dict(
         yield from _check_missing_type(node, path, place)
 
 
+def _check_likely(node: Mapping, path: str, likely: Collection[str]) -> Iterator[Finding]:
+    for key in node:
+        other = '' if key in likely else nearest(key, likely)
+        if other and is_misspelt(key, other):
+            yield error(f'{path}.{key}', f'there is no {key!r}: did you mean {other}?')
+
+
 def _check_class(
     node: Mapping, path: str, target: Callable, place: Place, parents: tuple[Callable, ...]
 ) -> Iterator[Finding]:
-    found = arguments_of(target)
+    found = _with_inner(arguments_of(target), node, place)
     names = [n for n in (*found.names, *place.extra) if n not in place.given or n in node]
-    taken = Arguments(tuple(names), found.required, found.any)
+    taken = replace(found, names=tuple(names))
     name = path if place.function else getattr(target, '__name__', str(target))
     yield from _check_keys(node, path, taken, name, parents)
     missing = [n for n in taken.required if n not in node and n not in place.given]
     if place.complete and missing:
         yield error(path, f'{name} needs {counted(len(missing), "argument")}: {listed(missing)}')
+
+
+def _with_inner(taken: Arguments, node: Mapping, place: Place) -> Arguments:
+    """Add the arguments of a class that another one builds from its ``**kwargs``.
+
+    An argument names that class: ``RandomResize(resize_type='Resize', **resize_kwargs)``.
+    """
+    inner = [name for name in taken.names if name.endswith('_type')] if taken.any else []
+    if len(inner) != 1:
+        return taken
+    kind = node.get(inner[0], taken.defaults.get(inner[0]))
+    targets = _look_up(kind, place) if isinstance(kind, str) else None
+    if not targets:
+        return taken
+    found = arguments_of(targets[0])
+    return replace(taken, names=(*taken.names, *found.names), any=found.any)
 
 
 def _check_keys(
@@ -122,7 +190,7 @@ def _check_keys(
         if key in taken.names or key in ('type', '_scope_') or _is_read_by(parents, key):
             continue
         other = nearest(str(key), taken.names, _ALMOST if taken.any else _ALIKE)
-        if taken.any and (not other or other in node):
+        if taken.any and not other:
             continue
         yield error(
             f'{path}.{key}',
@@ -144,15 +212,28 @@ def _is_read_by(parents: tuple[Callable, ...], word: str) -> bool:
     )
 
 
-def _sources(target: Callable) -> Iterator[str]:
-    """Yield the source of the modules of a class and its base classes."""
-    for kind in getattr(target, '__mro__', ()):
-        if kind.__module__.partition('.')[0] in ('builtins', 'torch', 'abc', 'typing'):
-            continue
-        try:
-            yield inspect.getsource(sys.modules[kind.__module__])
-        except (OSError, TypeError):
-            continue
+@cache
+def _sources(target: Callable) -> tuple[str, ...]:
+    """Return the source of the modules of a class and its base classes."""
+    modules = {kind.__module__ for kind in getattr(target, '__mro__', ())}
+    return tuple(
+        _source(name)
+        for name in modules
+        if name.partition('.')[0] not in ('builtins', 'torch', 'abc', 'typing')
+    )
+
+
+@cache
+def _source(module: str) -> str:
+    try:
+        return inspect.getsource(sys.modules[module])
+    except (OSError, TypeError):
+        return ''
+
+
+@cache
+def _words(source: str) -> frozenset[str]:
+    return frozenset(re.findall(r'[A-Za-z_]\w+', source))
 
 
 def _check_missing_type(node: Mapping, path: str, place: Place) -> Iterator[Finding]:

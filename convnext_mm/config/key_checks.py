@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from difflib import SequenceMatcher
 from functools import cache
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from convnext_mm.messages.findings import Finding, error, note
-from convnext_mm.messages.wording import nearest
+from convnext_mm.messages.wording import is_misspelt, nearest
 
 _ALIKE = 0.6  # the least likeness of a suggestion, from 0 to 1
-_LONG = 14  # letters of a name in which two may be wrong; one in a shorter name
 # Settings that are no argument of the Runner, with their readers.
 _ALSO_READ = (
     *('runner_type', 'strategy', 'sync_bn', 'find_unused_parameters'),  # Runner
@@ -69,17 +67,5 @@ def check_names(cfg: Config) -> Iterator[Finding]:
     for name in cfg:
         if name not in known_settings():
             other = nearest(name, known_settings(), _ALIKE)
-            if other and _is_misspelt(name, other):
+            if other and is_misspelt(name, other):
                 yield error(name, f'there is no setting {name!r}: did you mean {other}?')
-
-
-def _is_misspelt(name: str, setting: str) -> bool:
-    """Return whether a name differs from a setting in a letter or two, and not only by an addition.
-
-    A variable may add to the name of a setting: ``val_evaluator_2``, ``models``.
-    """
-    if name.startswith(setting):
-        return False
-    same = sum(block.size for block in SequenceMatcher(None, name, setting).get_matching_blocks())
-    length = max(len(name), len(setting))
-    return length - same <= (2 if length >= _LONG else 1)

@@ -33,7 +33,7 @@ from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
-OTHERS = '*'
+OTHERS = '*'  # the key of the place for all keys that have none of their own
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Place:
         given: Arguments that the builder adds to the dict.
         complete: Whether the required arguments must be in the dict or in `given`.
         certain: Whether the type must be known.
-        children: The places of the dicts below, by key; ``'*'`` is for all other keys.
+        likely: Keys that a dict of free keys has most likely, to recognise a misspelt one.
+        children: The places of the dicts below, by key. None: what is below is not checked.
     """
 
     registries: tuple[Registry, ...] = ()
@@ -64,9 +65,13 @@ class Place:
     given: tuple[str, ...] = ()
     complete: bool = False
     certain: bool = True
-    children: Mapping[str, Place] = field(default_factory=dict)
+    likely: tuple[str, ...] = ()
+    children: Mapping[str, Place | None] = field(default_factory=dict)
 
 
+# A dict that no registry builds. The classes around it may read any key.
+FREE = Place(children=(_in_free := {}))
+_in_free[OTHERS] = FREE
 # What MMEngine builds as it is written, without further arguments.
 _WHOLE = dict(typed=True, complete=True)
 
@@ -78,7 +83,9 @@ _TRANSFORM = Place((TRANSFORMS,), **_WHOLE, children=_IN_TRANSFORM)
 _PERHAPS_TRANSFORM = Place((TRANSFORMS,), certain=False)
 _IN_TRANSFORM.update({'transforms': _TRANSFORM, 'pipeline': _TRANSFORM, OTHERS: _PERHAPS_TRANSFORM})
 
-_IN_DATASET: dict[str, Place] = dict(pipeline=_TRANSFORM)
+_IN_DATASET: dict[str, Place] = dict(
+    pipeline=_TRANSFORM, metainfo=Place(likely=('classes', 'palette'))
+)
 _DATASET = Place((DATASETS,), **_WHOLE, children=_IN_DATASET)
 _IN_DATASET.update(dataset=_DATASET, datasets=_DATASET)
 
@@ -94,7 +101,7 @@ _LOADER = Place(
 
 # --- model -----------------------------------------------------------------------------------
 
-_NMS = Place(module='mmcv.ops', extra=('class_agnostic', 'split_thr', 'max_num'), certain=False)
+_NMS = Place(module='mmcv.ops', extra=('class_agnostic', 'split_thr', 'max_num'))
 _INIT = Place(
     (WEIGHT_INITIALIZERS,),
     extra=('override', 'layer'),
@@ -113,6 +120,11 @@ _IN_MODEL[OTHERS] = _MODEL
 
 # --- the run ---------------------------------------------------------------------------------
 
+# MMEngine's and, of MMDetection and MMSegmentation, the last one.
+DEFAULT_HOOKS = (
+    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
+    'visualization',
+)
 _HOOK = Place((HOOKS,), **_WHOLE, extra=('priority',), children=dict(switch_pipeline=_TRANSFORM))
 _EVALUATOR = Place(
     (METRICS, EVALUATOR),
@@ -145,14 +157,17 @@ PLACES: Mapping[str, Place] = dict(
         (OPTIM_WRAPPERS,),
         default=lambda node: 'OptimWrapper' if 'optimizer' in node else None,
         extra=('constructor', 'paramwise_cfg'),
-        children=dict(optimizer=Place((OPTIMIZERS,), **_WHOLE, given=('params',))),
+        children=dict(
+            optimizer=Place((OPTIMIZERS,), **_WHOLE, given=('params',)),
+            paramwise_cfg=None,  # its keys are parameters of the model
+        ),
     ),
     param_scheduler=Place(
         (PARAM_SCHEDULERS,), **_WHOLE, extra=('convert_to_iter_based',), given=('optimizer',)
     ),
     val_evaluator=_EVALUATOR,
     test_evaluator=_EVALUATOR,
-    default_hooks=Place(children={OTHERS: _HOOK}),
+    default_hooks=Place(likely=DEFAULT_HOOKS, children={OTHERS: _HOOK}),
     custom_hooks=_HOOK,
     visualizer=Place(
         (VISUALIZERS,),

@@ -11,8 +11,8 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from torch import nn
@@ -28,11 +28,13 @@ class Arguments:
         names: Their names; those of the class itself come before those of its base classes.
         required: The names without a default.
         any: Whether it may take other arguments too.
+        defaults: The defaults of the other arguments, without those of base classes.
     """
 
     names: tuple[str, ...]
     required: tuple[str, ...]
     any: bool = False
+    defaults: Mapping[str, object] = field(default_factory=dict)
 
 
 @cache
@@ -41,7 +43,7 @@ def arguments_of(target: Callable) -> Arguments:
     if not inspect.isclass(target):
         return _own_arguments(target)[0]
     names: dict[str, None] = {}
-    required: tuple[str, ...] | None = None
+    first: Arguments | None = None
     kinds = list(target.__mro__)
     while kinds:
         kind = kinds.pop(0)
@@ -51,15 +53,13 @@ def arguments_of(target: Callable) -> Arguments:
             continue
         own, base = _own_arguments(vars(kind)['__init__'])
         names.update(dict.fromkeys(own.names))
-        required = own.required if required is None else required
-        if own.any:
-            return Arguments(tuple(names), required, any=True)
-        if base is None:
-            break
+        first = first or own
+        if own.any or base is None:
+            return replace(first, names=tuple(names), any=own.any)
         if base.name not in ('', kind.__name__):
             at = next((i for i, k in enumerate(kinds) if k.__name__ == base.name), 0)
             kinds = kinds[at + base.behind :]
-    return Arguments(tuple(names), required or ())
+    return replace(first or Arguments((), ()), names=tuple(names), any=False)
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,13 @@ def _own_arguments(function: Callable) -> tuple[Arguments, _Base | None]:
         return Arguments((), (), any=True), None
     named = [p for p in parameters if p.kind in _NAMED and p.name != 'self']
     names = [p.name for p in named] + _old_names(function)
-    required = tuple(p.name for p in named if p.default is p.empty)
+    defaults = {p.name: p.default for p in named if p.default is not p.empty}
+    required = tuple(p.name for p in named if p.name not in defaults)
     rest = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
     if rest is None:
-        return Arguments(tuple(names), required), None
+        return Arguments(tuple(names), required, defaults=defaults), None
     read, base = _uses_of_kwargs(function, rest)
-    return Arguments((*names, *read), required, any=base is None), base
+    return Arguments((*names, *read), required, base is None, defaults), base
 
 
 def _old_names(function: Callable) -> list[str]:

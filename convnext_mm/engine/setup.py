@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 
 from convnext_mm.config.building import naming_the_part
+from convnext_mm.config.disk import check_folder
 from convnext_mm.config.key_checks import check_variables
 from convnext_mm.config.model_file import check_model_file
 from convnext_mm.config.nodes import dicts_below
@@ -24,7 +25,7 @@ from convnext_mm.engine.hooks.empty_results import EmptyResultsHook
 from convnext_mm.engine.hooks.plan import PlanHook, config_name
 from convnext_mm.engine.hooks.progress import ProgressBarHook
 from convnext_mm.engine.hooks.summary import SummaryHook
-from convnext_mm.engine.preconditions import check_launcher, check_work_dir
+from convnext_mm.engine.launchers import check_launcher
 from convnext_mm.engine.runner import Runner
 from convnext_mm.engine.terminal import Terminal
 from convnext_mm.errors import UserError
@@ -53,7 +54,7 @@ def read_config(
     if launcher == 'mpi' and 'OMPI_COMM_WORLD_LOCAL_RANK' in os.environ:
         # MMEngine reads LOCAL_RANK, and Open MPI does not set it.
         os.environ.setdefault('LOCAL_RANK', os.environ['OMPI_COMM_WORLD_LOCAL_RANK'])
-    tell([*check_launcher(launcher), *check_work_dir(cfg.work_dir)])
+    tell([*check_launcher(launcher), *check_folder(cfg.work_dir)])
     return cfg
 
 

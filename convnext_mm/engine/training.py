@@ -14,7 +14,7 @@ from mmengine.dist import get_world_size
 
 from convnext_mm.config import batch_size
 from convnext_mm.config.building import naming_the_part
-from convnext_mm.config.disk_space import check_disk_space
+from convnext_mm.config.disk import check_disk_space
 from convnext_mm.config.schedule_checks import cut_off_schedule
 from convnext_mm.datasets.files import check_data
 from convnext_mm.datasets.own.adapt import adapt_to_own_data

@@ -1,10 +1,9 @@
-"""Check the conditions of a run that its config does not show: launcher and work dir."""
+"""Check that the processes of a run were started by the launcher that it names."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from convnext_mm.messages.findings import Finding, error
 from convnext_mm.messages.wording import listed
@@ -35,14 +34,3 @@ def check_launcher(launcher: str) -> Iterator[Finding]:
         yield error(
             f'--launcher {launcher}', f'{listed(missing, 5)} not in the environment; {advice}'
         )
-
-
-def check_work_dir(work_dir: str | Path) -> Iterator[Finding]:
-    """Check that a work dir exists and is writable, or can be created; create nothing."""
-    path = Path(work_dir).absolute()
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    if not path.is_dir():
-        yield error('work dir', f'{work_dir} cannot be a folder: {path} is a file')
-    elif not os.access(path, os.W_OK | os.X_OK):
-        yield error('work dir', f'{work_dir} cannot be written: no permission in {path}')

@@ -1,8 +1,9 @@
-"""Compare the disk space that the checkpoints of a training take with the free one."""
+"""Check the folder of a run: can it be written, and do the checkpoints to come fit on its disk?"""
 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,15 @@ _STATES = {'SGD': 1, 'Adam': 2, 'AdamW': 2}  # values that an optimizer keeps fo
 _MOST_STATES = 2
 
 
+def check_folder(folder: str | Path) -> Iterator[Finding]:
+    """Check that a folder can be written, or created; create nothing."""
+    existing = _existing(folder)
+    if not existing.is_dir():
+        yield error(str(folder), f'this cannot be a folder: {existing} is a file')
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield error(str(folder), f'this cannot be written: no permission in {existing}')
+
+
 def check_disk_space(cfg: Config, work_dir: str | Path) -> Iterator[Finding]:
     """Check that the checkpoints of a training fit on the disk of its work dir.
 
@@ -28,10 +38,9 @@ def check_disk_space(cfg: Config, work_dir: str | Path) -> Iterator[Finding]:
             part of those to come, because a resumed training has them already.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    folder = Path(hook.get('out_dir') or work_dir).absolute()
+    folder = Path(hook.get('out_dir') or work_dir)
     present = sum(path.stat().st_size for path in folder.glob('*.pth'))
-    while not folder.exists():
-        folder = folder.parent
+    folder = _existing(folder)
     free = shutil.disk_usage(folder).free
     one = _checkpoint_size(cfg, hook)
     count = _number_kept(cfg, hook)
@@ -41,16 +50,24 @@ def check_disk_space(cfg: Config, work_dir: str | Path) -> Iterator[Finding]:
         f'{_gib(free)} are free in {folder}'
     )
     if free < one:
-        yield error('disk', f'{text}: not enough for one')
+        yield error('checkpoints', f'{text}: not enough for one')
     elif free < needed:
         yield note(
-            'disk',
+            'checkpoints',
             text,
             'free some space, or keep fewer: '
             '--cfg-options default_hooks.checkpoint.max_keep_ckpts=2',
         )
     else:
-        yield ok('disk', text)
+        yield ok('checkpoints', text)
+
+
+def _existing(folder: str | Path) -> Path:
+    """Return the folder, or the next one above it that exists."""
+    path = Path(folder).absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
 
 
 def _checkpoint_size(cfg: Config, hook: Mapping) -> int:
