@@ -15,6 +15,10 @@ class SettingError(UserError, ValueError):
     """A setting that is unknown, out of range, or contradicts another one."""
 
 
+class ConfigError(UserError, ValueError):
+    """A config that cannot be read, or from which something cannot be built."""
+
+
 class WeightsError(UserError, ValueError):
     """A weights file that cannot be read safely, or does not fit the model."""
 

@@ -5,14 +5,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from _options import add_config_options, exit_code
+from _options import Parser, add_config_options, exit_code
 
-from convnext_mm.config.reading import find_work_dir, load_config
+from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.diagnose.browse import browse
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--split', choices=['train', 'val'], default='train', help='data set to draw (%(default)s)'
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def show(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_checked_config(args.config, args.cfg_options, [f'{args.split}_dataloader'])
     path = args.out or find_work_dir(cfg) / f'{args.split}.png'
     print(browse(cfg, args.split, args.count, path, args.seed))
 

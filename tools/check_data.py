@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Check a data set of your own before training on it: tools/check_data.py PATH"""
 
-import argparse
 import sys
 
+from _options import Parser
 from rich.console import Console
 
 from convnext_mm.datasets.own.check import check_own_data, show_checked, verdict
@@ -11,7 +11,7 @@ from convnext_mm.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description='Check a data set of your own, as tools/train.py CONFIG --data PATH does first.'
         ' No file is changed.',
         epilog='Exit code: 0 ready to train on, after the repairs that are listed, which training '

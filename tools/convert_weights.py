@@ -1,16 +1,15 @@
 #!/usr/bin/env python
 """Write weights under the names of another project: tools/convert_weights.py SRC DST --to timm"""
 
-import argparse
 import sys
 
-from _options import exit_code
+from _options import Parser, exit_code
 
 from convnext_mm.weights.convert import TARGETS, convert_file
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('source', metavar='SRC', help='path, URL or name of published weights')
     parser.add_argument(
         'target', metavar='DST', help='file to write: .safetensors, or .pth, .pt, .bin'

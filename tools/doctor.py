@@ -9,7 +9,7 @@ import warnings
 warnings.filterwarnings('ignore')
 
 try:
-    from _options import add_config_options, exit_code
+    from _options import Parser, add_config_options, exit_code
     from rich.console import Console
 
     from convnext_mm.compat import apply_workarounds
@@ -20,7 +20,7 @@ except (ImportError, OSError) as error:  # OSError: a CUDA library is missing
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog='Exit code: 0 no errors, 1 there are errors to fix, 2 the config does not exist.',
     )

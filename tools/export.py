@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from _options import add_config_options, exit_code
+from _options import Parser, add_config_options, exit_code
 from rich.console import Console
 
 from convnext_mm.export import export
@@ -18,7 +18,7 @@ Exit code: 0 the file is written, 2 it is not.
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, epilog=RESULT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')

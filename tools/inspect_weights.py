@@ -5,7 +5,7 @@ import argparse
 import json
 import sys
 
-from _options import exit_code
+from _options import Parser, exit_code
 
 from convnext_mm.diagnose.inspect_weights import as_json, describe, inspect_file
 
@@ -16,7 +16,7 @@ def show(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('file', help='path, URL or name of published weights')
     parser.add_argument('--json', action='store_true', help='print the metadata as JSON')
     return exit_code(show, parser.parse_args())

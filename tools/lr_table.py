@@ -4,17 +4,17 @@
 import argparse
 import sys
 
-from _options import add_config_options, exit_code
+from _options import Parser, add_config_options, exit_code
 from mmengine.logging import MMLogger
 
-from convnext_mm.config.reading import load_config
+from convnext_mm.config.reading import load_checked_config
 from convnext_mm.diagnose.lr_table import as_json, as_markdown, as_text, lr_table
 
 FORMATS = {'text': as_text, 'markdown': as_markdown, 'json': as_json}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--format', choices=FORMATS, default='text', help='format of the table (text)'
@@ -28,7 +28,8 @@ def main() -> int:
 
 
 def show(args: argparse.Namespace) -> None:
-    print(FORMATS[args.format](lr_table(load_config(args.config, args.cfg_options))))
+    parts = ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg')
+    print(FORMATS[args.format](lr_table(load_checked_config(args.config, args.cfg_options, parts))))
 
 
 if __name__ == '__main__':

@@ -7,15 +7,15 @@ import json
 import sys
 from dataclasses import asdict
 
-from _options import exit_code
+from _options import Parser, exit_code
 from rich.console import Console
 
-from convnext_mm.config.reading import load_config
+from convnext_mm.config.reading import load_checked_config
 from convnext_mm.diagnose.stats import RULE, model_stats, stats_table
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=RULE)
+    parser = Parser(description=__doc__, epilog=RULE)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--shape',
@@ -31,7 +31,8 @@ def main() -> int:
 def report(args: argparse.Namespace) -> None:
     # Libraries print while a model is built; the JSON must stay clean.
     with contextlib.redirect_stdout(sys.stderr):
-        stats = model_stats(load_config(args.config), args.shape and tuple(args.shape))
+        cfg = load_checked_config(args.config, parts=['model'])
+        stats = model_stats(cfg, args.shape and tuple(args.shape))
     if args.json:
         print(json.dumps(dict(config=args.config, **asdict(stats), rule=RULE), indent=2))
         return

@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from _options import add_config_options, exit_code
+from _options import Parser, add_config_options, exit_code
 
 from convnext_mm.inference import PredictionSummary, predict
 from convnext_mm.messages.wording import counted
@@ -20,7 +20,7 @@ Exit code: 0 all files were predicted, 1 some files could not be read, 2 an erro
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, epilog=RESULTS, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')

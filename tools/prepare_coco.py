@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Check COCO: tools/prepare_coco.py [ROOT]; download what is missing: --download"""
 
-import argparse
 import sys
+
+from _options import Parser
 
 from convnext_mm.datasets.published.catalogue import COCO, PublishedDataset
 from convnext_mm.datasets.published.prepare import prepare
@@ -10,7 +11,7 @@ from convnext_mm.errors import UserError
 
 
 def main(dataset: PublishedDataset, arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=f'Check {dataset.name}, and with --download fetch what is missing.',
         epilog='Exit code: 0 complete; 1 something is missing or wrong; 2 it cannot be fetched.',
     )

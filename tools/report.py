@@ -9,13 +9,13 @@ report shows its curves.
 import argparse
 import sys
 
-from _options import add_config_options, exit_code
+from _options import Parser, add_config_options, exit_code
 
 from convnext_mm.evaluation.report.page import write_report
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('results', metavar='RESULTS.pkl', help='predictions that test.py wrote')
     parser.add_argument('config', help='config file')
     parser.add_argument(

@@ -7,13 +7,13 @@ import sys
 
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as in train.py
 
-from _options import add_run_options, exit_code, set_local_rank
+from _options import Parser, add_run_options, exit_code, set_local_rank
 
 from convnext_mm.engine import test
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights: path, URL, hf:// or timm:// id, or short name')
     add_run_options(parser)

@@ -9,13 +9,13 @@ import sys
 # CPU that makes training several times slower. OpenMP reads this when torch is loaded.
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')
 
-from _options import add_run_options, exit_code, set_local_rank
+from _options import Parser, add_run_options, exit_code, set_local_rank
 
 from convnext_mm.engine import train
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='config file')
     add_run_options(parser)
     parser.add_argument(
@@ -45,6 +45,12 @@ def main() -> int:
         help='resume from this checkpoint or, without one, from the newest in the work dir',
     )
     parser.add_argument(
+        '--resume-anyway',
+        action='store_true',
+        help='resume also with another number of processes, batch size or classes; warnings say '
+        'what is given up',
+    )
+    parser.add_argument(
         '--checkpoint-minutes',
         type=float,
         default=15,
@@ -71,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
         auto_scale_lr=args.auto_scale_lr,
         amp=args.amp,
         resume=args.resume,
+        resume_anyway=args.resume_anyway,
         checkpoint_minutes=args.checkpoint_minutes,
         launcher=args.launcher,
         report=args.report,

@@ -13,8 +13,10 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import set_random_seed
 from mmengine.structures import BaseDataElement
 
+from convnext_mm.config.disk import check_folder
 from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
+from convnext_mm.messages.findings import raise_errors
 from convnext_mm.messages.wording import counted
 from convnext_mm.visualization.contact_sheet import contact_sheet, save_png, with_caption
 from convnext_mm.visualization.samples import draw_sample
@@ -40,10 +42,14 @@ def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> st
         A line that says how many images were drawn, and where.
 
     Raises:
-        UserError: The data set does not exist or is empty, or the path does not end in ``.png``.
+        UserError: The data set does not exist or is empty, the path does not end in ``.png``, or
+            the file cannot be written.
     """
     if path.suffix.lower() != '.png':
         raise UserError(f'{path}: the file must end in .png')
+    if path.is_dir():
+        raise UserError(f'{path}: this is a folder; the file to write must end in .png')
+    raise_errors(check_folder(path.parent))
     if count < 1:
         raise UserError(f'number of images {count}: it must be at least 1')
     loader = f'{split}_dataloader'
@@ -64,8 +70,8 @@ def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> st
     processor = (cfg.get('model') or {}).get('data_preprocessor') or {}
     rgb = processor.get('rgb_to_bgr', False)
     tiles = [_tile(sample, dataset.metainfo, rgb) for sample in samples]
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_png(contact_sheet(tiles, _SHEET_WIDTH), path)
     except OSError as error:
         raise UserError(str(error)) from error

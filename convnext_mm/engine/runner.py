@@ -6,6 +6,7 @@ PyTorch and the buffers of the model (BN without synchronisation differs between
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,8 +24,17 @@ from torch import nn
 from convnext_mm.engine.checkpoints import publish, unfinished_name
 from convnext_mm.engine.hooks.unwrap import unwrap
 from convnext_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop
-from convnext_mm.errors import CheckpointWriteError, UserError
-from convnext_mm.messages.wording import counted
+from convnext_mm.engine.resume_checks import (
+    BATCH_SIZE,
+    Resumed,
+    changes_the_order,
+    check_shapes,
+    differences,
+    trained_before,
+)
+from convnext_mm.errors import CheckpointWriteError
+from convnext_mm.messages.findings import as_text, raise_errors
+from convnext_mm.messages.log import log_once
 
 STATE = 'process_states'
 _ONLY_FOR_RESUMING = ('optimizer', 'param_schedulers', STATE)
@@ -43,15 +53,22 @@ class Runner(MMEngineRunner):
     Training loops of other kinds than MMEngine's two are left as they are and resume as in
     MMEngine. A Runner can also load the content of a file that was read and checked before it was
     built (:meth:`hold`).
+
+    Attributes:
+        resume_anyway: Whether to resume although the training differs from the one that wrote the
+            checkpoint, and so gives another result.
     """
 
+    resume_anyway = False
     _content: Mapping | None = None
+    _resumes_from = ''
 
     def __init__(self, *args, **kwargs) -> None:
         self._evaluating = False
         self._before_evaluation: dict | None = None
         self._to_restore: dict | None = None
         self.evaluation_is_missing = False
+        self._order_changed = False
         super().__init__(*args, **kwargs)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -96,6 +113,7 @@ class Runner(MMEngineRunner):
         states = all_gather_object(self._process_state())
         meta = kwargs['meta'] = dict(kwargs.get('meta') or {})
         meta.setdefault('evaluated', self._evaluating)
+        meta[BATCH_SIZE] = self._properties().batch_size
         if get_rank() != 0:
             return
         path = Path(out_dir, filename)
@@ -115,6 +133,8 @@ class Runner(MMEngineRunner):
     def call_hook(self, fn_name: str, **kwargs) -> None:
         if fn_name == 'before_save_checkpoint':
             kwargs['checkpoint'][STATE] = self._states_to_save
+        if fn_name == 'after_load_checkpoint' and self._resumes_from:
+            self._check_resume(kwargs['checkpoint'])
         super().call_hook(fn_name, **kwargs)
 
     def hold(self, content: Mapping) -> None:
@@ -142,9 +162,13 @@ class Runner(MMEngineRunner):
         """Resume from a checkpoint: parameters, optimizer, position, seed and random states.
 
         Raises:
-            UserError: Another number of processes wrote the checkpoint.
+            UserError: The checkpoint is of another model or optimizer; or of a training with other
+                classes, another number of processes or another batch size, which are only warnings
+                with :attr:`resume_anyway`.
         """
+        self._resumes_from = filename
         super().resume(filename, *args, map_location=map_location)
+        self._resumes_from = ''
         self.evaluation_is_missing = not self._was_evaluated
         states = self._loaded_states
         if states is None:
@@ -153,20 +177,34 @@ class Runner(MMEngineRunner):
                 'epoch, and its result differs from one without a break',
                 logger='current',
             )
+        if states is None or self._order_changed:
             if isinstance(self.train_loop, ResumableEpochLoop):
                 self.train_loop._iter = self.train_loop._epoch * len(self.train_dataloader)
             return
-        if len(states) != get_world_size():
-            raise UserError(
-                f'{filename} was written by {counted(len(states), "process")}, but this training '
-                f'has {get_world_size()}: resume with the same number, or start from the weights: '
-                f'load_from={filename}, without --resume'
-            )
         self._to_restore = states[get_rank()]
         for module, buffers in zip(self._modules(), self._to_restore.get('buffers', ())):
             module.load_state_dict(buffers, strict=False)
         if hasattr(self.train_dataloader, 'reseed'):
             self.train_dataloader.reseed(self.seed)
+
+    def _check_resume(self, checkpoint: Mapping) -> None:
+        """Compare a loaded checkpoint with this training, before anything takes its content."""
+        check_shapes(unwrap(self.model).state_dict(), checkpoint, self._resumes_from)
+        states = checkpoint.get(STATE)
+        before = trained_before(checkpoint, get_world_size() if states is None else len(states))
+        now = self._properties()
+        self._order_changed = changes_the_order(before, now)
+        found = list(differences(before, now))
+        if not self.resume_anyway:
+            raise_errors(difference.refusal(self._resumes_from) for difference in found)
+        for difference in found:
+            log_once(as_text([difference.warning(self._resumes_from)]), logging.WARNING)
+
+    def _properties(self) -> Resumed:
+        loader = self.train_dataloader
+        classes = (getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ()
+        batch_size = getattr(loader.batch_sampler, 'batch_size', None)
+        return Resumed(tuple(classes), get_world_size(), batch_size)
 
     def restore_random_states(self) -> None:
         """Set the random states of the checkpoint, once, before the first step or evaluation."""

@@ -14,14 +14,18 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from convnext_mm.config.building import naming_the_part
+from convnext_mm.config.disk import check_folder
+from convnext_mm.config.key_checks import check_variables
 from convnext_mm.config.model_file import check_model_file
 from convnext_mm.config.nodes import dicts_below
-from convnext_mm.config.reading import find_work_dir, load_config
+from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.engine.hooks.classes import ClassesHook
 from convnext_mm.engine.hooks.empty_results import EmptyResultsHook
 from convnext_mm.engine.hooks.plan import PlanHook, config_name
 from convnext_mm.engine.hooks.progress import ProgressBarHook
 from convnext_mm.engine.hooks.summary import SummaryHook
+from convnext_mm.engine.launchers import check_launcher
 from convnext_mm.engine.runner import Runner
 from convnext_mm.engine.terminal import Terminal
 from convnext_mm.errors import UserError
@@ -37,13 +41,20 @@ def read_config(
     work_dir: str | Path | None = None,
     launcher: str = 'none',
 ) -> Config:
-    """Read the config of a run, and set its work dir and launcher."""
-    cfg = load_config(config, options)
+    """Read and check the config of a run, and set its work dir and launcher.
+
+    Raises:
+        UserError: The config has a mistake, its work dir cannot be written, or the processes were
+            not started by the launcher.
+    """
+    cfg = load_checked_config(config, options)
+    tell(check_variables(cfg, options or {}))
     cfg.launcher = launcher
     cfg.work_dir = str(find_work_dir(cfg, work_dir))
     if launcher == 'mpi' and 'OMPI_COMM_WORLD_LOCAL_RANK' in os.environ:
         # MMEngine reads LOCAL_RANK, and Open MPI does not set it.
         os.environ.setdefault('LOCAL_RANK', os.environ['OMPI_COMM_WORLD_LOCAL_RANK'])
+    tell([*check_launcher(launcher), *check_folder(cfg.work_dir)])
     return cfg
 
 
@@ -107,7 +118,8 @@ def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping |
     if cfg.get('resume'):
         return cfg, None
     content = read_checkpoint(source)
-    other = check_model_file(content, cfg, source, complete=testing).other_shape
+    with naming_the_part(cfg):
+        other = check_model_file(content, cfg, source, complete=testing).other_shape
     if other:
         log_once(
             f'{such_as(other)} of another shape in {source}: they start from random values, which '
@@ -129,7 +141,8 @@ def build_runner(
         testing: Whether the Runner is to test.
     """
     log_once(f'loading {"the" if testing else "data and"} model')
-    runner = terminal.build_runner(keep_config_file(cfg))
+    with naming_the_part(cfg):
+        runner = terminal.build_runner(keep_config_file(cfg))
     if content is not None:
         runner.hold(content)
     for hook in (ClassesHook(), EmptyResultsHook(), PlanHook(config_name(cfg))):

@@ -13,6 +13,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, get_world_size
 
 from convnext_mm.config import batch_size
+from convnext_mm.config.building import naming_the_part
+from convnext_mm.config.disk import check_disk_space
 from convnext_mm.config.nodes import type_name
 from convnext_mm.config.schedule_checks import cut_off_schedule, erased_decay
 from convnext_mm.datasets.files import check_data
@@ -67,6 +69,7 @@ def train(
     auto_scale_lr: bool = False,
     amp: bool = False,
     resume: bool | str | Path = False,
+    resume_anyway: bool = False,
     checkpoint_minutes: float = 15,
     launcher: str = 'none',
     report: bool = True,
@@ -86,6 +89,9 @@ def train(
         amp: Train in mixed precision.
         resume: Resume from the newest whole checkpoint in the work dir (True), or from this file.
             The result is the same as without the break.
+        resume_anyway: Resume also with other classes, another batch size or another number of
+            processes. Warnings say what is given up. The checkpoint of another model or with other
+            optimizer settings is still refused.
         checkpoint_minutes: Write a checkpoint when so many minutes have passed since the last one,
             beside the checkpoints of the config; 0 for none.
         launcher: How the processes were started: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
@@ -100,6 +106,8 @@ def train(
     """
     if accumulate and auto_scale_lr:
         raise UserError('accumulate and auto_scale_lr exclude each other: choose one')
+    if resume_anyway and not resume:
+        raise UserError('--resume-anyway changes only --resume: give both')
     with Terminal(verbose) as terminal:
         cfg = read_config(config, options, work_dir, launcher)
         if data:
@@ -119,9 +127,12 @@ def train(
         check_data(cfg, ('train_dataloader', 'val_dataloader'))
         cfg = train_in_fp32_without_gpu(cfg)
         cfg = write_checkpoints_reliably(cfg, checkpoint_minutes)
+        with naming_the_part(cfg):
+            tell(check_disk_space(cfg, cfg.work_dir))
         cfg = distribute_without_gpu(cfg)
         cfg, content = fetch_weights(cfg)
         runner = build_runner(cfg, terminal, content)
+        runner.resume_anyway = resume_anyway
         runner.register_hook(ScheduleHook())
         runner.register_hook(FiniteLossHook())
         if report:
@@ -189,7 +200,8 @@ def resume_from(cfg: Config, checkpoint: bool | str | Path) -> Config:
 def _run(runner: Runner) -> None:
     """Train; if the training ends early, close the bar and write the report nevertheless."""
     try:
-        runner.train()
+        with naming_the_part(runner.cfg):
+            runner.train()
     except BaseException as error:
         for hook in runner.hooks:
             if isinstance(hook, ReliableCheckpointHook):

@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import nn
 
 from convnext_mm.backbone import ConvNeXt
-from convnext_mm.config.reading import find_work_dir, load_config
+from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.errors import UserError
 from convnext_mm.inference.predictor import Predictor
 from convnext_mm.inference.sources import find_files
@@ -96,7 +96,7 @@ def export(
     from convnext_mm.export.metadata import model_metadata
     from convnext_mm.export.onnx_check import FP16, FP32, Check, rendered_batches
 
-    cfg = load_config(config, options)
+    cfg = load_checked_config(config, options, ('model', 'test_dataloader'))
     out = Path(out or find_work_dir(cfg) / 'model.onnx')
     if out.suffix != '.onnx':
         raise UserError(f'{out}: the file must end in .onnx')

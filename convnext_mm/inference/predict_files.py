@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from convnext_mm.config.reading import find_work_dir, load_config
+from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.errors import UserError
 from convnext_mm.inference.predictor import Predictor
 from convnext_mm.inference.result_files import CocoWriter, LabelMapWriter, ResultWriter
@@ -73,7 +73,7 @@ def predict(
     if not 0 <= score_thr <= 1:
         raise UserError(f'score threshold {score_thr}: it must be from 0 to 1')
     paths = find_files(images)
-    cfg = load_config(config, options)
+    cfg = load_checked_config(config, options, ('model', 'test_dataloader'))
     predictor = Predictor(cfg, checkpoint, device)
     folder = Path(out or find_work_dir(cfg) / 'predictions')
     unread: dict[Path, str] = {}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Collection, Iterable
+from difflib import SequenceMatcher, get_close_matches
 
 _LISTED = 3
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
+_LONG = 14  # letters of a name in which two may be wrong; one in a shorter name
 
 
 def percent(value: float) -> str:
@@ -48,3 +50,23 @@ def printable(text: str, limit: int = 300) -> str:
     """Cut a long text, and escape the characters that a terminal does not show, as in ``\\x1b``."""
     text = text if len(text) <= limit else f'{text[:limit]} ...'
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the known name that is most like a name, without regard to case; empty if none is."""
+    by_lower = {other.lower(): other for other in known}
+    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[found[0]] if found else ''
+
+
+def is_misspelt(name: str, known: str) -> bool:
+    """Return whether a name is a known one with a letter or two wrong, and not an addition to it.
+
+    ``train_dataloder`` is a misspelt ``train_dataloader``; ``val_evaluator_2`` and ``models`` are
+    additions to ``val_evaluator`` and ``model``.
+    """
+    if name.startswith(known):
+        return False
+    same = sum(block.size for block in SequenceMatcher(None, name, known).get_matching_blocks())
+    length = max(len(name), len(known))
+    return length - same <= (2 if length >= _LONG else 1)

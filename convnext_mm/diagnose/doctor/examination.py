@@ -19,7 +19,7 @@ from convnext_mm.diagnose.doctor.installation import (
 )
 from convnext_mm.diagnose.doctor.training_step import check_training_steps
 from convnext_mm.diagnose.recipe_checks import CHECKS, TRAINING_CHECKS, check_trained_model
-from convnext_mm.errors import UserError
+from convnext_mm.errors import ConfigError
 from convnext_mm.messages.findings import Finding, Level, error, show
 from convnext_mm.messages.wording import counted
 
@@ -42,15 +42,13 @@ def examine(
         Whether there is no error.
 
     Raises:
-        UserError: The config file does not exist.
+        UserError: The config file does not exist, or an option names no setting.
     """
     recipe: Iterable[Finding] = ()
     try:
         if config:
             recipe = check_recipe(load_config(config, options), checkpoint)
-    except UserError:
-        raise
-    except Exception as failure:  # such as an `mmdet::` base without MMDetection
+    except ConfigError as failure:  # such as an `mmdet::` base without MMDetection
         recipe = [failed('config', failure)]
     findings = _show('Installation', check_installation(), console)
     if can_import('mmengine', 'mmcv'):

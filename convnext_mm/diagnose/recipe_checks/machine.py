@@ -1,4 +1,4 @@
-"""Check the batch size and the data-loader workers of a training on this machine."""
+"""Check batch size, data-loader workers and disk space of a training on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from mmengine.config import Config
 
-from convnext_mm.config import batch_size
+from convnext_mm.config import batch_size, disk
+from convnext_mm.config.reading import find_work_dir
 from convnext_mm.messages.findings import Finding, note, ok
 from convnext_mm.messages.wording import counted
 
@@ -16,6 +17,11 @@ from convnext_mm.messages.wording import counted
 def check_batch_size(cfg: Config) -> Iterator[Finding]:
     """Check the batch size of a training on all GPUs of this machine."""
     yield from batch_size.check_batch_size(cfg, processes=max(1, torch.cuda.device_count()))
+
+
+def check_disk(cfg: Config) -> Iterator[Finding]:
+    """Check that the checkpoints of a training fit on the disk of its work dir."""
+    yield from disk.check_disk_space(cfg, find_work_dir(cfg))
 
 
 def check_workers(cfg: Config) -> Iterator[Finding]:

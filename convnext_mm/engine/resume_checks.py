@@ -1,0 +1,116 @@
+"""Compare a checkpoint with the training that is to resume from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from convnext_mm.config.classes import checkpoint_metainfo
+from convnext_mm.errors import WeightsError
+from convnext_mm.messages.findings import Finding, error, note
+from convnext_mm.messages.wording import counted, such_as
+from convnext_mm.weights.fitting import compare
+
+BATCH_SIZE = 'batch_size'  # of one process, in the `meta` of a checkpoint
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The properties of a training that must be those of the one before the break.
+
+    Attributes:
+        classes: The names of the classes; empty if the data set names none.
+        processes: The number of processes.
+        batch_size: The batch size of one process, if it is known.
+    """
+
+    classes: tuple[str, ...]
+    processes: int
+    batch_size: int | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference that makes the result another one than that of a training without a break.
+
+    Attributes:
+        what: The value in the checkpoint, and the one of this training.
+        loss: What is given up by resuming nevertheless.
+    """
+
+    what: str
+    loss: str
+
+    def refusal(self, source: str) -> Finding:
+        """Return the finding that stops the training."""
+        return error(
+            '--resume',
+            f'{source} {self.what}. Resume with the same; or start a new training from the '
+            f'weights: load_from={source}, without --resume; or add --resume-anyway, and '
+            f'{self.loss}',
+        )
+
+    def warning(self, source: str) -> Finding:
+        """Return the finding of a training that resumes nevertheless."""
+        return note('--resume-anyway', f'{source} {self.what}: {self.loss}')
+
+
+def differences(before: Resumed, now: Resumed) -> Iterator[Difference]:
+    """Yield the differences between the training that wrote a checkpoint and this one."""
+    if before.classes and now.classes and before.classes != now.classes:
+        yield Difference(
+            f'was trained on {such_as(before.classes, "class")}, but the data have '
+            f'{such_as(now.classes, "class")}',
+            'the outputs of the heads stand for other classes from now on',
+        )
+    start = 'an epoch that was interrupted starts again, and the result is not the same as'
+    if before.processes != now.processes:
+        yield Difference(
+            f'was written by {counted(before.processes, "process")}, but this training has '
+            f'{now.processes}',
+            f'{start} without the break; learning rate and schedule stay those of the config',
+        )
+    if before.batch_size != now.batch_size and before.batch_size and now.batch_size:
+        yield Difference(
+            f'was written with batch_size={before.batch_size}, but this training has '
+            f'{now.batch_size}',
+            f'{start} without the break; learning rate and schedule stay those of the config',
+        )
+
+
+def changes_the_order(before: Resumed, now: Resumed) -> bool:
+    """Return whether the position within the epoch means other images than before."""
+    return before.processes != now.processes or (
+        None not in (before.batch_size, now.batch_size) and before.batch_size != now.batch_size
+    )
+
+
+def check_shapes(model: Mapping[str, Tensor], checkpoint: Mapping, source: str) -> None:
+    """Make sure that a checkpoint has all tensors of the model; MMEngine only logs others.
+
+    Raises:
+        WeightsError: A tensor is missing or has another shape.
+    """
+    found = compare(model, checkpoint.get('state_dict', {}))
+    wrong = found.missing + found.other_shape
+    if wrong:
+        first = f'{such_as(found.other_shape)} of another shape' if found.other_shape else ''
+        second = f'{such_as(found.missing)} missing' if found.missing else ''
+        raise WeightsError(
+            f'--resume {source}: it is a checkpoint of another model: '
+            f'{", ".join(filter(None, (first, second)))}. To start a new training from the weights '
+            f'that fit: load_from={source}, without --resume'
+        )
+
+
+def trained_before(checkpoint: Mapping, processes: int) -> Resumed:
+    """Return the properties of the training that wrote a checkpoint.
+
+    Args:
+        checkpoint: Its content.
+        processes: The number of processes that wrote it.
+    """
+    classes = checkpoint_metainfo(checkpoint).get('classes') or ()
+    return Resumed(tuple(classes), processes, (checkpoint.get('meta') or {}).get(BATCH_SIZE))
