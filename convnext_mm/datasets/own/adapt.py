@@ -74,8 +74,10 @@ def _write_config(cfg: Config, path: Path, changes: list[str]) -> None:
     recipe = Path(cfg.filename or 'config.py').name
     header = [f'{recipe} for your own data. Changes:', *(f'  {change}' for change in changes)]
     header.append(f'To train again, edited or not:  tools/train.py {path}')
-    text = ''.join(f'# {line}\n' for line in header) + _config_text(cfg)
-    if path.is_file() and path.read_text() != text:
+    # A line break in a path would end the comment.
+    comments = (' '.join(line.splitlines()) for line in header)
+    text = ''.join(f'# {line}\n' for line in comments) + _config_text(cfg)
+    if path.is_file() and path.read_text(encoding='utf-8') != text:
         os.replace(path, path.with_suffix('.py.old'))
         log_once(f'{path} existed already and is now {path.name}.old')
     write_atomically(path, text)
@@ -98,10 +100,10 @@ def _config_text(cfg: Config) -> str:
         *('palette = [', textwrap.indent(colours, '    '), ']'),
         'metainfo = dict(classes=classes, palette=palette)',
     ]
-    text = '\n'.join(top) + '\n' + cfg.pretty_text
+    rest = cfg.pretty_text
     for key in shared:
-        text = text.replace(f"'<{key}>'", key)
-    return text
+        rest = rest.replace(f"'<{key}>'", key)
+    return '\n'.join([*top, rest])
 
 
 def _is_first_of_machine() -> bool:

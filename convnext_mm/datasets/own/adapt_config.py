@@ -105,6 +105,9 @@ def _dataset(recipe: ConfigDict, paths: PreparedSplit, data: PreparedData) -> Co
     """Return the config of a split of the user, with the pipeline of the recipe."""
     metainfo = dict(classes=data.classes, palette=[tuple(colour) for colour in data.palette])
     kept = {key: recipe[key] for key in _KEPT if key in recipe}
+    if 'min_size' in kept.get('filter_cfg', ()):
+        # MMDetection would skip smaller images, which can be trained on as well.
+        kept['filter_cfg'] = {k: v for k, v in kept['filter_cfg'].items() if k != 'min_size'}
     common = dict(data_root=f'{data.root}/', metainfo=metainfo, **kept)
     images, annotations = (relative(p, data.root) for p in (paths.images, paths.annotations))
     if data.kind == 'coco':

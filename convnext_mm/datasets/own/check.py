@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
-from convnext_mm.datasets.own.coco.annotations import CocoAnnotations, read_coco
-from convnext_mm.datasets.own.coco.check import check_coco
+from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
+from convnext_mm.datasets.own.coco.check import check_coco, read_coco
 from convnext_mm.datasets.own.label_maps.check import check_label_maps
 from convnext_mm.datasets.own.label_maps.classes import LabelClasses
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
@@ -16,7 +17,7 @@ from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
 from convnext_mm.datasets.own.recognise import Layout, recognise, relative
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
 from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
-from convnext_mm.messages.wording import counted, listed
+from convnext_mm.messages.wording import counted, listed, printable
 
 KINDS = {'coco': 'objects in COCO format', 'maps': 'label maps'}
 LISTED_CLASSES = 8
@@ -72,10 +73,12 @@ def check_own_data(
         UserError: The data set is not recognised, or annotations cannot be read.
     """
     layout = recognise(path)
-    status = (console or Console(quiet=True)).status(f'reading the annotations in {layout.root}')
+    # As Text, because brackets in a path are no markup.
+    text = Text(f'reading the annotations in {layout.root}')
+    status = (console or Console(quiet=True)).status(text)
 
     def show_progress(done: int, total: int) -> None:
-        status.update(f'reading {done:,} of {total:,} files in {layout.root}')
+        status.update(Text(f'reading {done:,} of {total:,} files in {layout.root}'))
 
     labels = None
     with status:
@@ -85,8 +88,10 @@ def check_own_data(
         else:
             splits = read_label_maps(layout)
             labels, findings = check_label_maps(layout, splits, decode, show_progress)
-    if 'val' not in splits:
-        count = _annotated_images(splits['train'])
+    train = splits['train']
+    # Entries with errors may have been left out.
+    if 'val' not in splits and (labels or train.is_complete):
+        count = _annotated_images(train)
         findings += [TOO_FEW_IMAGES.finding('train', count=count)] if count < 2 else []
     return CheckedData(layout, splits, by_level(findings), labels)
 
@@ -95,7 +100,7 @@ def show_checked(checked: CheckedData, console: Console) -> None:
     """Print what a data set holds, the decisions that were made, and all findings."""
     layout, classes = checked.layout, checked.classes
     console.print(f'\n{layout.root}', style='bold')
-    names = listed(classes, LISTED_CLASSES)
+    names = listed(map(printable, classes), LISTED_CLASSES)
     console.print(f'  {KINDS[layout.kind]}, {counted(len(classes), "class")}: {names}')
     for split, content in checked.splits.items():
         paths = content.paths
@@ -118,7 +123,9 @@ def verdict(checked: CheckedData) -> str:
 
 
 def _annotated_images(content: CocoAnnotations | LabelMaps) -> int:
-    return len(content.stems if isinstance(content, LabelMaps) else content.ids_with_objects)
+    if isinstance(content, LabelMaps):
+        return len(content.stems)
+    return len(content.ids_with_single_objects)
 
 
 def _counts(content: CocoAnnotations | LabelMaps) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from convnext_mm.messages.findings import Finding, Level
+from convnext_mm.messages.wording import printable
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,11 @@ class Problem:
 
     def finding(self, where: str, examples: Iterable[object] = (), **fields: object) -> Finding:
         """Return the finding that a split, or '' for the whole data set, has this problem."""
+        # Names and values of the user may hold any character.
+        fields = {name: printable(str(value)) for name, value in fields.items()}
         what, remedy = self.what.format(**fields), self.remedy.format(**fields)
-        return Finding(self.level, where, what, tuple(map(str, examples)), remedy)
+        examples = tuple(printable(str(example)) for example in examples)
+        return Finding(self.level, where, what, examples, remedy)
 
     def cases(self, where: str, examples: Iterable[object], **fields: object) -> Iterator[Finding]:
         """Yield one finding with these examples, or nothing if there are none."""

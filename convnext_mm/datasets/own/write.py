@@ -88,7 +88,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a file under a temporary name first: several processes may write the same file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    temporary.write_text(text)
+    temporary.write_text(text, encoding='utf-8')
     os.replace(temporary, path)
 
 
@@ -111,7 +111,7 @@ def _write_coco(splits: dict[str, CocoAnnotations], folder: Path) -> dict[str, P
 
 def _split_coco(coco: CocoAnnotations) -> dict[str, CocoAnnotations]:
     ids = {image['id'] for image in coco.content['images']}
-    used = coco.ids_with_objects
+    used = coco.ids_with_single_objects
     val = choose_validation(list(used), list(ids - used))
     return {'train': coco.with_images(ids - val), 'val': coco.with_images(val)}
 
