@@ -23,15 +23,12 @@ from rich.console import Console
 
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.config.reading import load_config
-from convnext_mm.datasets.own.adapt import _config_text
-from convnext_mm.datasets.own.adapt_config import adapt_config
+from convnext_mm.datasets.own.adapt import adapt_to_own_data
 from convnext_mm.datasets.own.check import CheckedData, check_own_data, show_checked
-from convnext_mm.datasets.own.write import write_data
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.coco import FastCocoMetric
 from convnext_mm.messages.findings import Level
 
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / 'configs' / 'mask_rcnn' / 'convnext_t_coco.py'
 SIZES = {
@@ -327,45 +324,52 @@ class Judge:
     """Follows `--data` from a JSON to the score of a perfect detector.
 
     Args:
-        folder: A folder with the images; JSONs and repaired copies are written into it.
+        folder: A folder with the images of :func:`write_images`.
     """
 
     def __init__(self, folder):
-        self.path, self.work_dir = folder / 'train.json', folder / 'work'
+        self.folder, self.work_dir = folder, folder.with_name('work')
         self.recipe = load_config(RECIPE)
-        for loader in LOADERS:
+        self.recipe.work_dir = str(self.work_dir)
+        # What --data does not change is left out: writing long configs takes long.
+        head = dict(num_classes=80)
+        self.recipe.model = dict(roi_head=dict(bbox_head=head, mask_head=head))
+        for key in ('tta_model', 'tta_pipeline', 'optim_wrapper'):
+            self.recipe.pop(key)
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             for leaf in leaf_datasets(self.recipe[loader]):
-                # Only what reads annotations: to write and to copy long pipelines takes long.
                 load = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
                 leaf.update(pipeline=[load], serialize_data=False)
         init_default_scope('mmdet')
 
-    def __call__(self, data):
-        """Return ``refused``, ``repaired`` or ``accepted``.
+    def __call__(self, data, split='train'):
+        """Return ``refused``, ``repaired`` or ``accepted`` for the bytes of a JSON.
+
+        It is the whole data set, or the validation split beside correct training annotations.
 
         Raises:
             Wrong: The data set is not what the check said.
         """
-        self.path.write_bytes(data)
+        for name in ('train', 'val'):
+            (self.folder / f'{name}.json').unlink(missing_ok=True)
+        (self.folder / f'{split}.json').write_bytes(data)
+        if split == 'val':
+            (self.folder / 'train.json').write_bytes(encoded(data_set()))
+        path = self.folder if split == 'val' else self.folder / 'train.json'
         try:
-            checked = check_own_data(self.path)
+            checked = check_own_data(path)
         except UserError as error:
-            expect(str(self.path) in str(error), f'the message names no file: {error}')
+            expect(str(path) in str(error), f'the message names no file: {error}')
             expect(all(c.isprintable() for c in str(error)), 'the message is not printable')
             return 'refused'
         self.check_text(checked)
         if checked.errors:
             return 'refused'
-        prepared = write_data(checked, self.work_dir)
-        cfg = copy.deepcopy(self.recipe)
-        adapt_config(cfg, prepared)
-        cfg = Config({key: cfg[key] for key in (*LOADERS, 'val_evaluator')})
-        written = self.work_dir / 'own_data.py'
-        written.parent.mkdir(exist_ok=True)
-        written.write_text(_config_text(cfg), encoding='utf-8')
-        cfg = Config.fromfile(written)
+        with contextlib.redirect_stdout(io.StringIO()):
+            adapt_to_own_data(self.recipe, path)
+        cfg = Config.fromfile(self.work_dir / 'own_data.py')
         read = sum(self.objects_scored(cfg, split, checked) for split in ('train', 'val'))
-        counted = len(checked.splits['train'].content['annotations'])
+        counted = sum(len(c.content['annotations']) for c in checked.splits.values())
         expect(read == counted, f'{counted} objects were counted, {read} are read')
         repaired = any(finding.level is Level.REPAIRED for finding in checked.findings)
         return 'repaired' if repaired else 'accepted'
