@@ -20,7 +20,8 @@ _RENUMBERED = 'all objects were numbered from 1'
 # --- the values of the JSON
 
 NO_ENTRIES = Problem.error(
-    'entries of "{entries}" that are not objects', 'write {{"key": value, ...}} each; in {file}'
+    'entries of "{entries}" that are no JSON objects',
+    'an entry is a list of keys and values in braces; in {file}',
 )
 WRONG_VALUES = Problem.error(
     'entries of "{entries}" with a wrong "{key}"', 'expected {expected}; in {file}'
@@ -125,8 +126,8 @@ MASK_SIZE = Problem.error(
     'masks whose size differs from their image', 'write them with the height and width of the image'
 )
 INVALID_RLE = Problem.error(
-    'masks whose run-length encoding is invalid, or does not fill their size',
-    'write them again, for example with pycocotools',
+    'masks whose run-length encoding is invalid',
+    'its runs must fill its size: write them again, for example with pycocotools',
 )
 FLAT_POLYGONS = Problem.repaired('polygons that are not in a list of lists', 'converted')
 SOME_INVALID_POLYGONS = Problem.repaired(
