@@ -375,6 +375,12 @@ def test_an_impossible_encoding_is_an_error(written, counts):
     assert found.startswith(('masks whose run-length', 'entries of "annotations" with a wrong'))
 
 
+def test_an_encoding_of_more_pixels_than_pycocotools_counts_is_an_error(written):
+    train = changed('images', 0, width=2**20, height=2**20)
+    train['annotations'][0]['segmentation'] = dict(size=[2**20, 2**20], counts=[2**40])
+    assert 'masks whose run-length encoding is invalid' in problems(written(train=train), ERROR)
+
+
 def test_compressed_encodings_are_decoded_as_by_pycocotools():
     rng = np.random.default_rng(0)
     for _ in range(50):

@@ -22,6 +22,7 @@ _MANY = 0.2
 _LONGEST_OUTLINE = 2e6
 # Characters of a number in a compressed run-length encoding, 5 bits each.
 _LONGEST_RUN = 7
+_MOST_PIXELS = 2**32 - 1  # pycocotools counts in 32 bits
 # An area may differ from that of the mask by this share of it, plus width and height of the box:
 # the areas of polygons and of pixels differ, most for small objects.
 _AREA_TOLERANCE = 0.5
@@ -95,8 +96,9 @@ def _check_encodings(
     for i, obj in enumerate(objects):
         if isinstance(obj.get('segmentation'), dict):
             height, width = obj['segmentation']['size']
-            runs = _runs(obj['segmentation']['counts'])
-            invalid[i] = runs is None or min(runs) < 0 or sum(runs) != height * width
+            runs, pixels = _runs(obj['segmentation']['counts']), height * width
+            fills = runs is not None and min(runs) >= 0 and sum(runs) == pixels
+            invalid[i] = not fills or pixels > _MOST_PIXELS
             other_size[i] = not invalid[i] and sizes[i].all() and (width, height) != (*sizes[i],)
     findings = [
         *problems.MASK_SIZE.cases(split, name_objects(_chosen(objects, other_size))),
