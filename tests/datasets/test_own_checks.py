@@ -13,6 +13,7 @@ from convnext_mm.datasets.own.coco.objects import _runs
 from convnext_mm.datasets.own.problem import Problem
 from convnext_mm.datasets.own.recognise import base_name
 from convnext_mm.datasets.own.splitting import choose_validation
+from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level
 from tests.conftest import ROOT
 
@@ -417,6 +418,15 @@ def test_a_json_that_is_not_strict_is_written_again(written):
         checked = check_own_data(root)
         assert [p.level for p in checked.findings] == [REPAIRED]
         assert checked.splits['train'].content['images'] == content()['images']
+
+
+def test_nesting_that_a_training_could_not_read_is_an_error(written):
+    root = written(train=content())
+    text = (root / 'train.json').read_text()
+    nested = '[' * 800 + ']' * 800
+    (root / 'train.json').write_text(text.replace('"info": {}', f'"info": {{"a": {nested}}}'))
+    with pytest.raises(UserError, match='nested too deeply'):
+        check_own_data(root)
 
 
 def test_brackets_in_names_are_no_markup(written, capsys, tool):
