@@ -57,6 +57,8 @@ def adapt_config(cfg: Config, data: PreparedData, given: Collection[str] = ()) -
     changes += resize_heads(cfg.model, count)
     if data.kind == 'coco' and not data.with_masks:
         changes += _leave_masks_out(cfg)
+    if data.with_small_images:
+        changes += _let_anchors_cross_borders(cfg)
     for split in _SPLITS:
         changes += _adapt_loader(cfg, split, data)
     for split in ('val', 'test'):
@@ -163,6 +165,17 @@ def _adapt_evaluator(cfg: Config, split: str, data: PreparedData) -> Iterator[st
 
 def _as_list(node: object) -> list:
     return list(node) if isinstance(node, (list, tuple)) else [node]
+
+
+# --- small images
+
+
+def _let_anchors_cross_borders(cfg: Config) -> Iterator[str]:
+    """Use all anchors: MMDetection stops at an image that has none inside."""
+    for node in dicts_below(cfg.model.get('train_cfg')):
+        if node.get('allowed_border', -1) >= 0:
+            node.allowed_border = -1
+            yield 'model.train_cfg, allowed_border = -1: some images are too small for an anchor inside'
 
 
 # --- masks
