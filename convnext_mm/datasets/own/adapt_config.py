@@ -175,7 +175,7 @@ def _let_anchors_cross_borders(cfg: Config) -> Iterator[str]:
     for node in dicts_below(cfg.model.get('train_cfg')):
         if node.get('allowed_border', -1) >= 0:
             node.allowed_border = -1
-            yield 'model.train_cfg, allowed_border = -1: some images are too small for an anchor inside'
+            yield 'model.train_cfg: allowed_border = -1, some images are too small for an anchor'
 
 
 # --- masks
