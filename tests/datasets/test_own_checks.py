@@ -304,6 +304,16 @@ def test_a_value_with_one_reading_is_repaired(written, entries, values, new):
     assert checked.splits['train'].content[entries][1][key] == new
 
 
+@pytest.mark.parametrize('area, repaired', [(56, True), (600, False), (900, False), (1500, True)])
+def test_areas_far_from_the_area_of_the_mask_are_computed_again(written, area, repaired):
+    """In a popular set of balloons, areas are 9% of the areas of the masks."""
+    square = [[2, 2, 27, 2, 27, 27, 2, 27]]
+    train = changed('annotations', 1, bbox=[2, 2, 25, 25], segmentation=square, area=area)
+    checked = check_own_data(written(train=train))
+    assert len(checked.findings) == repaired
+    assert checked.splits['train'].content['annotations'][1]['area'] == (625 if repaired else area)
+
+
 def test_objects_to_ignore_become_crowds(written):
     checked = check_own_data(written(train=changed('annotations', 1, ignore=1)))
     assert checked.splits['train'].content['annotations'][1]['iscrowd'] == 1
