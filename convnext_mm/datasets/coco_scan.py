@@ -11,7 +11,7 @@ import json
 import mmap
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _KEYS = (b'"images"', b'"annotations"', b'"categories"')
@@ -36,10 +36,11 @@ def is_cut_off(path: Path) -> bool:
 
 
 def image_names(path: Path) -> Iterator[str]:
-    """Yield the ``file_name`` of each image, in the order of the file."""
+    """Yield the ``file_name`` of each image, in the order of the file, but none that is broken."""
     with _bytes_of(path) as text:
         for match in _FILE_NAME.finditer(text):
-            yield json.loads(match[1])
+            with suppress(ValueError):
+                yield json.loads(match[1])
 
 
 def object_count(path: Path) -> int:

@@ -9,7 +9,8 @@ with id 0 as unmatched, which lowers the AP of a perfect detector.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 
 import hotcoco
 import numpy as np
@@ -19,6 +20,22 @@ from convnext_mm.errors import UserError
 
 _AREA_SUFFIXES = ('', '_s', '_m', '_l')  # COCO's area ranges in MMDetection's names
 _AP_DETECTIONS = 100  # COCO computes AP from the 100 highest scores of an image
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Annotations in the form of the evaluator.
+
+    The evaluator knows 64-bit integers, and detections pass through float64. So images are
+    numbered from 1, in the order of their ids, and an id may be any integer or text.
+
+    Attributes:
+        coco: The annotations; annotations are numbered from 1 too, categories by their labels.
+        numbers: The number of each image by its id in the annotation file.
+    """
+
+    coco: hotcoco.COCO
+    numbers: dict[Hashable, int]
 
 
 def category_ids(coco: COCO, classes: Sequence[str]) -> list[int]:
@@ -38,8 +55,8 @@ def category_ids(coco: COCO, classes: Sequence[str]) -> list[int]:
     return found
 
 
-def ground_truth(coco: COCO, cat_ids: Sequence[int], masks: bool = False) -> hotcoco.COCO:
-    """Convert annotations for the evaluator; categories get the numbers of the model's labels.
+def ground_truth(coco: COCO, cat_ids: Sequence[int], masks: bool = False) -> GroundTruth:
+    """Convert annotations for the evaluator; annotations of unknown images are left out.
 
     Args:
         coco: Annotations in COCO format. ``iscrowd`` may be missing, and ``area`` too; then the
@@ -51,33 +68,42 @@ def ground_truth(coco: COCO, cat_ids: Sequence[int], masks: bool = False) -> hot
         UserError: `masks` is set and an annotation has no mask.
     """
     labels = {cat_id: label for label, cat_id in enumerate(cat_ids)}
-    # The order of the file, as in pycocotools: it decides between equal scores.
+    # The orders of pycocotools, which decide between equal scores: images by id, annotations as in
+    # the file.
+    ids = sorted(coco.imgs, key=lambda image_id: (isinstance(image_id, str), image_id))
+    numbers = {image_id: number for number, image_id in enumerate(ids, 1)}
     annotations = [
         dict(
             id=number,
-            image_id=ann['image_id'],
+            image_id=numbers[ann['image_id']],
             category_id=labels[ann['category_id']],
             bbox=ann['bbox'],
             area=ann.get('area', ann['bbox'][2] * ann['bbox'][3]),
-            iscrowd=ann.get('iscrowd', 0),
+            iscrowd=int(ann.get('iscrowd') or 0),
         )
         for number, ann in enumerate(coco.dataset.get('annotations', ()), 1)
-        if ann['category_id'] in labels
+        if ann['category_id'] in labels and ann['image_id'] in numbers
     ]
     if masks:
         for annotation in annotations:
-            segmentation = coco.dataset['annotations'][annotation['id'] - 1].get('segmentation')
+            original = coco.dataset['annotations'][annotation['id'] - 1]
+            segmentation = original.get('segmentation')
             if not segmentation:
                 raise UserError(
-                    f'image {annotation["image_id"]} has an annotation without a mask, but mask '
+                    f'image {original["image_id"]} has an annotation without a mask, but mask '
                     "AP needs a mask for each; for box AP only, set metric='bbox' in the evaluator"
                 )
             annotation['segmentation'] = segmentation
-    return hotcoco.COCO(
+    converted = hotcoco.COCO(
         dict(
             images=[
-                dict(id=i, width=image['width'], height=image['height'], file_name='')
-                for i, image in coco.imgs.items()
+                dict(
+                    id=number,
+                    width=int(coco.imgs[image_id]['width']),
+                    height=int(coco.imgs[image_id]['height']),
+                    file_name='',
+                )
+                for image_id, number in numbers.items()
             ],
             categories=[
                 dict(id=label, name=category['name'])
@@ -86,9 +112,10 @@ def ground_truth(coco: COCO, cat_ids: Sequence[int], masks: bool = False) -> hot
             annotations=annotations,
         )
     )
+    return GroundTruth(converted, numbers)
 
 
-def detections(truth: hotcoco.COCO, predictions: Sequence[dict], masks: bool) -> hotcoco.COCO:
+def detections(truth: GroundTruth, predictions: Sequence[dict], masks: bool) -> hotcoco.COCO:
     """Convert predictions for the evaluator; they are numbered from 1, image by image.
 
     Args:
@@ -101,16 +128,16 @@ def detections(truth: hotcoco.COCO, predictions: Sequence[dict], masks: bool) ->
     Raises:
         UserError: An image is not in the ground truth, or `masks` is set and there are none.
     """
-    unknown = {p['img_id'] for p in predictions} - set(truth.get_img_ids())
+    unknown = [p['img_id'] for p in predictions if p['img_id'] not in truth.numbers]
     if unknown:
         raise UserError(
-            f'image {min(unknown)} is not in the annotation file: check that the dataloader and '
+            f'image {unknown[0]} is not in the annotation file: check that the dataloader and '
             "the evaluator's ann_file belong to the same data set"
         )
     if masks and any('masks' not in p for p in predictions):
         raise UserError("the model predicts no masks: set metric='bbox' in the evaluator")
     scores = 'mask_scores' if masks and 'mask_scores' in predictions[0] else 'scores'
-    images = [np.full(len(p['labels']), p['img_id']) for p in predictions]
+    images = [np.full(len(p['labels']), truth.numbers[p['img_id']]) for p in predictions]
     # Subtract in double precision, as pycocotools does after reading a JSON file.
     x1, y1, x2, y2 = np.concatenate([p['bboxes'] for p in predictions]).astype(float).T
     table = np.column_stack(
@@ -120,15 +147,15 @@ def detections(truth: hotcoco.COCO, predictions: Sequence[dict], masks: bool) ->
         ]
     )
     if not masks or not len(table):
-        return truth.load_res(table)
+        return truth.coco.load_res(table)
     rles = list(itertools.chain.from_iterable(p['masks'] for p in predictions))
-    loaded = truth.load_res(table, segmentation=rles)
+    loaded = truth.coco.load_res(table, segmentation=rles)
     loaded.update_anns(ids=np.arange(1, len(rles) + 1), area=hotcoco.mask.area(rles))
     return loaded
 
 
 def evaluate(
-    truth: hotcoco.COCO,
+    truth: GroundTruth,
     predictions: Sequence[dict],
     iou_type: str,
     iou_thrs: Sequence[float] | None = None,
@@ -146,7 +173,7 @@ def evaluate(
         use_classes: If False, a detection may match an object of any class, as for proposals.
     """
     found = detections(truth, predictions, masks=iou_type == 'segm')
-    evaluated = hotcoco.COCOeval(truth, found, iou_type)
+    evaluated = hotcoco.COCOeval(truth.coco, found, iou_type)
     if iou_thrs is not None:
         evaluated.params.iou_thrs = np.atleast_1d(iou_thrs).tolist()
     evaluated.params.max_dets = sorted(max_dets)

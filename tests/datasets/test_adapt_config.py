@@ -189,6 +189,15 @@ def test_a_semantic_head_for_stuff_is_left_out(name):
     assert not build_on_meta(cfg).roi_head.with_semantic
 
 
+@pytest.mark.parametrize('small', [False, True])
+def test_images_of_every_size_are_kept_and_have_anchors(small):
+    cfg, changes = adapted('configs/cascade/convnext_t_coco.py', with_small_images=small)
+    (dataset,) = leaf_datasets(cfg.train_dataloader)
+    assert dataset.filter_cfg == dict(filter_empty_gt=True)  # no min_size
+    assert cfg.model.train_cfg.rpn.allowed_border == (-1 if small else 0)
+    assert any('too small for an anchor' in change for change in changes) == small
+
+
 def test_a_config_for_the_other_kind_of_data_is_refused():
     with pytest.raises(UserError, match='holds label maps and the config is a detection config'):
         adapt_config(load_config(ROOT / MASK_RCNN), data('maps'))

@@ -219,6 +219,30 @@ def perfect(api, image):
     return prediction(image, boxes, labels, np.ones(len(truth)))
 
 
+@pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
+@pytest.mark.parametrize(
+    'renamed',
+    [
+        lambda i: f'{i:04d}',
+        lambda i: i - 2**40,
+        lambda i: 2**53 + i // 7,
+        lambda i: 2**70 + i,
+        lambda i: f'{i:04d}.jpg',
+    ],
+    ids=['digits', 'negative', 'above 2^53', 'above 2^64', 'names'],
+)
+def test_image_ids_may_be_any_integer_or_text(renamed, iou_type):
+    api, predictions = random_case(0)
+    expected = scored(FastCocoMetric, api, predictions, metric=iou_type)
+    for image in api.dataset['images']:
+        image['id'] = renamed(image['id'])
+    for annotation in api.dataset['annotations']:
+        annotation['image_id'] = renamed(annotation['image_id'])
+    for p in predictions:
+        p['img_id'] = renamed(p['img_id'])
+    assert scored(FastCocoMetric, indexed(api.dataset), predictions, metric=iou_type) == expected
+
+
 def test_ap_is_0_without_any_detection():
     api, _ = random_case(0)
     nothing = np.zeros((0, 4))

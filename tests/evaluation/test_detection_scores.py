@@ -129,6 +129,12 @@ def test_correct_wrong_and_missed_are_counted_by_class_and_by_image(mixed):
     assert f1(np.array(0), np.array(0), np.array(0)) == -1
 
 
+def test_images_may_have_text_as_ids():
+    scores = scores_of([('a', CAT, HERE), ('b', DOG, HERE)], [('a', CAT, HERE, 0.5)])
+    by_image = [counts.tolist() for counts in scores.matches.counts('image', ['a', 'b'], 0)]
+    assert by_image == [[1, 0], [0, 0], [0, 1]]
+
+
 def test_the_confusion_matrix_has_objects_in_rows_and_predictions_in_columns(mixed):
     # At 0.5 one cat is correct, one dog is predicted as a cat, one dog is missed.
     assert mixed.confusion(0.5).tolist() == [[1, 0, 0], [1, 0, 1], [0, 0, 0]]

@@ -66,6 +66,8 @@ def adapt_config(
         changes += _leave_stuff_out(cfg)
         if not data.with_masks:
             changes += _leave_masks_out(cfg)
+    if data.with_small_images:
+        changes += _let_anchors_cross_borders(cfg)
     for split in _SPLITS:
         changes += _adapt_loader(cfg, split, data)
     for split in ('val', 'test'):
@@ -131,6 +133,9 @@ def _dataset(recipe: ConfigDict, paths: PreparedSplit, data: PreparedData) -> Co
     """Return the config of a split of the user, with the pipeline of the recipe."""
     metainfo = dict(classes=data.classes, palette=[tuple(colour) for colour in data.palette])
     kept = {key: recipe[key] for key in _KEPT if key in recipe}
+    if 'min_size' in kept.get('filter_cfg', ()):
+        # MMDetection would skip smaller images, which can be trained on as well.
+        kept['filter_cfg'] = {k: v for k, v in kept['filter_cfg'].items() if k != 'min_size'}
     common = dict(data_root=f'{data.root}/', metainfo=metainfo, **kept)
     images, annotations = (relative(p, data.root) for p in (paths.images, paths.annotations))
     if data.kind == 'coco':
@@ -186,6 +191,17 @@ def _adapt_evaluator(cfg: Config, split: str, data: PreparedData) -> Iterator[st
 
 def _as_list(node: object) -> list:
     return list(node) if isinstance(node, (list, tuple)) else [node]
+
+
+# --- small images
+
+
+def _let_anchors_cross_borders(cfg: Config) -> Iterator[str]:
+    """Use all anchors: MMDetection stops at an image that has none inside."""
+    for node in dicts_below(cfg.model.get('train_cfg')):
+        if node.get('allowed_border', -1) >= 0:
+            node.allowed_border = -1
+            yield 'model.train_cfg: allowed_border = -1, some images are too small for an anchor'
 
 
 # --- masks

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from convnext_mm.datasets.own.coco.annotations import CocoAnnotations, read_coco
-from convnext_mm.datasets.own.coco.check import check_coco
+from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
+from convnext_mm.datasets.own.coco.check import check_coco, read_coco
 from convnext_mm.datasets.own.label_maps.check import check_label_maps
 from convnext_mm.datasets.own.label_maps.classes import LabelClasses
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
@@ -88,8 +88,10 @@ def check_own_data(
         else:
             splits = read_label_maps(layout)
             labels, findings = check_label_maps(layout, splits, decode, show_progress)
-    if 'val' not in splits:
-        count = _annotated_images(splits['train'])
+    train = splits['train']
+    # Entries with errors may have been left out.
+    if 'val' not in splits and (labels or train.is_complete):
+        count = _annotated_images(train)
         findings += [TOO_FEW_IMAGES.finding('train', count=count)] if count < 2 else []
     return CheckedData(layout, splits, by_level(findings), labels)
 
@@ -123,7 +125,9 @@ def verdict(checked: CheckedData) -> str:
 
 
 def _annotated_images(content: CocoAnnotations | LabelMaps) -> int:
-    return len(content.labelled if isinstance(content, LabelMaps) else content.ids_with_objects)
+    if isinstance(content, LabelMaps):
+        return len(content.labelled)
+    return len(content.ids_with_single_objects)
 
 
 def _counts(content: CocoAnnotations | LabelMaps) -> str:

@@ -283,12 +283,13 @@ def _coco_split(root: Path, annotations: Path) -> SplitPaths:
 
     def rank(folder: Path) -> tuple[int, ...]:
         own_split = _split_of_folder(folder, root)
-        at_path = sum((folder / name).is_file() for name in sample)
-        count = at_path or sum((folder / base_name(name)).is_file() for name in sample)
+        # os.path.isfile is False, and no error, for names that no file can have.
+        at_path = sum(os.path.isfile(folder / name) for name in sample)
+        count = at_path or sum(os.path.isfile(folder / base_name(name)) for name in sample)
         if split and own_split == split and not count:
             # The images of the sample may be the missing ones.
             names = image_names(annotations)
-            count = any((folder / base_name(name)).is_file() for name in names)
+            count = any(os.path.isfile(folder / base_name(name)) for name in names)
         # The folder of another split may hold images of the same names, and more of them if some
         # are missing here. The checks report what is missing, so a gap must not move the split.
         fits = not split or own_split in (split, None)

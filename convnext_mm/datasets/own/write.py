@@ -13,6 +13,11 @@ from convnext_mm.datasets.own.label_maps.pairs import LabelMaps
 from convnext_mm.datasets.own.splitting import choose_validation
 from convnext_mm.visualization.palette import Colour, palette
 
+# Sides and ratios of sides below which the smallest anchors of the recipes, 22 x 45 px, may not fit
+# into an image, before and after it is resized.
+_SMALL = 64  # px
+_NARROW = 20
+
 
 @dataclass(frozen=True)
 class PreparedSplit:
@@ -45,6 +50,7 @@ class PreparedData:
         palette: A colour (R, G, B) for each class.
         splits: ``train``, ``val`` and ``test``.
         with_masks: Whether the objects have masks, or boxes only.
+        with_small_images: Whether an image may be too small or too narrow to have an anchor inside.
         image_suffix, map_suffix, reduce_zero_label: The settings of MMSegmentation's data sets.
     """
 
@@ -54,6 +60,7 @@ class PreparedData:
     palette: list[Colour]
     splits: dict[str, PreparedSplit]
     with_masks: bool = True
+    with_small_images: bool = False
     image_suffix: str = '.jpg'
     map_suffix: str = '.png'
     reduce_zero_label: bool = False
@@ -72,7 +79,12 @@ def write_data(checked: CheckedData, folder: Path) -> PreparedData:
     data = dict(kind=layout.kind, root=layout.root, classes=checked.classes, splits=splits)
     if not labels:
         with_masks = any(split.objects_with_mask for split in checked.splits.values())
-        return PreparedData(palette=palette(len(checked.classes)), with_masks=with_masks, **data)
+        return PreparedData(
+            palette=palette(len(checked.classes)),
+            with_masks=with_masks,
+            with_small_images=any(map(_has_small_images, checked.splits.values())),
+            **data,
+        )
     train = checked.splits['train']
     return PreparedData(
         palette=list(labels.palette) or palette(len(checked.classes)),
@@ -110,9 +122,14 @@ def _write_coco(splits: dict[str, CocoAnnotations], folder: Path) -> dict[str, P
 
 def _split_coco(coco: CocoAnnotations) -> dict[str, CocoAnnotations]:
     ids = {image['id'] for image in coco.content['images']}
-    used = coco.ids_with_objects
+    used = coco.ids_with_single_objects
     val = choose_validation(list(used), list(ids - used))
     return {'train': coco.with_images(ids - val), 'val': coco.with_images(val)}
+
+
+def _has_small_images(coco: CocoAnnotations) -> bool:
+    sides = (sorted((image['width'], image['height'])) for image in coco.content['images'])
+    return any(short < _SMALL or short * _NARROW < long for short, long in sides)
 
 
 def _write_maps(splits: dict[str, LabelMaps], folder: Path) -> dict[str, PreparedSplit]:

@@ -150,22 +150,24 @@ class Matches:
 
     @classmethod
     def of(
-        cls, truth: hotcoco.COCO, predictions: Sequence[dict], evaluated: hotcoco.COCOeval
+        cls, truth: coco_ap.GroundTruth, predictions: Sequence[dict], evaluated: hotcoco.COCOeval
     ) -> Matches:
         matched = evaluated.image_diagnostics(iou_thr=IOU)
         status, partner = matched['dt_status'], matched['gt_match']
         scores = np.concatenate([p['scores'] for p in predictions])
         numbers = range(1, len(scores) + 1)
+        ids = dict(enumerate(truth.numbers, 1))
         objects = [
-            (a['image_id'], a['category_id'], a['area'], *a['bbox'][2:], a['id'])
-            for a in truth.dataset['annotations']
+            (ids[a['image_id']], a['category_id'], a['area'], *a['bbox'][2:], a['id'])
+            for a in truth.coco.dataset['annotations']
             if not a['iscrowd']
         ]
         fields = [(name, float) for name in ('area', 'width', 'height')]
-        fields = [('image', int), ('label', int), *fields, ('number', int)]
+        fields = [('image', object), ('label', int), *fields, ('number', int)]
         return cls(
             images=np.repeat(
-                [p['img_id'] for p in predictions], [len(p['labels']) for p in predictions]
+                np.array([p['img_id'] for p in predictions], object),
+                [len(p['labels']) for p in predictions],
             ),
             labels=np.concatenate([p['labels'] for p in predictions]),
             scores=scores,
@@ -196,14 +198,18 @@ class Matches:
 
         Args:
             by: ``label`` or ``image``.
-            keys: Labels or image ids in ascending order.
+            keys: Labels or image ids.
             threshold: Detections with a lower score do not count.
         """
+        places = {key: place for place, key in enumerate(keys)}
         groups = dict(label=self.labels, image=self.images)[by]
         chosen = self.counted & (self.scores >= threshold)
         missed = self.found_at < threshold
         return tuple(
-            np.bincount(np.searchsorted(keys, values[np.isin(values, keys)]), minlength=len(keys))
+            np.bincount(
+                np.array([places[v] for v in values.tolist() if v in places], int),
+                minlength=len(keys),
+            )
             for values in (
                 groups[chosen & self.correct],
                 groups[chosen & ~self.correct],

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from convnext_mm.datasets.own.recognise import Layout, SplitPaths
-from convnext_mm.errors import UserError
-
-# The lists of a COCO JSON, each with the keys that every check relies on.
-_NEEDED = {'images': ('id', 'file_name'), 'annotations': ('image_id',), 'categories': ('id',)}
+from convnext_mm.datasets.own.recognise import SplitPaths
+from convnext_mm.messages.wording import shown
 
 
 @dataclass
@@ -22,11 +17,16 @@ class CocoAnnotations:
         paths: Where its JSON and its images are.
         content: The content of the JSON, with the repairs.
         repaired: Whether the content differs from the file.
+        is_strict: Whether the file is plain JSON, which every reader understands.
+        is_complete: Whether all entries are there. Entries with errors are left out, so checks
+            across entries would report what is not so.
     """
 
     paths: SplitPaths
     content: dict
     repaired: bool = False
+    is_strict: bool = True
+    is_complete: bool = True
 
     @property
     def classes(self) -> list[str]:
@@ -43,6 +43,15 @@ class CocoAnnotations:
         """The ids of the images that have objects."""
         return {obj['image_id'] for obj in self.content['annotations']}
 
+    @property
+    def ids_with_single_objects(self) -> set:
+        """The ids of the images that have objects to learn and to score: others than crowds."""
+        return {obj['image_id'] for obj in self.content['annotations'] if not obj['iscrowd']}
+
+    def images_by_id(self) -> dict[object, dict]:
+        """Return the images by their ids."""
+        return {image['id']: image for image in self.content['images']}
+
     def remove(self, objects: Iterable[dict]) -> None:
         """Remove objects, compared by identity."""
         removed = {id(obj) for obj in objects}
@@ -58,38 +67,6 @@ class CocoAnnotations:
         return CocoAnnotations(self.paths, content, repaired=True)
 
 
-def read_coco(layout: Layout) -> dict[str, CocoAnnotations]:
-    """Read the JSONs of a data set; two splits of the same files share one result.
-
-    Raises:
-        UserError: A JSON cannot be read, or holds no object annotations in COCO format.
-    """
-    splits: dict[str, CocoAnnotations] = {}
-    for split, paths in layout.splits.items():
-        same = next((found for found in splits.values() if found.paths == paths), None)
-        splits[split] = same or CocoAnnotations(paths, _parse(paths.annotations))
-    return splits
-
-
-def _parse(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f'{path} is not readable as JSON: {error}') from error
-    for key, needed in _NEEDED.items():
-        entries = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            raise UserError(f'{path} is not a COCO JSON: it has no list of objects "{key}"')
-        lacking = [(i, name) for i, e in enumerate(entries) for name in needed if name not in e]
-        if lacking:
-            index, name = lacking[0]
-            raise UserError(
-                f'{path} is not a COCO JSON: {len(lacking):,} entries of "{key}" lack "{name}", '
-                f'the first is entry {index}'
-            )
-    return content
-
-
 def name_objects(objects: Iterable[dict]) -> list[str]:
     """Name objects by their ids, for messages."""
-    return [f'object {obj.get("id")}' for obj in objects]
+    return [f'object {shown(obj.get("id"))}' for obj in objects]

@@ -1,11 +1,12 @@
 """Check COCO annotations and repair, in memory, what has one right answer.
 
 ``coco/problems.py`` lists the problems. The checks are generators that repair while they run, and
-they rely on their order: references before images, images before objects.
+they rely on their order: types before all others, references before images, images before objects.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -15,14 +16,34 @@ from convnext_mm.datasets.image_files import Progress
 from convnext_mm.datasets.own.coco import problems
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations, name_objects
 from convnext_mm.datasets.own.coco.images import check_images
-from convnext_mm.datasets.own.coco.objects import check_boxes, repair_areas, repair_masks
+from convnext_mm.datasets.own.coco.objects import check_objects
+from convnext_mm.datasets.own.coco.structure import check_structure, read_coco_json
+from convnext_mm.datasets.own.recognise import Layout
 from convnext_mm.messages.findings import Finding, Level
-from convnext_mm.messages.wording import counted, listed
+from convnext_mm.messages.wording import counted, listed, shown
 
 _LISTED_IDS = 8
+_LARGEST_ID = 2**53  # the integers up to here are exact as floating-point numbers
+_INTEGER = re.compile(r'0|-?[1-9]\d{0,17}', re.ASCII)
+_MOST_OBJECTS = 100  # of an image that most recipes return
+# The keys of objects that refer to the other lists.
+_REFERENCES = {'images': 'image_id', 'categories': 'category_id'}
 
 # A check of one split; it may repair the annotations.
 Check = Callable[[str, CocoAnnotations], Iterable[Finding]]
+
+
+def read_coco(layout: Layout) -> dict[str, CocoAnnotations]:
+    """Read the JSONs of a data set; two splits of the same files share one result.
+
+    Raises:
+        UserError: A JSON cannot be read, or holds no object annotations in COCO format.
+    """
+    splits: dict[str, CocoAnnotations] = {}
+    for split, paths in layout.splits.items():
+        same = next((found for found in splits.values() if found.paths == paths), None)
+        splits[split] = same or read_coco_json(paths)
+    return splits
 
 
 def check_coco(
@@ -41,17 +62,19 @@ def check_coco(
     for split, coco in splits.items():
         if not any(coco is other for other in distinct.values()):
             distinct[split] = coco
+    findings += _run([check_structure, _repair_keys, _repair_text_ids], distinct)
     findings += _remove_groups(distinct)
     checks = (
-        *(_repair_keys, _check_duplicates, _check_references),
+        *(_check_duplicates, _check_references),
         partial(check_images, decode=decode, progress=progress),
-        *(repair_masks, check_boxes, repair_areas, _check_use),
+        *(check_objects, _check_use),
     )
     findings += _run(checks, distinct)
-    findings += _check_masks_of_all(distinct.values())
-    findings += _check_against_training(distinct)
-    # Last, so that all findings name objects by the ids in the file.
-    findings += _run([_repair_ids], distinct)
+    if all(coco.is_complete for coco in distinct.values()):
+        findings += _check_masks_of_all(distinct.values())
+        findings += _check_against_training(distinct)
+    # Last, so that all findings name objects and images by the ids in the file.
+    findings += _run([_repair_ids, _repair_odd_ids], distinct)
     return findings
 
 
@@ -72,24 +95,59 @@ def _repair_keys(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
     if not isinstance(content.get('info'), dict):
         content['info'] = {}
         yield problems.NO_INFO.finding(split)
-    without = [obj for obj in content['annotations'] if 'iscrowd' not in obj]
+    without = [obj for obj in content['annotations'] if obj.get('iscrowd') is None]
     for obj in without:
         obj['iscrowd'] = 0
     yield from problems.NO_ISCROWD.cases(split, name_objects(without))
-    nameless = [c for c in content['categories'] if not isinstance(c.get('name'), str)]
+    ignored = [obj for obj in content['annotations'] if obj.get('ignore')]
+    for obj in ignored:
+        obj.update(iscrowd=1, ignore=0)
+    yield from problems.IGNORED.cases(split, name_objects(ignored))
+    nameless = [c for c in content['categories'] if c.get('name') is None]
     for category in nameless:
-        category['name'] = str(category.get('name', f'class {category["id"]}'))
-    yield from problems.NO_TEXT_AS_NAME.cases(split, [c['name'] for c in nameless])
+        category['name'] = f'class {shown(category["id"])}'
+    yield from problems.NO_NAME.cases(split, [c['name'] for c in nameless])
+
+
+def _repair_text_ids(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
+    """Read ids such as "7" as integers, in the entries and where objects refer to them."""
+    objects = coco.content['annotations']
+    for name, reference in _REFERENCES.items():
+        found = []
+        for entries, key in ((coco.content[name], 'id'), (objects, reference)):
+            for entry in entries:
+                if isinstance(entry[key], str) and _INTEGER.fullmatch(entry[key]):
+                    found.append(f'{key} {shown(entry[key])}')
+                    entry[key] = int(entry[key])
+        yield from problems.TEXT_IDS.cases(split, found, entries=name)
+
+
+def _repair_odd_ids(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
+    """Number images and categories from 1 if an id is text, negative or very large."""
+    for name, reference in _REFERENCES.items():
+        entries = coco.content[name]
+        odd = [shown(entry['id']) for entry in entries if not _is_plain_id(entry['id'])]
+        if odd and coco.is_complete:
+            numbers = {entry['id']: number for number, entry in enumerate(entries, 1)}
+            for entry in entries:
+                entry['id'] = numbers[entry['id']]
+            for obj in coco.content['annotations']:
+                obj[reference] = numbers.get(obj[reference])
+            yield from problems.ODD_IDS.cases(split, odd, entries=name)
+
+
+def _is_plain_id(identity: object) -> bool:
+    return type(identity) is int and 0 <= identity <= _LARGEST_ID
 
 
 def _repair_ids(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
-    """Number the objects from 1 if an id is missing, used twice or 0."""
+    """Number the objects from 1 if an id is missing, used twice, 0 or not a plain integer."""
     objects = coco.content['annotations']
     ids = [obj.get('id') for obj in objects]
     no_integers = [
-        'no id' if identity is None else f'id {identity!r}'
+        'no id' if identity is None else f'id {shown(identity)}'
         for identity in ids
-        if not isinstance(identity, int)
+        if not _is_plain_id(identity)
     ]
     # Ids that are not integers may not be hashable.
     repeated = [] if no_integers else [f'id {times}' for times in _repeated(ids)]
@@ -108,7 +166,8 @@ def _check_duplicates(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
     yield from problems.DUPLICATE_IMAGE_IDS.cases(split, repeated)
     repeated = _repeated(category['id'] for category in categories)
     yield from problems.DUPLICATE_CATEGORY_IDS.cases(split, repeated)
-    yield from problems.DUPLICATE_NAMES.cases(split, _repeated(coco.classes))
+    names = (' '.join(name.split()) for name in coco.classes)
+    yield from problems.DUPLICATE_NAMES.cases(split, _repeated(names))
 
 
 def _check_references(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
@@ -117,26 +176,38 @@ def _check_references(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
     known = {image['id'] for image in content['images']}
     stray = [obj for obj in content['annotations'] if obj['image_id'] not in known]
     coco.remove(stray)
+    if not coco.is_complete:
+        return
     yield from problems.NO_IMAGE.cases(split, name_objects(stray))
     known = {category['id'] for category in content['categories']}
     undeclared = [
-        f'id {identity} of {counted(count, "object")}'
+        f'id {shown(identity)} of {counted(count, "object")}'
         for identity, count in _objects_by_category(coco).items()
         if identity not in known
     ]
-    declared = listed(sorted(known, key=str), _LISTED_IDS)
+    declared = listed(map(shown, sorted(known, key=str)), _LISTED_IDS)
     yield from problems.UNDECLARED_CATEGORIES.cases(split, undeclared, declared=declared)
 
 
 def _check_use(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
+    if not coco.is_complete:
+        return
     content, counts = coco.content, _objects_by_category(coco)
     unused = [c['name'] for c in content['categories'] if not counts[c['id']]]
     yield from problems.UNUSED_CATEGORIES.cases(split, unused)
-    used = coco.ids_with_objects
+    used = Counter(obj['image_id'] for obj in content['annotations'])
     empty = [image['file_name'] for image in content['images'] if image['id'] not in used]
     yield from problems.EMPTY_IMAGES.cases(split, empty)
+    crowded = [
+        f'{image["file_name"]} has {used[image["id"]]:,}'
+        for image in content['images']
+        if used[image['id']] > _MOST_OBJECTS
+    ]
+    yield from problems.MANY_OBJECTS.cases(split, crowded, limit=_MOST_OBJECTS)
     if not used:
         yield problems.NO_OBJECTS.finding(split)
+    elif not coco.ids_with_single_objects:
+        yield problems.ONLY_CROWDS.finding(split)
 
 
 # --- several splits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -21,8 +22,10 @@ def check_images(
     folder, images = coco.paths.images, coco.content['images']
     yield from _repair_paths(split, images, folder)
     paths = [folder / image['file_name'] for image in images]
-    present = [image for image, path in zip(images, paths) if path.is_file()]
-    missing = [image['file_name'] for image, path in zip(images, paths) if not path.is_file()]
+    # os.path.isfile is False, and no error, for names that no file can have.
+    is_there = list(map(os.path.isfile, paths))
+    present = [image for image, there in zip(images, is_there) if there]
+    missing = [image['file_name'] for image, there in zip(images, is_there) if not there]
     yield from problems.MISSING_IMAGES.cases(split, missing, folder=folder)
     yield from _check_sizes(split, present, folder, decode, progress)
     counts = Counter(paths)
@@ -34,8 +37,9 @@ def _repair_paths(split: str, images: list[dict], folder: Path) -> Iterator[Find
     moved = []
     for image in images:
         name = image['file_name']
-        if not (folder / name).is_file() and (folder / base_name(name)).is_file():
-            image['file_name'] = base_name(name)
+        inside = folder / base_name(name)
+        if not os.path.isfile(folder / name) and os.path.isfile(inside):
+            image['file_name'] = inside.name
             moved.append(name)
     yield from problems.MOVED_IMAGES.cases(split, moved, folder=folder)
 
@@ -51,10 +55,10 @@ def _check_sizes(
         declared = image.get('width'), image.get('height')
         if size.error:
             unreadable.append(f'{name}: {size.error}')
-        elif None in declared:
+        elif all(side in (None, actual) for side, actual in zip(declared, size.rotated)):
             image['width'], image['height'] = size.rotated
-            without_size.append(name)
-        elif declared != size.rotated:
+            without_size += [name] if None in declared else []
+        else:
             text = f'{name} is {_text(size.rotated)}, the JSON says {_text(declared)}'
             (not_rotated if declared == size.stored else differing).append(text)
     yield from problems.UNREADABLE_IMAGES.cases(split, unreadable)
