@@ -18,8 +18,12 @@ from convnext_mm.engine.setup import (
 )
 from convnext_mm.engine.terminal import Terminal
 from convnext_mm.errors import UserError
+from convnext_mm.evaluation.report.evaluated_data import annotation_file, evaluators
+from convnext_mm.evaluation.results import pickled
 from convnext_mm.evaluation.tta.config import augment_test
 from convnext_mm.messages.log import log_once
+
+_WRITERS = 'convnext_mm.evaluation.results.metrics'
 
 
 def test(
@@ -44,7 +48,9 @@ def test(
             ``work_dirs/<config name>``.
         options: Settings of the config to override, by dotted name.
         launcher: How the processes were started: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-        out: A ``.pkl`` file to write the predictions to.
+        out: Where to write the predictions. For a detector a ``.json`` file, in the format of
+            COCO's results; for a segmentor a folder or a ``.zip`` file with label maps; for both a
+            ``.pkl`` file as MMDetection writes it.
         show_dir: A folder to write pictures of the predictions to.
         tta: Test-time augmentation.
         report: Write ``report.html`` into the work dir.
@@ -56,8 +62,6 @@ def test(
     Raises:
         UserError: A setting, the data or the checkpoint is wrong. The message says what to do.
     """
-    if out and Path(out).suffix not in ('.pkl', '.pickle'):
-        raise UserError(f'--out {out}: the file must end in .pkl or .pickle')
     with Terminal(verbose) as terminal:
         cfg = read_config(config, options, work_dir, launcher)
         trained_from = cfg.get('load_from')
@@ -69,7 +73,8 @@ def test(
             augment_test(cfg)
         check_data(cfg, ('test_dataloader',))
         if report and not out:
-            out = Path(cfg.work_dir) / 'predictions.pkl'
+            name = 'predictions.zip' if _is_segmentation(cfg) else 'predictions.json'
+            out = Path(cfg.work_dir) / name
         if out:
             cfg = dump_predictions(cfg, out)
         cfg = distribute_without_gpu(cfg)
@@ -108,16 +113,35 @@ def draw_into(cfg: Config, folder: str | Path) -> Config:
 
 
 def dump_predictions(cfg: Config, path: str | Path) -> Config:
-    """Write the predictions into a file."""
+    """Write the predictions into a file or a folder.
+
+    Raises:
+        UserError: The model has no results of this kind, or nothing can be written there.
+    """
     cfg = copy.deepcopy(cfg)
-    evaluators = cfg.test_evaluator
-    if isinstance(evaluators, dict):
-        evaluators = [evaluators]
-    # The one of MMDetection encodes masks as RLE. Ours leaves out the scores of all classes.
-    label_maps = 'convnext_mm.evaluation.report.predictions.DumpLabelMaps'
-    dump = label_maps if _is_segmentation(cfg) else 'mmdet.DumpDetResults'
-    cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=str(path))]
+    writer = _writer(cfg, Path(path))
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out {path}: {error.strerror}') from error
+    cfg.test_evaluator = [*evaluators(cfg, 'test'), writer]
     return cfg
+
+
+def _writer(cfg: Config, path: Path) -> dict:
+    """Return the evaluator that writes results of a kind, which the suffix tells."""
+    segments = _is_segmentation(cfg)
+    if path.suffix in pickled.SUFFIXES:
+        # The one of MMDetection encodes masks as RLE. Ours leaves out the scores of all classes.
+        kind = f'{_WRITERS}.DumpLabelMaps' if segments else 'mmdet.DumpDetResults'
+        return dict(type=kind, out_file_path=str(path))
+    if segments and (path.suffix in ('', '.zip') or path.is_dir()):
+        return dict(type=f'{_WRITERS}.WriteLabelMaps', path=str(path))
+    if not segments and path.suffix == '.json':
+        ann_file = annotation_file(cfg, 'test')
+        return dict(type=f'{_WRITERS}.WriteCocoResults', path=str(path), ann_file=ann_file)
+    kinds = 'be a folder, or end in .zip' if segments else 'end in .json'
+    raise UserError(f'--out {path}: it must {kinds} or .pkl')
 
 
 def _is_segmentation(cfg: Config) -> bool:

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from convnext_mm.config.reading import load_config
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report.page import write_report
-from convnext_mm.evaluation.report.predictions import read_predictions
+from convnext_mm.evaluation.results import pickled
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)  # fmt: skip  # noqa: E501
 
@@ -303,12 +303,12 @@ def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, r
 
 def test_files_that_are_no_predictions_are_an_error(detector, tmp_path):
     with pytest.raises(UserError, match=r'tools/test.py --out .*no.pkl writes it'):
-        read_predictions(tmp_path / 'no.pkl')
+        write_report(detector, tmp_path / 'no.pkl', work_dir=tmp_path)
     (tmp_path / 'weights.pkl').write_bytes(b'\x80\x04}.')  # an empty dict
     with pytest.raises(UserError, match='was not written by'):
-        read_predictions(tmp_path / 'weights.pkl')
+        pickled.read(tmp_path / 'weights.pkl')
     (tmp_path / 'text.pkl').write_text('no pickle')
     with pytest.raises(UserError, match=r'text.pkl was not written by .*: UnpicklingError'):
-        read_predictions(tmp_path / 'text.pkl')
+        pickled.read(tmp_path / 'text.pkl')
     with pytest.raises(UserError, match='contain no detections'):
         write_report(detector, [dict(img_id=1)], work_dir=tmp_path)

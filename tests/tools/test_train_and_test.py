@@ -325,7 +325,7 @@ def test_the_help_says_how_a_setting_is_written():
     'tool, arguments, message',
     [
         ('train.py', ['no/such/config.py'], 'error: no/such/config.py: no such file'),
-        ('test.py', [COCO_CONFIG, 'README.md', '--out', 'a.json'], 'must end in .pkl'),
+        ('test.py', [COCO_CONFIG, 'README.md', '--out', 'a.txt'], 'must end in .json or .pkl'),
         ('train.py', [COCO_CONFIG, '--launcher', 'ssh'], "invalid choice: 'ssh'"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from mmengine.config import Config
@@ -18,7 +18,11 @@ from convnext_mm.evaluation.report.detection_scores import (
     Sweep,
     f1,
 )
-from convnext_mm.evaluation.report.evaluated_data import DetectionData, read_detection_data
+from convnext_mm.evaluation.report.evaluated_data import (
+    DetectionData,
+    Predictions,
+    read_detection_data,
+)
 from convnext_mm.evaluation.table import AP_COLUMNS, AR_COLUMNS, IOU_TYPES
 from convnext_mm.messages.findings import Finding, Level, note
 from convnext_mm.messages.wording import counted, percent
@@ -26,12 +30,12 @@ from convnext_mm.messages.wording import counted, percent
 _IMAGES = 6  # the worst ones, and the best ones
 
 
-def content(cfg: Config, predictions: Sequence[dict], meta: dict, split: str) -> dict:
+def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> dict:
     """Return the variables of the template of a detection report.
 
     Args:
         cfg: The config that was tested.
-        predictions: Predictions as ``tools/test.py --out`` writes them.
+        predictions: Predictions as ``tools/test.py --out`` writes them, or their file.
         meta: The classes of the data set.
         split: The evaluated split: ``test``, or ``val`` during a training.
 
@@ -58,6 +62,7 @@ def content(cfg: Config, predictions: Sequence[dict], meta: dict, split: str) ->
         images['best'] = []
     return dict(
         task='detection',
+        tested=len(data.found.tested),
         counts=[
             counted(len(matches.objects), 'object'),
             counted(int(matches.counted.sum()), 'detection'),
