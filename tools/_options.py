@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from convnext_mm.errors import UserError
+from convnext_mm.messages.wording import printable_lines
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +59,6 @@ def exit_code(job: Callable[..., object], *arguments: object) -> int:
     try:
         job(*arguments)
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {printable_lines(str(error))}', file=sys.stderr)
         return error.exit_code
     return 0

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import hotcoco
 import numpy as np
+
+_LONGEST_RUN = 7  # symbols of 5 bits each; far more than an image has pixels
 
 
 def covers(counts: str | bytes | Sequence[int], height: int, width: int) -> bool:
@@ -21,28 +22,30 @@ def covers(counts: str | bytes | Sequence[int], height: int, width: int) -> bool
         width: Width of the mask in px.
     """
     if isinstance(counts, (str, bytes)):
-        return _covered(counts, height, width) == height * width
+        runs = _runs(counts)
+        return runs is not None and runs.min() >= 0 and runs.sum() == height * width
     return all(type(run) is int and run >= 0 for run in counts) and sum(counts) == height * width
 
 
-def _covered(text: str | bytes, height: int, width: int) -> int:
-    """Return the number of pixels that a compressed RLE covers; -1 if it is invalid."""
-    try:
-        text = text.decode('ascii') if isinstance(text, bytes) else text
-        symbols = np.frombuffer(text.encode('ascii'), np.uint8) - np.uint8(48)
-        hotcoco.mask.rle_from_string(text, height, width)  # it refuses negative runs
-    except (ValueError, OverflowError):
-        return -1
-    # A number has 5 bits in each symbol, the lowest first; 32 marks all symbols but its last.
-    stops = np.flatnonzero((symbols & 32) == 0)
-    if not len(stops) or stops[-1] + 1 != len(symbols):
-        return -1
-    starts = np.append(0, stops[:-1] + 1)
-    places = np.arange(len(symbols)) - np.repeat(starts, stops - starts + 1)
-    numbers = np.add.reduceat((symbols & 31).astype(np.int64) << (5 * places), starts)
-    numbers -= ((symbols[stops] & 16) > 0) * (np.int64(32) << (5 * (stops - starts)))
-    # From the fourth on, a number is the difference to the run two places before it. So it counts
-    # for its own run, and for each run that builds on it.
-    times = (len(numbers) - np.arange(len(numbers)) + 1) // 2
-    times[0] = 1
-    return int((numbers * times).sum())
+def _runs(text: str | bytes) -> np.ndarray | None:
+    """Return the runs of a compressed RLE; None if it cannot be decoded.
+
+    A symbol is the character 48 + bits: five bits of a number, the lowest first, and a sixth bit
+    if the number goes on. From the fourth number on, it is the difference to the run two places
+    before it.
+    """
+    text = text if isinstance(text, bytes) else text.encode('ascii', 'backslashreplace')
+    symbols = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    if not len(symbols) or symbols.min() < 0 or symbols.max() > 63 or symbols[-1] > 31:
+        return None
+    last = np.flatnonzero(symbols < 32)
+    first = np.append(0, last[:-1] + 1)
+    lengths = last - first + 1
+    if lengths.max() > _LONGEST_RUN:
+        return None
+    places = np.arange(len(symbols)) - np.repeat(first, lengths)
+    runs = np.add.reduceat((symbols & 31) << 5 * places, first)
+    runs -= (symbols[last] >> 4) << 5 * lengths  # the highest bit is the sign
+    runs[1::2] = runs[1::2].cumsum()
+    runs[2::2] = runs[2::2].cumsum()
+    return runs

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import hotcoco
@@ -22,6 +23,22 @@ from convnext_mm.evaluation.detections import Detections
 
 _AREA_SUFFIXES = ('', '_s', '_m', '_l')  # COCO's area ranges in MMDetection's names
 _AP_DETECTIONS = 100  # COCO computes AP from the 100 highest scores of an image
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Annotations in the form of the evaluator.
+
+    The evaluator knows 64-bit integers, and detections pass through float64. So images are
+    numbered from 1, in the order of their ids, and an id may be any integer or text.
+
+    Attributes:
+        coco: The annotations; annotations are numbered from 1 too, categories by their labels.
+        numbers: The number of each image by its id in the annotation file.
+    """
+
+    coco: hotcoco.COCO
+    numbers: dict[Hashable, int]
 
 
 def read_annotations(path: str | Path) -> COCO:
@@ -57,8 +74,8 @@ def category_ids(coco: COCO, classes: Sequence[str]) -> list[int]:
     return found
 
 
-def ground_truth(coco: COCO, cat_ids: Sequence[int], masks: bool = False) -> hotcoco.COCO:
-    """Convert annotations for the evaluator; categories get the numbers of the model's labels.
+def ground_truth(coco: COCO, cat_ids: Sequence[int], masks: bool = False) -> GroundTruth:
+    """Convert annotations for the evaluator; annotations of unknown images are left out.
 
     Args:
         coco: Annotations in COCO format. ``iscrowd`` may be missing, and ``area`` too; then the
@@ -70,33 +87,42 @@ def ground_truth(coco: COCO, cat_ids: Sequence[int], masks: bool = False) -> hot
         UserError: `masks` is set and an annotation has no mask.
     """
     labels = {cat_id: label for label, cat_id in enumerate(cat_ids)}
-    # The order of the file, as in pycocotools: it decides between equal scores.
+    # The orders of pycocotools, which decide between equal scores: images by id, annotations as in
+    # the file.
+    ids = sorted(coco.imgs, key=lambda image_id: (isinstance(image_id, str), image_id))
+    numbers = {image_id: number for number, image_id in enumerate(ids, 1)}
     annotations = [
         dict(
             id=number,
-            image_id=ann['image_id'],
+            image_id=numbers[ann['image_id']],
             category_id=labels[ann['category_id']],
             bbox=ann['bbox'],
             area=ann.get('area', ann['bbox'][2] * ann['bbox'][3]),
-            iscrowd=ann.get('iscrowd', 0),
+            iscrowd=int(ann.get('iscrowd') or 0),
         )
         for number, ann in enumerate(coco.dataset.get('annotations', ()), 1)
-        if ann['category_id'] in labels
+        if ann['category_id'] in labels and ann['image_id'] in numbers
     ]
     if masks:
         for annotation in annotations:
-            segmentation = coco.dataset['annotations'][annotation['id'] - 1].get('segmentation')
+            original = coco.dataset['annotations'][annotation['id'] - 1]
+            segmentation = original.get('segmentation')
             if not segmentation:
                 raise UserError(
-                    f'image {annotation["image_id"]} has an annotation without a mask, but mask '
+                    f'image {original["image_id"]} has an annotation without a mask, but mask '
                     "AP needs a mask for each; for box AP only, set metric='bbox' in the evaluator"
                 )
             annotation['segmentation'] = segmentation
-    return hotcoco.COCO(
+    converted = hotcoco.COCO(
         dict(
             images=[
-                dict(id=i, width=image['width'], height=image['height'], file_name='')
-                for i, image in coco.imgs.items()
+                dict(
+                    id=number,
+                    width=int(coco.imgs[image_id]['width']),
+                    height=int(coco.imgs[image_id]['height']),
+                    file_name='',
+                )
+                for image_id, number in numbers.items()
             ],
             categories=[
                 dict(id=label, name=category['name'])
@@ -105,9 +131,10 @@ def ground_truth(coco: COCO, cat_ids: Sequence[int], masks: bool = False) -> hot
             annotations=annotations,
         )
     )
+    return GroundTruth(converted, numbers)
 
 
-def detections(truth: hotcoco.COCO, found: Detections, masks: bool) -> hotcoco.COCO:
+def detections(truth: GroundTruth, found: Detections, masks: bool) -> hotcoco.COCO:
     """Convert detections for the evaluator; they are numbered from 1, in their order.
 
     Args:
@@ -118,27 +145,27 @@ def detections(truth: hotcoco.COCO, found: Detections, masks: bool) -> hotcoco.C
     Raises:
         UserError: An image is not in the ground truth, or `masks` is set and there are none.
     """
-    unknown = set(found.tested) - set(truth.get_img_ids())
+    unknown = [image_id for image_id in found.tested if image_id not in truth.numbers]
     if unknown:
         raise UserError(
-            f'image {min(unknown)} is not in the annotation file: check that the dataloader and '
+            f'image {unknown[0]} is not in the annotation file: check that the dataloader and '
             "the evaluator's ann_file belong to the same data set"
         )
     if masks and found.masks is None:
         raise UserError("the model predicts no masks: set metric='bbox' in the evaluator")
     own_scores = masks and found.mask_scores is not None
     scores = found.mask_scores if own_scores else found.scores
-    table = np.column_stack([found.images, found.boxes, scores, found.labels]).astype(float)
+    numbers = [truth.numbers[image_id] for image_id in found.images]
+    table = np.column_stack([numbers, found.boxes, scores, found.labels]).astype(float)
     if not masks or not len(table):
-        return truth.load_res(table)
-    loaded = truth.load_res(table, segmentation=found.masks)
-    numbers = np.arange(1, len(table) + 1)
-    loaded.update_anns(ids=numbers, area=hotcoco.mask.area(found.masks))
+        return truth.coco.load_res(table)
+    loaded = truth.coco.load_res(table, segmentation=found.masks)
+    loaded.update_anns(ids=np.arange(1, len(table) + 1), area=hotcoco.mask.area(found.masks))
     return loaded
 
 
 def evaluate(
-    truth: hotcoco.COCO,
+    truth: GroundTruth,
     found: Detections,
     iou_type: str,
     iou_thrs: Sequence[float] | None = None,
@@ -156,7 +183,7 @@ def evaluate(
         use_classes: If False, a detection may match an object of any class, as for proposals.
     """
     loaded = detections(truth, found, masks=iou_type == 'segm')
-    evaluated = hotcoco.COCOeval(truth, loaded, iou_type)
+    evaluated = hotcoco.COCOeval(truth.coco, loaded, iou_type)
     if iou_thrs is not None:
         evaluated.params.iou_thrs = np.atleast_1d(iou_thrs).tolist()
     evaluated.params.max_dets = sorted(max_dets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ class Detections:
 
     Attributes:
         tested: The ids of the images that were tested, also of images without detections.
-        images: (D,) the image id of each detection.
+        images: (D,) the image id of each detection; an id is any integer or text.
         labels: (D,) their labels.
         boxes: (D, 4) x, y, width and height in px, in double precision.
         scores: (D,) their scores, in double precision.
@@ -23,7 +23,7 @@ class Detections:
         mask_scores: (D,) the scores of the masks, if they are not the scores of the boxes.
     """
 
-    tested: tuple[int, ...]
+    tested: tuple[Hashable, ...]
     images: np.ndarray
     labels: np.ndarray
     boxes: np.ndarray
@@ -46,7 +46,7 @@ class Detections:
         with_scores = with_masks and all('mask_scores' in p for p in predictions)
         return cls(
             tested=tuple(tested),
-            images=np.repeat(np.array(tested, int), [len(p['labels']) for p in predictions]),
+            images=np.repeat(np.array(tested, object), [len(p['labels']) for p in predictions]),
             labels=_joined([p['labels'] for p in predictions], int),
             # Subtract in double precision, as pycocotools does after reading a JSON file.
             boxes=np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Collection, Iterable
 
 _LISTED = 3
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
 
 
 def percent(value: float) -> str:
@@ -33,3 +36,20 @@ def listed(things: Iterable[object], limit: int = _LISTED) -> str:
 def such_as(names: Collection[object], noun: str = 'tensor', limit: int = _LISTED) -> str:
     """Write how many there are and the first of them: ``5 tensors (a, b, c and 2 more)``."""
     return f'{counted(len(names), noun)} ({listed(names, limit)})'
+
+
+def shown(value: object) -> str:
+    """Write a value from a file of the user in one short line, without control characters."""
+    words = {None: 'null', True: 'true', False: 'false'}
+    return words[value] if value is None or isinstance(value, bool) else _SHORT.repr(value)
+
+
+def printable(text: str, limit: int = 300) -> str:
+    """Cut a long text, and escape the characters that a terminal does not show, as in ``\\x1b``."""
+    text = text if len(text) <= limit else f'{text[:limit]} ...'
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Escape the control characters of a text but keep its lines, for a terminal."""
+    return '\n'.join(printable(line, len(line)) for line in text.split('\n'))

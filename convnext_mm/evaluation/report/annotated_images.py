@@ -125,9 +125,9 @@ def worst_and_best(
         number: How many images each list has at most.
     """
     number = min(number, len(scores) // 2)
-    worst = sorted(scores, key=lambda i: (scores[i], -weights[i], i))[:number]
+    worst = sorted(scores, key=lambda i: (scores[i], -weights[i]))[:number]
     rest = [i for i in scores if i not in worst]
-    best = sorted(rest, key=lambda i: (-scores[i], -weights[i], i))[:number]
+    best = sorted(rest, key=lambda i: (-scores[i], -weights[i]))[:number]
     return worst, best
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 from mmengine.config import Config
 
 from convnext_mm.errors import UserError
@@ -109,7 +108,7 @@ def _class_rows(
             dict(
                 name=name,
                 objects=int(objects),
-                images=len(np.unique(matches.objects.image[matches.objects.label == label])),
+                images=len(set(matches.objects.image[matches.objects.label == label])),
                 ap={kind: s.ap_by_class[label] for kind, s in scores.items()},
                 precision=correct[label] / detections if detections else -1.0,
                 recall=correct[label] / objects if objects else -1.0,
@@ -173,7 +172,7 @@ def _highlights(
 
 
 def _images(data: DetectionData, box: DetectionScores, threshold: float) -> dict:
-    ids = sorted(data.paths)
+    ids = list(data.paths)
     correct, wrong, missed = box.matches.counts('image', ids, threshold)
     scores = dict(zip(ids, f1(correct, wrong, missed)))
     captions = {

@@ -153,13 +153,14 @@ class Matches:
         matched = evaluated.image_diagnostics(iou_thr=IOU)
         status, partner = matched['dt_status'], matched['gt_match']
         scores, numbers = found.scores, range(1, len(found) + 1)
+        ids = dict(enumerate(truth.numbers, 1))
         objects = [
-            (a['image_id'], a['category_id'], a['area'], *a['bbox'][2:], a['id'])
-            for a in truth.dataset['annotations']
+            (ids[a['image_id']], a['category_id'], a['area'], *a['bbox'][2:], a['id'])
+            for a in truth.coco.dataset['annotations']
             if not a['iscrowd']
         ]
         fields = [(name, float) for name in ('area', 'width', 'height')]
-        fields = [('image', int), ('label', int), *fields, ('number', int)]
+        fields = [('image', object), ('label', int), *fields, ('number', int)]
         return cls(
             images=found.images,
             labels=found.labels,
@@ -191,14 +192,18 @@ class Matches:
 
         Args:
             by: ``label`` or ``image``.
-            keys: Labels or image ids in ascending order.
+            keys: Labels or image ids.
             threshold: Detections with a lower score do not count.
         """
+        places = {key: place for place, key in enumerate(keys)}
         groups = dict(label=self.labels, image=self.images)[by]
         chosen = self.counted & (self.scores >= threshold)
         missed = self.found_at < threshold
         return tuple(
-            np.bincount(np.searchsorted(keys, values[np.isin(values, keys)]), minlength=len(keys))
+            np.bincount(
+                np.array([places[v] for v in values.tolist() if v in places], int),
+                minlength=len(keys),
+            )
             for values in (
                 groups[chosen & self.correct],
                 groups[chosen & ~self.correct],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class DetectionData:
     api: COCO
     cat_ids: list[int]
     found: Detections
-    paths: dict[int, str]
+    paths: dict[Hashable, str]
 
     @property
     def has_masks(self) -> bool:
@@ -104,7 +104,7 @@ def read_detection_data(
 
 def _from_records(
     predictions: Predictions, api: COCO, classes: int
-) -> tuple[Detections, dict[int, str]]:
+) -> tuple[Detections, dict[Hashable, str]]:
     """Convert predictions with one dict for each image."""
     records = _records(predictions)
     if not all('pred_instances' in record for record in records):

@@ -68,7 +68,8 @@ def write_report(
     page = _render(cfg, predictions, folder, weights, name, split)
     folder.mkdir(parents=True, exist_ok=True)
     path, unfinished = folder / _NAME, folder / f'.{_NAME}'
-    unfinished.write_text(page, encoding='utf-8')
+    # A file name may have bytes that are no UTF-8.
+    unfinished.write_text(page, encoding='utf-8', errors='backslashreplace')
     os.replace(unfinished, path)
     return path
 

@@ -28,6 +28,7 @@ CLASS_COLOURS = [BLUE, RED, AMBER, '#3c8d5a', '#7c5bb0', '#2f9aa8', '#b0518c', '
 _BLUES = LinearSegmentedColormap.from_list('blues', ['#ffffff', '#a9c8e6', BLUE, '#123a66'])
 _STYLE = {
     'svg.fonttype': 'none',  # text can be searched and has the font of the page
+    'text.parse_math': False,  # a class name may have a $
     'font.family': 'DejaVu Sans',
     'font.size': 9.5,
     'text.color': INK,
@@ -185,6 +186,7 @@ def score_threshold(sweep: Sweep) -> Figure:
     )
     axes.legend(loc='lower left', ncols=3)
     _unit_square(axes, 'score threshold', '')
+    axes.set_xlim(0, max(1, sweep.thresholds[0]))  # scores of other tools may be above 1
     return figure
 
 
@@ -337,7 +339,8 @@ def training_curves(work_dir: Path) -> Figure:
     left.plot(*zip(*scalars['loss']), color=BLUE, lw=1.2)
     left.set(title='training loss', xlabel='iteration', ylim=(0, None))
     rates = left.twinx()
-    rates.plot(*zip(*(scalars.get('base_lr') or scalars['lr'])), color=GREY, lw=0.9)
+    if rate := scalars.get('base_lr') or scalars.get('lr'):
+        rates.plot(*zip(*rate), color=GREY, lw=0.9)
     rates.set(ylim=(0, None))
     rates.set_ylabel('learning rate', color=MUTED)
     rates.grid(visible=False)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
 from convnext_mm.datasets.rle import covers
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.detections import Detections
+from convnext_mm.messages.wording import shown
 
 _LARGEST = 1e9  # px; far beyond any image, and areas stay exact enough to compare
-_SHOWN = 60  # characters of a value in a message
 
 
-def check_labels(found: Detections, images: Mapping[int, dict], classes: int, name: str) -> None:
+def check_labels(
+    found: Detections, images: Mapping[Hashable, dict], classes: int, name: str
+) -> None:
     """Refuse images and labels that the annotation file and the config do not have.
 
     Args:
@@ -30,7 +31,7 @@ def check_labels(found: Detections, images: Mapping[int, dict], classes: int, na
     unknown = [image for image in found.tested if image not in images]
     if unknown:
         raise UserError(
-            f'image {short(unknown[0])} is not in the annotation file: check that the predictions '
+            f'image {shown(unknown[0])} is not in the annotation file: check that the predictions '
             'belong to this config'
         )
     columns = (found.images, found.boxes, found.scores, found.masks, found.mask_scores)
@@ -60,7 +61,7 @@ def check_numbers(found: Detections, name: str) -> None:
     _refuse(name, 'bbox', found.boxes, wrong, 'a width and a height that are not negative')
 
 
-def check_masks(found: Detections, images: dict[int, dict], name: str) -> None:
+def check_masks(found: Detections, images: Mapping[Hashable, dict], name: str) -> None:
     """Refuse masks of another size than their image, and masks that are damaged.
 
     Args:
@@ -76,29 +77,23 @@ def check_masks(found: Detections, images: dict[int, dict], name: str) -> None:
         size = [image.get('height'), image.get('width')]
         if list(mask['size']) != size:
             raise UserError(
-                f'{name.format(number)}, segmentation.size: found {short(list(mask["size"]))}, '
+                f'{name.format(number)}, segmentation.size: found {shown(list(mask["size"]))}, '
                 f'expected {size}, the height and width of image {image_id}'
             )
         if not covers(mask['counts'], *size):
             raise UserError(
                 f'{name.format(number)}, segmentation.counts: found '
-                f'{short(text(mask["counts"]))}, expected an RLE of {size[0] * size[1]} pixels'
+                f'{shown(text(mask["counts"]))}, expected an RLE of {size[0] * size[1]} pixels'
             )
 
 
 def _refuse(name: str, key: str, values: np.ndarray, wrong: np.ndarray, expected: str) -> None:
     if wrong.any():
         first = int(wrong.argmax())
-        value = short(values[first].tolist())
+        value = shown(values[first].tolist())
         raise UserError(f'{name.format(first)}, {key}: found {value}, expected {expected}')
 
 
 def text(counts: str | bytes | Sequence[int]) -> str | Sequence[int]:
     """Return the counts of an RLE as JSON can hold them."""
     return counts.decode('ascii', 'replace') if isinstance(counts, bytes) else counts
-
-
-def short(value: object) -> str:
-    """Write a value as JSON, cut to a length that a person reads."""
-    text = json.dumps(value, ensure_ascii=True, default=str)
-    return text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'

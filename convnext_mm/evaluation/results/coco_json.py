@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import hotcoco
@@ -15,8 +15,8 @@ from pycocotools import mask as rle
 
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.detections import Detections
-from convnext_mm.evaluation.results.checks import check_masks, check_numbers, short, text
-from convnext_mm.messages.wording import listed
+from convnext_mm.evaluation.results.checks import check_masks, check_numbers, text
+from convnext_mm.messages.wording import listed, shown
 
 _WORDS = {
     '`int`': 'a whole number',
@@ -34,7 +34,7 @@ class _Mask(Struct, gc=False):
 
 
 class _Entry(Struct, gc=False):
-    image_id: int
+    image_id: int | str
     category_id: int
     score: float
     bbox: tuple[float, float, float, float] | UnsetType = UNSET
@@ -74,10 +74,10 @@ def write(path: Path, found: Detections, cat_ids: Sequence[int]) -> None:
 
 def read(
     path: Path,
-    images: dict[int, dict],
+    images: Mapping[Hashable, dict],
     categories: Collection[int],
     cat_ids: Sequence[int],
-    tested: Iterable[int],
+    tested: Iterable[Hashable],
 ) -> Detections:
     """Read and check the detections of any tool.
 
@@ -106,7 +106,7 @@ def read(
     masks = [msgspec.to_builtins(e.segmentation) for e in entries] if has_masks else None
     found = Detections(
         tested=tuple(dict.fromkeys([*tested, *(entry.image_id for entry in entries)])),
-        images=np.array([entry.image_id for entry in entries], int),
+        images=np.array([entry.image_id for entry in entries], object),
         labels=np.array([labels[cat_id] for cat_id in of_entries], int),
         boxes=np.zeros((len(entries), 4)),
         scores=np.array([entry.score for entry in entries], float),
@@ -170,7 +170,7 @@ def _explain(problem: str, data: bytes) -> str:
     except (ValueError, RecursionError, LookupError, TypeError):
         found = 'another value'
     else:
-        found = short(value)
+        found = shown(value)
     if not steps:
         return f'found {found}, expected a list with an object for each detection'
     (entry, _), *keys = steps
@@ -184,12 +184,12 @@ def _explain(problem: str, data: bytes) -> str:
 def _refuse_unknown(
     path: Path, key: str, ids: Sequence[int], known: Collection[int], owner: str
 ) -> None:
-    known = set(known)
-    unknown = [number for number, value in enumerate(ids) if value not in known]
+    ids_there = set(known)
+    unknown = [number for number, value in enumerate(ids) if value not in ids_there]
     if unknown:
         more = f'; {len(unknown):,} entries have such an id' if len(unknown) > 1 else ''
         raise UserError(
-            f'{path}: entry {unknown[0]}, {key}: found {short(ids[unknown[0]])}, expected an id '
-            f'of the {owner}, such as {listed(sorted(known)[:3])}{more}. Do the results belong to '
+            f'{path}: entry {unknown[0]}, {key}: found {shown(ids[unknown[0]])}, expected an id '
+            f'of the {owner}, such as {listed(list(known)[:3])}{more}. Do the results belong to '
             'this config?'
         )
