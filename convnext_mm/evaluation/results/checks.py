@@ -11,7 +11,7 @@ from convnext_mm.errors import UserError
 from convnext_mm.evaluation.detections import Detections
 from convnext_mm.messages.wording import shown
 
-_LARGEST = 1e9  # px; far beyond any image, and areas stay exact enough to compare
+_LARGEST = 1e9  # a coordinate in px, or a score; areas stay exact enough to compare
 
 
 def check_labels(
@@ -53,8 +53,8 @@ def check_numbers(found: Detections, name: str) -> None:
     """
     for key, scores in (('score', found.scores), ('mask_score', found.mask_scores)):
         if scores is not None:
-            wrong = ~(np.isfinite(scores) & (scores >= 0))
-            _refuse(name, key, scores, wrong, 'a number that is not negative')
+            wrong = ~((scores >= 0) & (scores <= _LARGEST))
+            _refuse(name, key, scores, wrong, f'a number from 0 to {_LARGEST:.0f}')
     wrong = ~(np.abs(found.boxes) <= _LARGEST).all(axis=1)
     _refuse(name, 'bbox', found.boxes, wrong, f'four numbers up to {_LARGEST:.0f}')
     wrong = (found.boxes[:, 2:] < 0).any(axis=1)

@@ -18,14 +18,9 @@ from convnext_mm.evaluation.detections import Detections
 from convnext_mm.evaluation.results.checks import check_masks, check_numbers, text
 from convnext_mm.messages.wording import listed, shown
 
-_WORDS = {
-    '`int`': 'a whole number',
-    '`float`': 'a number',
-    '`str`': 'text',
-    '`array`': 'a list',
-    '`object`': 'an object',
-    '`bool`': 'true or false',
-}
+_WORDS = dict(
+    int='a whole number', float='a number', str='text', array='a list', object='an object'
+)
 
 
 class _Mask(Struct, gc=False):
@@ -103,7 +98,8 @@ def read(
             raise UserError(f'{path}: entry {with_it} has a {key}, but entry {without} has none')
     has_masks = bool(entries) and entries[0].segmentation is not UNSET
     labels = {cat_id: label for label, cat_id in enumerate(cat_ids)}
-    masks = [msgspec.to_builtins(e.segmentation) for e in entries] if has_masks else None
+    masks = [e.segmentation for e in entries] if has_masks else None
+    masks = masks and [dict(size=list(mask.size), counts=mask.counts) for mask in masks]
     found = Detections(
         tested=tuple(dict.fromkeys([*tested, *(entry.image_id for entry in entries)])),
         images=np.array([entry.image_id for entry in entries], object),
@@ -147,38 +143,46 @@ def _decode(path: Path) -> list[_Entry]:
                 raise
             # Python writes NaN, which is no JSON. It is refused by name, with its entry.
             return msgspec.convert(json.loads(data), type=list[_Entry])
-    except msgspec.ValidationError as error:
-        raise UserError(f'{path}: {_explain(str(error), data)}') from None
     except RecursionError:
         raise UserError(f'{path}: its values are nested too deeply for results') from None
+    except msgspec.ValidationError as error:
+        problem = str(error)
     except ValueError as error:  # also of text that is no UTF-8
-        reason = str(error).removeprefix('JSON is malformed: ')
-        raise UserError(f'{path} is no JSON, or is cut short: {reason}') from None
+        raise _no_json(path, error) from None
+    try:
+        raise UserError(f'{path}: {_explain(problem, json.loads(data))}')
+    except RecursionError:
+        raise UserError(f'{path}: its values are nested too deeply for results') from None
+    except ValueError as error:  # after the value that msgspec refused
+        raise _no_json(path, error) from None
 
 
-def _explain(problem: str, data: bytes) -> str:
+def _no_json(path: Path, error: ValueError) -> UserError:
+    reason = str(error).removeprefix('JSON is malformed: ')
+    return UserError(f'{path} is no JSON, or is cut short: {reason}')
+
+
+def _explain(problem: str, content: object) -> str:
     """Say which entry, key and value msgspec refuses, and what it expects."""
     expected, _, place = problem.partition(' - at ')
     expected = expected.partition(', got')[0].removeprefix('Expected ')
-    for name, words in _WORDS.items():
-        expected = expected.replace(name, words)
+    expected = re.sub('`([a-z| ]+)`', lambda kinds: _in_words(kinds[1]), expected)
     steps = re.findall(r'\[(\d+)\]|\.(\w+)', place)
-    try:
-        value = json.loads(data)
-        for index, key in steps:
-            value = value[int(index) if index else key]
-    except (ValueError, RecursionError, LookupError, TypeError):
-        found = 'another value'
-    else:
-        found = shown(value)
+    value = content
+    for index, key in steps:
+        value = value[int(index) if index else key]
     if not steps:
-        return f'found {found}, expected a list with an object for each detection'
+        return f'found {shown(value)}, expected a list with an object for each detection'
     (entry, _), *keys = steps
     keys = ''.join(f'[{index}]' if index else f'.{key}' for index, key in keys)
     where = f'entry {entry}' + (f', {keys[1:]}' if keys else '')
-    if expected.startswith('Object missing required field'):
-        return f'{where} has no {expected.split("`")[1]}'
-    return f'{where}: found {found}, expected {expected}'
+    if missing := re.match('Object missing required field `(.+?)`', problem):
+        return f'{where} has no {missing[1]}'
+    return f'{where}: found {shown(value)}, expected {expected}'
+
+
+def _in_words(kinds: str) -> str:
+    return ' or '.join(_WORDS.get(kind, kind) for kind in kinds.split(' | '))
 
 
 def _refuse_unknown(
