@@ -306,7 +306,7 @@ def hostile_files(draw):
 
 
 @settings(
-    max_examples=300,
+    max_examples=200,
     derandomize=True,
     database=None,
     deadline=None,
