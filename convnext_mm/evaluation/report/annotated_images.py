@@ -13,6 +13,7 @@ from pycocotools import mask as rle
 
 from convnext_mm.evaluation.report.detection_scores import Matches
 from convnext_mm.evaluation.report.evaluated_data import DetectionData
+from convnext_mm.visualization.reading import read_bgr
 
 _MAX_WIDTH = 640  # px; a photo then takes 40 to 80 kB
 _JPEG_QUALITY = 82
@@ -220,7 +221,7 @@ def draw_label_maps(
 
 
 def _load(path: str) -> tuple[np.ndarray, float] | None:
-    image = cv2.imread(path) if path and Path(path).is_file() else None
+    image = read_bgr(path) if path else None
     if image is None:
         return None
     scale = min(1.0, _MAX_WIDTH / image.shape[1])

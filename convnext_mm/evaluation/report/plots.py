@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -59,6 +60,7 @@ _STYLE = {
 _AREAS = (32**2, 96**2)  # px, COCO's limits between small, medium and large
 _WIDTH = 11  # inches: the page's 1056 px
 _VISIBLE = 0.005  # smaller shares are written as 0
+_MAX_NAME = 32  # characters of a class name; longer ones would leave no room for the plot
 _MAX_CLASSES = 90  # of a confusion matrix with readable names
 MAX_LABELLED = 12  # classes of a matrix with numbers, or of a plot with a name at each point
 
@@ -72,7 +74,10 @@ def _svg(draw: Callable[..., Figure]) -> Callable[..., Markup]:
     @wraps(draw)
     def drawn(*args, **kwargs) -> Markup:
         # The salt makes the ids of a plot unique on the page and equal in every run.
-        with matplotlib.rc_context({**_STYLE, 'svg.hashsalt': repr((draw.__name__, kwargs))}):
+        style = {**_STYLE, 'svg.hashsalt': repr((draw.__name__, kwargs))}
+        with matplotlib.rc_context(style), warnings.catch_warnings():
+            # The browser has fonts for the characters that the font of the layout lacks.
+            warnings.filterwarnings('ignore', 'Glyph .* missing from font')
             figure = draw(*args, **kwargs)
             text = io.StringIO()
             no_metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
@@ -99,6 +104,10 @@ def _panels(number: int, height: float) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(_WIDTH, height), layout='constrained')
     figure.get_layout_engine().set(wspace=0.06)
     return figure, list(figure.subplots(1, number, squeeze=False)[0])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else f'{name[: _MAX_NAME - 1]}…'
 
 
 def _unit_square(axes: Axes, x: str, y: str) -> None:
@@ -147,7 +156,8 @@ def class_curves(
     for axes, (kind, precision) in zip(panels, curves.items()):
         for label, name in enumerate(classes):
             if few:
-                axes.plot(recall, precision[:, label], color=CLASS_COLOURS[label], label=name)
+                colour = CLASS_COLOURS[label]
+                axes.plot(recall, precision[:, label], color=colour, label=_short(name))
             else:
                 axes.plot(recall, precision[:, label], color=GREY, lw=0.5, alpha=0.6)
         if not few:
@@ -242,8 +252,8 @@ def _confusion_matrix(matrix: np.ndarray, rows: Sequence[str], columns: Sequence
         for i in range(0, len(rows) + 1, 10):
             axes.axhline(i - 0.5, color=RULE, lw=0.5, zorder=0)
             axes.axvline(i - 0.5, color=RULE, lw=0.5, zorder=0)
-    axes.set_xticks(range(len(columns)), columns, rotation=90)
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), map(_short, columns), rotation=90)
+    axes.set_yticks(range(len(rows)), map(_short, rows))
     axes.tick_params(labelsize=min(9, 600 / len(columns)), labelcolor=INK)
     axes.tick_params(labeltop=True, labelbottom=False)
     axes.set(xlabel='predicted', ylabel='ground truth')
@@ -318,7 +328,7 @@ def iou_by_frequency(iou: np.ndarray, shares: np.ndarray, classes: Sequence[str]
     # With many classes only the worst five and the best three are named.
     for label in order if len(order) <= MAX_LABELLED else {*order[:5], *order[-3:]}:
         axes.annotate(
-            classes[label],
+            _short(classes[label]),
             (shares[label], iou[label]),
             xytext=(5, 3),
             textcoords='offset points',
