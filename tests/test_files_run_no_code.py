@@ -178,7 +178,8 @@ def opcodes(*parts):
 RECONSTRUCT = b'cnumpy.core.multiarray\n_reconstruct\n'
 NDARRAY, DTYPE = b'cnumpy\nndarray\n', b'cnumpy\ndtype\n'
 LOAD_BYTES = b'ctorch.storage\n_load_from_bytes\n'
-POINTERS = struct.pack('<q', 0x4141414141414141)
+POINTERS = pickle.dumps(struct.pack('<q', 0x4141414141414141), 3)[2:-1]
+STORAGE = torch.zeros(4).__reduce_ex__(2)[1][0].__reduce__()[1]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ POINTERS = struct.pack('<q', 0x4141414141414141)
         opcodes(
             RECONSTRUCT, NDARRAY, (0,), 'b', b'\x87R',
             b'(', 1, (1,), DTYPE, ('i8', False, True), b'R',
-            (3, '|', None, None, None, -1, -1, 63), b'b', False, POINTERS * 9, b'tb',
+            (3, '|', None, None, None, -1, -1, 63), b'b', False, POINTERS, b'tb',
         ),
         # A shape that needs more memory than there is.
         opcodes(
@@ -205,8 +206,14 @@ POINTERS = struct.pack('<q', 0x4141414141414141)
         opcodes(
             b'ctorch._utils\n_rebuild_tensor_v2\n',
             b'(', LOAD_BYTES,
-            (torch.zeros(4).untyped_storage().__reduce__()[1][0],), b'R',
+            STORAGE, b'R',
             10**6, (4,), (1,), False, OrderedDict(), b'tR',
+        ),
+        opcodes(
+            b'ctorch._utils\n_rebuild_tensor_v2\n',
+            b'(', LOAD_BYTES,
+            STORAGE, b'R',
+            0, (10**12,), (0,), False, OrderedDict(), b'tR',
         ),
         # A function that gets other defaults and code, and an attribute of an allowed class.
         opcodes(DTYPE, (None, dict(__code__=1)), b'b'),

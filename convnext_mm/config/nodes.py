@@ -1,10 +1,12 @@
-"""Walk through a config: its data sets, its schedulers, every dict below a node."""
+"""Walk through a config: its data sets, its evaluators, its schedulers, every dict below a node."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from mmengine.config import Config, ConfigDict
+
+from convnext_mm.errors import UserError
 
 
 def dicts_below(node: object) -> Iterator[ConfigDict]:
@@ -29,6 +31,24 @@ def leaf_datasets(node: object) -> Iterator[ConfigDict]:
     elif isinstance(node, (list, tuple)):
         for child in node:
             yield from leaf_datasets(child)
+
+
+def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
+    """Return the evaluators of ``test`` or ``val``; a config may have one or several."""
+    found = cfg[f'{split}_evaluator']
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def annotation_file(cfg: Config, split: str) -> str:
+    """Return the annotation file of ``test`` or ``val``.
+
+    Raises:
+        UserError: The evaluator in the config names none.
+    """
+    path = next((e.ann_file for e in evaluators(cfg, split) if e.get('ann_file')), None)
+    if path is None:
+        raise UserError(f'the report needs the ground truth, but {split}_evaluator has no ann_file')
+    return path
 
 
 def schedulers(cfg: Config) -> list[ConfigDict]:

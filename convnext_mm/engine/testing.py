@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from convnext_mm.config.nodes import annotation_file, evaluators
 from convnext_mm.datasets.files import check_data
 from convnext_mm.engine.setup import (
     build_runner,
@@ -18,7 +19,6 @@ from convnext_mm.engine.setup import (
 )
 from convnext_mm.engine.terminal import Terminal
 from convnext_mm.errors import UserError
-from convnext_mm.evaluation.report.evaluated_data import annotation_file, evaluators
 from convnext_mm.evaluation.results import pickled
 from convnext_mm.evaluation.tta.config import augment_test
 from convnext_mm.messages.log import log_once

@@ -256,11 +256,13 @@ def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, 
     done = run_tool(
         'test.py',
         *(config, work / 'iter_4.pth', '--work-dir', work),
-        *('--out', work / 'out.pkl', '--show-dir', work / 'show'),
+        *('--out', work / 'maps', '--show-dir', work / 'show', '--report'),
     )
     assert done.code == 0, done.output
     assert float(metrics(log_of(work))['mIoU']) == pytest.approx(reported, abs=0.06)
-    assert (work / 'out.pkl').exists()
+    assert {path.suffix for path in (work / 'maps').iterdir()} == {'.png'}
+    tested = float(re.search(r'<b>([\d.]+)</b><span>mIoU', (work / 'report.html').read_text())[1])
+    assert tested == pytest.approx(reported, abs=0.06)
     assert len(list((work / 'show').rglob('*.png'))) == 6
 
 

@@ -14,7 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
 from pycocotools.coco import COCO
 
-from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.nodes import annotation_file, evaluators, leaf_datasets
 from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.coco_ap import category_ids, read_annotations
@@ -50,24 +50,6 @@ class DetectionData:
         return self.found.masks is not None and all(
             a.get('segmentation') for a in annotations if a['category_id'] in set(self.cat_ids)
         )
-
-
-def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
-    """Return the evaluators of ``test`` or ``val``; a config may have one or several."""
-    found = cfg[f'{split}_evaluator']
-    return [found] if isinstance(found, dict) else list(found)
-
-
-def annotation_file(cfg: Config, split: str) -> str:
-    """Return the annotation file of ``test`` or ``val``.
-
-    Raises:
-        UserError: The evaluator in the config names none.
-    """
-    path = next((e.ann_file for e in evaluators(cfg, split) if e.get('ann_file')), None)
-    if path is None:
-        raise UserError(f'the report needs the ground truth, but {split}_evaluator has no ann_file')
-    return path
 
 
 def metainfo(cfg: Config, split: str) -> dict:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from mmengine.config import Config
 
+from convnext_mm.config.nodes import evaluators
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import plots
 from convnext_mm.evaluation.report.annotated_images import draw_label_maps, draw_worst_and_best
 from convnext_mm.evaluation.report.confusions import Confusion, top_confusions
-from convnext_mm.evaluation.report.evaluated_data import Predictions, evaluators, read_label_maps
+from convnext_mm.evaluation.report.evaluated_data import Predictions, read_label_maps
 from convnext_mm.evaluation.report.segmentation_scores import SegmentationScores
 from convnext_mm.evaluation.results.label_maps import pair_of
 from convnext_mm.messages.findings import Finding, Level

@@ -11,7 +11,6 @@ import hotcoco
 import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
-from pycocotools import mask as rle
 
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.detections import Detections
@@ -117,7 +116,7 @@ def read(
     check_masks(found, images, name)
     for mask in masks or ():
         if not isinstance(mask['counts'], str):  # compress the runs of a list
-            mask['counts'] = rle.frPyObjects(mask, *mask['size'])['counts'].decode()
+            mask['counts'] = _compressed(mask)
     if entries and entries[0].bbox is not UNSET:
         found.boxes[:] = [entry.bbox for entry in entries]
     elif has_masks:
@@ -126,6 +125,10 @@ def read(
         raise UserError(f'{path}: entry 0 has neither a bbox nor a segmentation')
     check_numbers(found, name)
     return found
+
+
+def _compressed(mask: dict) -> str:
+    return text(hotcoco.mask.frPyObjects(mask, *mask['size'])['counts'])
 
 
 def _decode(path: Path) -> list[_Entry]:

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import hotcoco
 import numpy as np
 from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.registry import METRICS
-from pycocotools import mask as rle
 from torch import Tensor
 
 from convnext_mm.errors import UserError
@@ -72,7 +72,7 @@ def _prediction(sample: Mapping) -> dict:
 
 
 def _encode(mask: np.ndarray) -> dict:
-    return rle.encode(np.asfortranarray(mask, np.uint8))
+    return hotcoco.mask.encode(np.asfortranarray(mask, np.uint8))
 
 
 @METRICS.register_module()

@@ -39,7 +39,7 @@ def read(path: Path) -> list[dict]:
             'tools/test.py --out FILE.json writes results without this risk'
         ) from None
     except Exception as error:  # A wrong byte in a pickle leads to errors of many types.
-        reason = f'{type(error).__name__}: {error}'
+        reason = f'{type(error).__name__}: {error}'.partition('\n')[0]
         raise UserError(f'{path} was not written by tools/test.py --out: {reason}') from None
     if not (isinstance(found, list) and found and all(isinstance(r, dict) for r in found)):
         raise UserError(f'{path} was not written by tools/test.py --out: no list of dicts')
@@ -106,7 +106,10 @@ def _encode(text: str, encoding: str) -> bytes:
 
 def _storage(data: bytes) -> Tensor:
     """Return the flat tensor of a pickled torch storage."""
-    storage = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+    try:
+        storage = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError:  # its text says how to run the code after all
+        raise ValueError('a tensor that is damaged, or may run code') from None
     return torch.tensor([], dtype=storage.dtype).set_(storage)
 
 
