@@ -71,12 +71,12 @@ def test(
         if tta:
             cfg = copy.deepcopy(cfg)
             augment_test(cfg)
-        check_data(cfg, ('test_dataloader',))
         if report and not out:
             name = 'predictions.zip' if _is_segmentation(cfg) else 'predictions.json'
             out = Path(cfg.work_dir) / name
         if out:
             cfg = dump_predictions(cfg, out)
+        check_data(cfg, ('test_dataloader',))
         cfg = distribute_without_gpu(cfg)
         cfg, content = fetch_weights(cfg, testing=True)
         metrics = build_runner(cfg, terminal, content, testing=True).test()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from mmengine.config import Config
 
 from convnext_mm.config.reading import find_work_dir, load_config
@@ -96,6 +99,7 @@ def _render(
         lstrip_blocks=True,
     )
     environment.filters['percent'] = percent
+    script = environment.get_template('page.js').render()
     return environment.get_template('template.html.j2').render(
         content | dict(counts=[*counts, *content['counts']]),
         title=Path(name).stem,
@@ -106,4 +110,6 @@ def _render(
         recipe=provenance.recipe(cfg, name, weights, split),
         environment=provenance.environment(),
         config=cfg.pretty_text,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
