@@ -39,15 +39,20 @@ def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
     return [found] if isinstance(found, dict) else list(found)
 
 
-def annotation_file(cfg: Config, split: str) -> str:
+def annotation_file(cfg: Config, split: str, purpose: str) -> str:
     """Return the annotation file of ``test`` or ``val``.
+
+    Args:
+        cfg: A config of a detector.
+        split: ``test`` or ``val``.
+        purpose: What needs the file, for the error message.
 
     Raises:
         UserError: The evaluator in the config names none.
     """
     path = next((e.ann_file for e in evaluators(cfg, split) if e.get('ann_file')), None)
     if path is None:
-        raise UserError(f'the report needs the ground truth, but {split}_evaluator has no ann_file')
+        raise UserError(f'{purpose} needs the ground truth, but {split}_evaluator has no ann_file')
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -118,30 +119,32 @@ def dump_predictions(cfg: Config, path: str | Path) -> Config:
     Raises:
         UserError: The model has no results of this kind, or nothing can be written there.
     """
-    cfg = copy.deepcopy(cfg)
-    writer = _writer(cfg, Path(path))
+    cfg, path = copy.deepcopy(cfg), Path(path)
+    cfg.test_evaluator = [*evaluators(cfg, 'test'), _writer(cfg, path)]
+    folder = path.parent if path.suffix and not path.is_dir() else path
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'--out {path}: {error.strerror}') from error
-    cfg.test_evaluator = [*evaluators(cfg, 'test'), writer]
+    if not os.access(folder, os.W_OK):
+        raise UserError(f'--out {path}: no permission to write there')
     return cfg
 
 
 def _writer(cfg: Config, path: Path) -> dict:
     """Return the evaluator that writes results of a kind, which the suffix tells."""
-    segments = _is_segmentation(cfg)
-    if path.suffix in pickled.SUFFIXES:
+    segments, is_folder = _is_segmentation(cfg), path.is_dir() or not path.suffix
+    if path.suffix in pickled.SUFFIXES and not is_folder:
         # The one of MMDetection encodes masks as RLE. Ours leaves out the scores of all classes.
         kind = f'{_WRITERS}.DumpLabelMaps' if segments else 'mmdet.DumpDetResults'
         return dict(type=kind, out_file_path=str(path))
-    if segments and (path.suffix in ('', '.zip') or path.is_dir()):
+    if segments and (is_folder or path.suffix == '.zip'):
         return dict(type=f'{_WRITERS}.WriteLabelMaps', path=str(path))
-    if not segments and path.suffix == '.json':
-        ann_file = annotation_file(cfg, 'test')
+    if not segments and path.suffix == '.json' and not is_folder:
+        ann_file = annotation_file(cfg, 'test', 'a COCO results JSON')
         return dict(type=f'{_WRITERS}.WriteCocoResults', path=str(path), ann_file=ann_file)
     kinds = 'be a folder, or end in .zip' if segments else 'end in .json'
-    raise UserError(f'--out {path}: it must {kinds} or .pkl')
+    raise UserError(f'--out {path}: the results of this model must {kinds} or .pkl')
 
 
 def _is_segmentation(cfg: Config) -> bool:

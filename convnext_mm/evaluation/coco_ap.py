@@ -53,7 +53,14 @@ def read_annotations(path: str | Path) -> COCO:
             return COCO(path)
     except FileNotFoundError:
         raise UserError(f'{path}: no such file') from None
-    except (AssertionError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (
+        AssertionError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:
         raise UserError(f'{path} has no COCO annotations: {error}') from error
 
 

@@ -80,6 +80,8 @@ def test_label_maps_are_named_after_their_images():
     assert names_of(['/data/a.jpg', '/data/b.c.jpg']) == ['a', 'b.c']
     assert names_of(['/data/x/a.jpg', '/data/y/b.jpg']) == ['a', 'b']
     assert names_of(['/data/x/a.jpg', '/data/y/a.jpg']) == ['x/a', 'y/a']
+    assert names_of(['/data/a.jpg', '/data/a.png']) == ['a.jpg', 'a.png']
+    assert names_of(['/data/a.jpg', '/data/a.jpg']) == ['a', 'a']  # a data set that repeats it
 
 
 def test_images_with_one_name_in_several_folders_have_label_maps_in_folders(tmp_path):

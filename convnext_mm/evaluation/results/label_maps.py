@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from lzma import LZMAError
 from os.path import commonpath
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -32,7 +33,8 @@ _MAPS = ('gt_sem_seg', 'pred_sem_seg')  # their names in a data sample
 _BYTES_PER_PIXEL, _OTHER_BYTES = 3, 2**16
 _MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # of Pillow: one channel
 _DEPTH = 24  # the byte of a PNG with the bits per channel
-_BROKEN = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)  # of zip files
+# What zipfile raises for a broken file, depending on where it is broken.
+_BROKEN = (OSError, EOFError, RuntimeError, LZMAError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,16 @@ def names_of(images: Sequence[str]) -> list[str]:
     """Return the name of the label map of each image, without suffix.
 
     It is the stem of the image. If several images have one stem, it is the path of the image
-    below the folder that holds all images.
+    below the folder that holds all images, with the suffix of the image if that is needed too.
     """
     paths = [PurePath(image) for image in images]
     stems = [path.stem for path in paths]
-    if len(set(stems)) == len(stems):
+    if len(set(stems)) == len(set(paths)):
         return stems
     top = commonpath([path.parent for path in paths])
-    return [path.relative_to(top).with_suffix('').as_posix() for path in paths]
+    below = [path.relative_to(top) for path in paths]
+    names = [path.with_suffix('').as_posix() for path in below]
+    return names if len(set(names)) == len(set(paths)) else [path.as_posix() for path in below]
 
 
 def record(image: str, truth: np.ndarray | Tensor, predicted: np.ndarray | Tensor) -> dict:
