@@ -23,6 +23,7 @@ def _show_uncaught(
 sys.excepthook = _show_uncaught  # before the imports below, which take seconds
 
 from convnext_mm.errors import UserError  # noqa: E402
+from convnext_mm.messages.wording import printable_lines  # noqa: E402
 
 _REPORT = (
     'This is a mistake in convnext-mm. Please report it with the lines above, the command and the '
@@ -136,7 +137,7 @@ def exit_code(job: Callable[[argparse.Namespace], object], arguments: argparse.N
         if getattr(arguments, 'verbose', False):
             traceback.print_exception(error)
         # In one write: several processes may print at once.
-        sys.stderr.write(f'error: {error}\n')
+        sys.stderr.write(f'error: {printable_lines(str(error))}\n')
         code = getattr(error, 'exit_code', 2)
     except Exception as error:
         traceback.print_exception(error)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Write the report of a test without the model: tools/report.py RESULTS.pkl CONFIG
+"""Write the report of a test without the model: tools/report.py RESULTS CONFIG
 
-`tools/test.py CONFIG CHECKPOINT --out RESULTS.pkl` writes RESULTS.pkl. Reading a pickle can run
-code: use only your own files. The report goes to the work dir. If a training logged there, the
-report shows its curves.
+`tools/test.py CONFIG CHECKPOINT --out RESULTS` writes RESULTS. For a detector, a COCO results JSON
+of another tool works as well. Reading RESULTS runs no code. The report goes to the work dir. If a
+training logged there, the report shows its curves.
 """
 
 import argparse
@@ -16,7 +16,11 @@ from convnext_mm.evaluation.report.page import write_report
 
 def main() -> int:
     parser = Parser(description=__doc__)
-    parser.add_argument('results', metavar='RESULTS.pkl', help='predictions that test.py wrote')
+    parser.add_argument(
+        'results',
+        metavar='RESULTS',
+        help='predictions: COCO results (.json), label maps (folder, .zip), or a .pkl of test.py',
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir',

@@ -17,7 +17,12 @@ def main() -> int:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights: path, URL, hf:// or timm:// id, or short name')
     add_run_options(parser)
-    parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this file')
+    parser.add_argument(
+        '--out',
+        metavar='FILE',
+        help='write the predictions: FILE.json (COCO results) of a detector, FOLDER or FILE.zip '
+        '(label maps) of a segmentor, FILE.pkl of both',
+    )
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions here')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument('--report', action='store_true', help='write report.html into the work dir')

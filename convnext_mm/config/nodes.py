@@ -1,4 +1,4 @@
-"""Walk through a config: its data sets, its schedulers, every dict below a node, its types."""
+"""Walk through a config: data sets, evaluators, schedulers, every dict below a node, types."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from mmengine import registry
 from mmengine.config import Config, ConfigDict
+
+from convnext_mm.errors import UserError
 
 _REGISTRIES = [r for r in vars(registry).values() if isinstance(r, registry.Registry)]
 # Packages whose classes MMEngine finds by their names alone: it imports them, or MMCV does.
@@ -96,6 +98,29 @@ def leaf_datasets(node: object) -> Iterator[ConfigDict]:
     elif isinstance(node, (list, tuple)):
         for child in node:
             yield from leaf_datasets(child)
+
+
+def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
+    """Return the evaluators of ``test`` or ``val``; a config may have one or several."""
+    found = cfg[f'{split}_evaluator']
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def annotation_file(cfg: Config, split: str, purpose: str) -> str:
+    """Return the annotation file of ``test`` or ``val``.
+
+    Args:
+        cfg: A config of a detector.
+        split: ``test`` or ``val``.
+        purpose: What needs the file, for the error message.
+
+    Raises:
+        UserError: The evaluator in the config names none.
+    """
+    path = next((e.ann_file for e in evaluators(cfg, split) if e.get('ann_file')), None)
+    if path is None:
+        raise UserError(f'{purpose} needs the ground truth, but {split}_evaluator has no ann_file')
+    return path
 
 
 def schedulers(cfg: Config) -> list[ConfigDict]:

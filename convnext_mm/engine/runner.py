@@ -154,6 +154,8 @@ class Runner(MMEngineRunner):
             self.logger.info(f'Load checkpoint from {filename}')
             return content
         checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        # MMEngine runs this text as Python when it resumes. Its own checkpoints have no such entry.
+        checkpoint.get('meta', {}).pop('config', None)
         self._loaded_states = checkpoint.get(STATE)
         self._was_evaluated = checkpoint.get('meta', {}).get('evaluated', True)
         return checkpoint

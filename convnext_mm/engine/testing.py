@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from convnext_mm.config.nodes import annotation_file, evaluators
 from convnext_mm.datasets.files import check_data
 from convnext_mm.engine.setup import (
     build_runner,
@@ -18,8 +20,11 @@ from convnext_mm.engine.setup import (
 )
 from convnext_mm.engine.terminal import Terminal
 from convnext_mm.errors import UserError
+from convnext_mm.evaluation.results import pickled
 from convnext_mm.evaluation.tta.config import augment_test
 from convnext_mm.messages.log import log_once
+
+_WRITERS = 'convnext_mm.evaluation.results.metrics'
 
 
 def test(
@@ -44,7 +49,9 @@ def test(
             ``work_dirs/<config name>``.
         options: Settings of the config to override, by dotted name.
         launcher: How the processes were started: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-        out: A ``.pkl`` file to write the predictions to.
+        out: Where to write the predictions. For a detector a ``.json`` file, in the format of
+            COCO's results; for a segmentor a folder or a ``.zip`` file with label maps; for both a
+            ``.pkl`` file as MMDetection writes it.
         show_dir: A folder to write pictures of the predictions to.
         tta: Test-time augmentation.
         report: Write ``report.html`` into the work dir.
@@ -56,8 +63,6 @@ def test(
     Raises:
         UserError: A setting, the data or the checkpoint is wrong. The message says what to do.
     """
-    if out and Path(out).suffix not in ('.pkl', '.pickle'):
-        raise UserError(f'--out {out}: the file must end in .pkl or .pickle')
     with Terminal(verbose) as terminal:
         cfg = read_config(config, options, work_dir, launcher)
         trained_from = cfg.get('load_from')
@@ -67,11 +72,12 @@ def test(
         if tta:
             cfg = copy.deepcopy(cfg)
             augment_test(cfg)
-        check_data(cfg, ('test_dataloader',))
         if report and not out:
-            out = Path(cfg.work_dir) / 'predictions.pkl'
+            name = 'predictions.zip' if _is_segmentation(cfg) else 'predictions.json'
+            out = Path(cfg.work_dir) / name
         if out:
             cfg = dump_predictions(cfg, out)
+        check_data(cfg, ('test_dataloader',))
         cfg = distribute_without_gpu(cfg)
         cfg, content = fetch_weights(cfg, testing=True)
         metrics = build_runner(cfg, terminal, content, testing=True).test()
@@ -108,16 +114,37 @@ def draw_into(cfg: Config, folder: str | Path) -> Config:
 
 
 def dump_predictions(cfg: Config, path: str | Path) -> Config:
-    """Write the predictions into a file."""
-    cfg = copy.deepcopy(cfg)
-    evaluators = cfg.test_evaluator
-    if isinstance(evaluators, dict):
-        evaluators = [evaluators]
-    # The one of MMDetection encodes masks as RLE. Ours leaves out the scores of all classes.
-    label_maps = 'convnext_mm.evaluation.report.predictions.DumpLabelMaps'
-    dump = label_maps if _is_segmentation(cfg) else 'mmdet.DumpDetResults'
-    cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=str(path))]
+    """Write the predictions into a file or a folder.
+
+    Raises:
+        UserError: The model has no results of this kind, or nothing can be written there.
+    """
+    cfg, path = copy.deepcopy(cfg), Path(path)
+    cfg.test_evaluator = [*evaluators(cfg, 'test'), _writer(cfg, path)]
+    folder = path.parent if path.suffix and not path.is_dir() else path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out {path}: {error.strerror}') from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f'--out {path}: no permission to write there')
     return cfg
+
+
+def _writer(cfg: Config, path: Path) -> dict:
+    """Return the evaluator that writes results of a kind, which the suffix tells."""
+    segments, is_folder = _is_segmentation(cfg), path.is_dir() or not path.suffix
+    if path.suffix in pickled.SUFFIXES and not is_folder:
+        # The one of MMDetection encodes masks as RLE. Ours leaves out the scores of all classes.
+        kind = f'{_WRITERS}.DumpLabelMaps' if segments else 'mmdet.DumpDetResults'
+        return dict(type=kind, out_file_path=str(path))
+    if segments and (is_folder or path.suffix == '.zip'):
+        return dict(type=f'{_WRITERS}.WriteLabelMaps', path=str(path))
+    if not segments and path.suffix == '.json' and not is_folder:
+        ann_file = annotation_file(cfg, 'test', 'a COCO results JSON')
+        return dict(type=f'{_WRITERS}.WriteCocoResults', path=str(path), ann_file=ann_file)
+    kinds = 'be a folder, or end in .zip' if segments else 'end in .json'
+    raise UserError(f'--out {path}: the results of this model must {kinds} or .pkl')
 
 
 def _is_segmentation(cfg: Config) -> bool:

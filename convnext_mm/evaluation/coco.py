@@ -22,6 +22,7 @@ from convnext_mm.evaluation.coco_ap import (
     metric_names,
     summary,
 )
+from convnext_mm.evaluation.detections import Detections
 
 
 @METRICS.register_module()
@@ -75,12 +76,13 @@ class FastCocoMetric(CocoMetric):
         if self.format_only:
             logger.info(f'results are saved in {Path(self.outfile_prefix).parent}')
             return {}
+        found = Detections.of(predictions)
         metrics = {}
         for metric in self.metrics:
             logger.info(f'Evaluating {metric}...')
             evaluated = evaluate(
                 ground_truth(self._coco_api, self.cat_ids, masks=metric == 'segm'),
-                predictions,
+                found,
                 'bbox' if metric == 'proposal' else metric,
                 iou_thrs=self.iou_thrs,
                 max_dets=self.proposal_nums,

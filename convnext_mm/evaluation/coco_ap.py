@@ -8,15 +8,18 @@ with id 0 as unmatched, which lowers the AP of a perfect detector.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import io
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import hotcoco
 import numpy as np
 from pycocotools.coco import COCO
 
 from convnext_mm.errors import UserError
+from convnext_mm.evaluation.detections import Detections
 
 _AREA_SUFFIXES = ('', '_s', '_m', '_l')  # COCO's area ranges in MMDetection's names
 _AP_DETECTIONS = 100  # COCO computes AP from the 100 highest scores of an image
@@ -36,6 +39,29 @@ class GroundTruth:
 
     coco: hotcoco.COCO
     numbers: dict[Hashable, int]
+
+
+def read_annotations(path: str | Path) -> COCO:
+    """Read an annotation file, without the lines that pycocotools prints.
+
+    Raises:
+        UserError: There is no such file, or it is no COCO JSON.
+    """
+    path = Path(path)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return COCO(path)
+    except FileNotFoundError:
+        raise UserError(f'{path}: no such file') from None
+    except (
+        AssertionError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:
+        raise UserError(f'{path} has no COCO annotations: {error}') from error
 
 
 def category_ids(coco: COCO, classes: Sequence[str]) -> list[int]:
@@ -115,65 +141,56 @@ def ground_truth(coco: COCO, cat_ids: Sequence[int], masks: bool = False) -> Gro
     return GroundTruth(converted, numbers)
 
 
-def detections(truth: GroundTruth, predictions: Sequence[dict], masks: bool) -> hotcoco.COCO:
-    """Convert predictions for the evaluator; they are numbered from 1, image by image.
+def detections(truth: GroundTruth, found: Detections, masks: bool) -> hotcoco.COCO:
+    """Convert detections for the evaluator; they are numbered from 1, in their order.
 
     Args:
         truth: The result of :func:`ground_truth`.
-        predictions: For each image ``img_id`` and these arrays: ``bboxes`` (n, 4) as x1, y1, x2, y2
-            in px, ``scores`` (n,), ``labels`` (n,). With masks also ``masks``, n RLEs, and
-            optionally ``mask_scores`` (n,).
-        masks: Whether to evaluate masks, with their own areas and ``mask_scores``.
+        found: The detections.
+        masks: Whether to evaluate masks, with their own areas and scores.
 
     Raises:
         UserError: An image is not in the ground truth, or `masks` is set and there are none.
     """
-    unknown = [p['img_id'] for p in predictions if p['img_id'] not in truth.numbers]
+    unknown = [image_id for image_id in found.tested if image_id not in truth.numbers]
     if unknown:
         raise UserError(
             f'image {unknown[0]} is not in the annotation file: check that the dataloader and '
             "the evaluator's ann_file belong to the same data set"
         )
-    if masks and any('masks' not in p for p in predictions):
+    if masks and found.masks is None:
         raise UserError("the model predicts no masks: set metric='bbox' in the evaluator")
-    scores = 'mask_scores' if masks and 'mask_scores' in predictions[0] else 'scores'
-    images = [np.full(len(p['labels']), truth.numbers[p['img_id']]) for p in predictions]
-    # Subtract in double precision, as pycocotools does after reading a JSON file.
-    x1, y1, x2, y2 = np.concatenate([p['bboxes'] for p in predictions]).astype(float).T
-    table = np.column_stack(
-        [
-            *(np.concatenate(images), x1, y1, x2 - x1, y2 - y1),
-            *(np.concatenate([p[key] for p in predictions]) for key in (scores, 'labels')),
-        ]
-    )
+    own_scores = masks and found.mask_scores is not None
+    scores = found.mask_scores if own_scores else found.scores
+    numbers = [truth.numbers[image_id] for image_id in found.images]
+    table = np.column_stack([numbers, found.boxes, scores, found.labels]).astype(float)
     if not masks or not len(table):
         return truth.coco.load_res(table)
-    rles = list(itertools.chain.from_iterable(p['masks'] for p in predictions))
-    loaded = truth.coco.load_res(table, segmentation=rles)
-    loaded.update_anns(ids=np.arange(1, len(rles) + 1), area=hotcoco.mask.area(rles))
+    loaded = truth.coco.load_res(table, segmentation=found.masks)
+    loaded.update_anns(ids=np.arange(1, len(table) + 1), area=hotcoco.mask.area(found.masks))
     return loaded
 
 
 def evaluate(
     truth: GroundTruth,
-    predictions: Sequence[dict],
+    found: Detections,
     iou_type: str,
     iou_thrs: Sequence[float] | None = None,
     max_dets: Sequence[int] = (1, 10, 100),
     use_classes: bool = True,
 ) -> hotcoco.COCOeval:
-    """Match predictions with ground truth and compute precision and recall.
+    """Match detections with ground truth and compute precision and recall.
 
     Args:
         truth: The result of :func:`ground_truth`.
-        predictions: See :func:`detections`.
+        found: The detections.
         iou_type: ``bbox`` or ``segm``.
         iou_thrs: IoU thresholds; 0.50 to 0.95 in steps of 0.05 by default.
         max_dets: Limits on the number of detections per image; the highest scores are kept.
         use_classes: If False, a detection may match an object of any class, as for proposals.
     """
-    found = detections(truth, predictions, masks=iou_type == 'segm')
-    evaluated = hotcoco.COCOeval(truth.coco, found, iou_type)
+    loaded = detections(truth, found, masks=iou_type == 'segm')
+    evaluated = hotcoco.COCOeval(truth.coco, loaded, iou_type)
     if iou_thrs is not None:
         evaluated.params.iou_thrs = np.atleast_1d(iou_thrs).tolist()
     evaluated.params.max_dets = sorted(max_dets)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 # The records of a log, each with the iteration it was written at.
 Records = list[tuple[int, dict[str, float]]]
+_LARGEST = 1e300  # a log has no such values, and plots cannot scale them
 
 
 def read_trainings(work_dir: Path) -> list[Records]:
@@ -44,12 +45,20 @@ def read_scalars(work_dir: Path) -> dict[str, list[tuple[int, float]]]:
 
 def _read(log: Path) -> Records:
     records, iteration = [], 0
-    for line in log.read_text().splitlines():
+    for line in log.read_text(errors='replace').splitlines():
         try:
             record = json.loads(line)
-        except ValueError:  # an incomplete line of a killed run
+        except (ValueError, RecursionError):  # an incomplete line of a killed run
             continue
+        if not isinstance(record, dict):
+            continue
+        record = {name: value for name, value in record.items() if _can_be_drawn(value)}
         if 'loss' in record:
-            iteration = record['iter'] if 'iter' in record else record['step']
+            at = record.get('iter', record.get('step'))
+            iteration = at if isinstance(at, int) else iteration
         records.append((iteration, record))
     return records
+
+
+def _can_be_drawn(value: object) -> bool:
+    return type(value) in (int, float) and not abs(value) >= _LARGEST  # NaN leaves a gap

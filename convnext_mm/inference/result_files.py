@@ -47,7 +47,9 @@ class ResultWriter(ABC):
         if self._drawn:
             self._drawn.close()
         text = json.dumps(self._as_dict(), ensure_ascii=False)
-        (self.folder / 'results.json').write_text(text, encoding='utf-8')
+        # In a name that is no UTF-8, other bytes become escapes, as JSON has them.
+        path = self.folder / 'results.json'
+        path.write_text(text, encoding='utf-8', errors='backslashreplace')
 
     def add(self, frame: Frame, sample: BaseDataElement) -> None:
         """Write the prediction for an image or a video frame; frames of a video in their order."""

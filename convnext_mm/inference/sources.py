@@ -84,7 +84,7 @@ def read_video(path: Path) -> Iterator[Frame]:
     Raises:
         OSError: OpenCV cannot open the file, or it has no frames.
     """
-    video = cv2.VideoCapture(str(path))
+    video = _open(path)
     try:
         index = 0
         while True:
@@ -109,8 +109,17 @@ def count_frames(path: Path) -> int:
     return max(1, int(_property(path, cv2.CAP_PROP_FRAME_COUNT))) if is_video(path) else 1
 
 
+def _open(path: Path) -> cv2.VideoCapture:
+    """Open a video. OpenCV ends the process if the name of the file is no UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return cv2.VideoCapture()  # which has no frames
+    return cv2.VideoCapture(str(path))
+
+
 def _property(path: Path, which: int) -> float:
-    video = cv2.VideoCapture(str(path))
+    video = _open(path)
     value = video.get(which)
     video.release()
     return value if np.isfinite(value) and value > 0 else 0.0

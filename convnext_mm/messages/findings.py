@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from convnext_mm.errors import UserError
-from convnext_mm.messages.wording import listed
+from convnext_mm.messages.wording import listed, printable_lines
 
 _MARGIN = '  '
 _LEVEL_WIDTH = 8
@@ -127,12 +127,12 @@ def show(
     shown = []
     for finding in findings:
         level = f'{_MARGIN}{finding.level.name.lower():<{_LEVEL_WIDTH}} '
-        where = f'{finding.where:<{where_width}} '
+        where = f'{printable_lines(finding.where):<{where_width}} '
         dim = 'dim' if finding.level is Level.OK else ''
         lines = _wrap(finding.text, width)
         text = Text.assemble((level, finding.level.value), where, (f'\n{indent}'.join(lines), dim))
         console.print(text, soft_wrap=True)
-        remedy = finding.remedy.strip('\n')
+        remedy = printable_lines(finding.remedy.strip('\n'))
         if '\n' in remedy:
             console.print(Text(textwrap.indent(remedy, _MARGIN), 'cyan'), soft_wrap=True)
         elif remedy:
@@ -143,6 +143,6 @@ def show(
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    lines = text.splitlines() or ['']
+    lines = printable_lines(text).splitlines() or ['']
     wrap = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False).wrap
     return [part for line in lines for part in wrap(line) or ['']]

@@ -7,6 +7,8 @@ import os
 
 from mmengine.logging import MMLogger
 
+from convnext_mm.messages.wording import printable_lines
+
 
 def log_once(message: str, level: int = logging.INFO) -> None:
     """Log a message in the first process only, and show it on the terminal.
@@ -15,6 +17,7 @@ def log_once(message: str, level: int = logging.INFO) -> None:
     other messages go to the log file only: see :mod:`convnext_mm.engine.terminal`.
     """
     if is_first_process():
+        message = printable_lines(message)  # it may have names of files and classes
         MMLogger.get_current_instance().log(level, message, extra={'shown': True})
 
 

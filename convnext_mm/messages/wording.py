@@ -52,6 +52,11 @@ def printable(text: str, limit: int = 300) -> str:
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """Escape the control characters of a text but keep its lines, for a terminal."""
+    return '\n'.join(printable(line, len(line)) for line in text.split('\n'))
+
+
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return the known name that is most like a name, without regard to case; empty if none is."""
     by_lower = {other.lower(): other for other in known}

@@ -13,6 +13,7 @@ from torch import Tensor
 from convnext_mm.visualization.contact_sheet import contact_sheet, save_png, with_caption
 from convnext_mm.visualization.drawing import draw_instances, draw_labels
 from convnext_mm.visualization.palette import palette
+from convnext_mm.visualization.reading import read_bgr
 
 _TILE_WIDTH = 320  # px
 _SHEET_WIDTH = 1320  # px, four tiles
@@ -38,7 +39,7 @@ def write_prediction_sheet(
 
 def _truth_above_prediction(sample: BaseDataElement, meta: Mapping, score_thr: float) -> np.ndarray:
     """Return a tile, (H, W, 3) uint8 RGB; all tiles have the same width."""
-    image = cv2.imread(sample.img_path)
+    image = read_bgr(sample.img_path)
     if image is None:
         raise OSError(f'{sample.img_path}: cannot be read')
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import stat
 import zipfile
 from pathlib import PurePosixPath
 from types import SimpleNamespace
@@ -434,6 +435,43 @@ def test_a_zip_file_that_leaves_its_folder_is_not_unzipped(tmp_path, name):
     with pytest.raises(UserError, match='outside'):
         unzip(archive, tmp_path / 'root', Console())
     assert list(tmp_path.iterdir()) == [archive]
+
+
+@pytest.mark.parametrize('kind', [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+def test_a_link_or_a_device_in_a_zip_file_is_refused(tmp_path, kind):
+    archive = tmp_path / 'evil.zip'
+    with zipfile.ZipFile(archive, 'w') as file:
+        file.writestr('good.txt', b'')
+        member = zipfile.ZipInfo('link')
+        member.create_system, member.external_attr = 3, (kind | 0o777) << 16
+        file.writestr(member, '/etc/passwd')
+    with pytest.raises(UserError, match='link, which is no plain file: nothing was unzipped'):
+        unzip(archive, tmp_path / 'root', Console())
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_a_file_in_place_of_the_root_itself_is_refused(tmp_path):
+    archive = tmp_path / 'evil.zip'
+    archive.write_bytes(zipped({'top': b'evil'}))
+    with pytest.raises(UserError, match='no plain file'):
+        unzip(archive, tmp_path / 'root', Console(), top='top')
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_a_zip_file_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path):
+    archive = tmp_path / 'bomb.zip'
+    with zipfile.ZipFile(archive, 'w', zipfile.ZIP_DEFLATED) as file:
+        file.writestr('zeros', bytes(10**6))
+    with pytest.raises(UserError, match='bytes unpack to 1,000,000, more than 100 times'):
+        unzip(archive, tmp_path / 'root', Console())
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_a_zip_file_with_a_file_in_place_of_a_folder_is_one_clear_line(tmp_path):
+    archive = tmp_path / 'odd.zip'
+    archive.write_bytes(zipped({'a': b'1', 'a/b': b'2'}))
+    with pytest.raises(UserError, match='cannot be unzipped into'):
+        unzip(archive, tmp_path / 'root', Console())
 
 
 def test_a_full_disk_is_an_error_before_anything_is_downloaded(

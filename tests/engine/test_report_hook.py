@@ -16,7 +16,7 @@ from mmseg.structures import SegDataSample
 from convnext_mm.engine.hooks import report as hook_module
 from convnext_mm.engine.hooks.report import ReportHook
 from convnext_mm.evaluation.coco import FastCocoMetric
-from convnext_mm.evaluation.report.predictions import label_map_record, read_label_maps
+from convnext_mm.evaluation.results.label_maps import pair_of, record_of
 
 
 class Loader(list):
@@ -109,8 +109,8 @@ def test_label_maps_are_compressed_without_loss(classes):
     sample = SegDataSample(metainfo=dict(img_path='a.jpg'))
     sample.gt_sem_seg = PixelData(data=truth)
     sample.pred_sem_seg = PixelData(data=truth.flip(1))
-    packed = label_map_record(sample)
+    packed = record_of(sample)
     assert packed['img_path'] == 'a.jpg'
     assert len(packed['gt_sem_seg']['data']) < 3000
-    again, found = read_label_maps(packed)
+    again, found = pair_of(packed)
     assert np.array_equal(again, truth[0]) and np.array_equal(found, truth[0].flip(0))

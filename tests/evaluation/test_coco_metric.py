@@ -16,6 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from convnext_mm.errors import SettingError, UserError
 from convnext_mm.evaluation import coco_ap
 from convnext_mm.evaluation.coco import FastCocoMetric
+from convnext_mm.evaluation.detections import Detections
 from tests.conftest import ROOT
 
 REFERENCE = ROOT.parent / 'shared' / 'data' / 'coco_eval_reference'
@@ -135,7 +136,7 @@ def test_the_published_results_of_the_coco_api_are_reproduced(iou_type):
             )
         )
     truth = coco_ap.ground_truth(api, cat_ids, masks=iou_type == 'segm')
-    evaluated = coco_ap.evaluate(truth, predictions, iou_type)
+    evaluated = coco_ap.evaluate(truth, Detections.of(predictions), iou_type)
     values = list(coco_ap.summary(evaluated).values())
     assert values == pytest.approx(PUBLISHED[iou_type], abs=5e-4)
     reference = by_pycocotools(api, predictions, cat_ids, iou_type)
@@ -151,7 +152,7 @@ def test_precision_and_recall_equal_the_results_of_pycocotools(seed, iou_type):
         p['labels'] = np.array([cat_ids.index(api.getCatIds()[i]) for i in p['labels']], int)
     for max_dets in ([1, 10, 100], [2, 5, 7]):
         truth = coco_ap.ground_truth(api, cat_ids, masks=True)
-        ours = coco_ap.evaluate(truth, predictions, iou_type, max_dets=max_dets)
+        ours = coco_ap.evaluate(truth, Detections.of(predictions), iou_type, max_dets=max_dets)
         theirs = by_pycocotools(api, predictions, cat_ids, iou_type, maxDets=max_dets)
         for name in ('precision', 'recall', 'scores'):
             np.testing.assert_allclose(ours.eval[name], theirs.eval[name], rtol=0, atol=1e-9)

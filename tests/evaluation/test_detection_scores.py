@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from convnext_mm.evaluation.detections import Detections
 from convnext_mm.evaluation.report.annotated_images import AnnotatedImage, Shape, worst_and_best
 from convnext_mm.evaluation.report.detection_scores import DetectionScores, f1
 from convnext_mm.evaluation.report.evaluated_data import DetectionData
@@ -53,7 +54,9 @@ def scores_of(objects, found, crowds=()):
         )
         for image in images
     ]
-    return DetectionScores(DetectionData(CLASSES, api, [10, 20], predictions, {}), 'bbox')
+    return DetectionScores(
+        DetectionData(CLASSES, api, [10, 20], Detections.of(predictions), {}), 'bbox'
+    )
 
 
 # COCO's AP is a mean over the recalls 0, 0.01, ... 1. Half of the objects reach 51 of those 101.

@@ -1,5 +1,7 @@
 """The content of the page for detectors and segmentors, and how a browser shows it."""
 
+import base64
+import hashlib
 import json
 import pickle
 import re
@@ -17,7 +19,7 @@ from pycocotools.coco import COCO
 from convnext_mm.config.reading import load_config
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report.page import write_report
-from convnext_mm.evaluation.report.predictions import read_predictions
+from convnext_mm.evaluation.results import pickled
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)  # fmt: skip  # noqa: E501
 
@@ -123,6 +125,13 @@ def test_the_page_has_every_section_and_no_external_address(page):
     ]
     assert outline.addresses
     assert all(address.startswith(('#', 'data:')) for address in outline.addresses)
+
+
+def test_the_policy_of_the_page_allows_its_own_script_only(page):
+    text = page.read_text()
+    (script,) = re.findall('<script>(.*?)</script>', text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in text and 'table.sortable' in script
 
 
 def test_every_id_on_the_page_is_unique(page):
@@ -280,7 +289,11 @@ def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, r
             document.title = JSON.stringify({...orders, wide});
         });
     """
-    (tmp_path / 'page.html').write_text(source.replace('<style>', f'<script>{script}</script><style>', 1))  # fmt: skip  # noqa: E501
+    # Before the policy, which allows no other script than the one of the page.
+    head = '<head>\n'
+    assert head in source
+    source = source.replace(head, f'{head}<script>{script}</script>\n', 1)
+    (tmp_path / 'page.html').write_text(source)
     done = subprocess.run(
         [
             *(BROWSER, '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom'),
@@ -303,12 +316,12 @@ def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, r
 
 def test_files_that_are_no_predictions_are_an_error(detector, tmp_path):
     with pytest.raises(UserError, match=r'tools/test.py --out .*no.pkl writes it'):
-        read_predictions(tmp_path / 'no.pkl')
+        write_report(detector, tmp_path / 'no.pkl', work_dir=tmp_path)
     (tmp_path / 'weights.pkl').write_bytes(b'\x80\x04}.')  # an empty dict
     with pytest.raises(UserError, match='was not written by'):
-        read_predictions(tmp_path / 'weights.pkl')
+        pickled.read(tmp_path / 'weights.pkl')
     (tmp_path / 'text.pkl').write_text('no pickle')
     with pytest.raises(UserError, match=r'text.pkl was not written by .*: UnpicklingError'):
-        read_predictions(tmp_path / 'text.pkl')
+        pickled.read(tmp_path / 'text.pkl')
     with pytest.raises(UserError, match='contain no detections'):
         write_report(detector, [dict(img_id=1)], work_dir=tmp_path)

@@ -8,12 +8,10 @@ import torch
 from mmseg.evaluation import IoUMetric
 
 from convnext_mm.evaluation.report.confusions import top_confusions
-from convnext_mm.evaluation.report.predictions import (
-    DumpLabelMaps,
-    read_label_maps,
-    read_predictions,
-)
 from convnext_mm.evaluation.report.segmentation_scores import SegmentationScores
+from convnext_mm.evaluation.results import pickled
+from convnext_mm.evaluation.results.label_maps import pair_of
+from convnext_mm.evaluation.results.metrics import DumpLabelMaps
 
 CLASSES = ('sky', 'sea', 'land')
 
@@ -66,8 +64,8 @@ def test_label_maps_are_stored_small_and_read_back(tmp_path):
     dump.evaluate(1)
     assert (tmp_path / 'out.pkl').stat().st_size < 3 * 64 * 64
     assert 'seg_logits' in whole  # other evaluators may need it
-    predictions = read_predictions(tmp_path / 'out.pkl')
-    again, found = read_label_maps(predictions[0])
+    predictions = pickled.read(tmp_path / 'out.pkl')
+    again, found = pair_of(predictions[0])
     assert np.array_equal(again, truth) and np.array_equal(found, predicted)
     with open(tmp_path / 'out.pkl', 'rb') as file:
         assert pickle.load(file)[0]['img_path'] == 'a.jpg'

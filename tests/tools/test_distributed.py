@@ -1,5 +1,6 @@
 """Training and testing in two processes by the scripts for clusters, on the CPU by gloo."""
 
+import json
 import os
 import re
 
@@ -101,15 +102,21 @@ def test_two_processes_report_what_both_evaluated(trained):
 def test_two_processes_measure_the_ap_of_one(trained, tmp_path):
     folder, _ = trained
     common = [folder / 'config.py', folder / 'work' / 'epoch_1.pth']
-    work = ['--work-dir', tmp_path]
+    two, one = (
+        ['--work-dir', tmp_path, '--verbose', '--out', tmp_path / f'{name}.json']
+        for name in ('two', 'one')
+    )
     runs = [
         next((folder / 'work').glob('*/*.log')).read_text(),
-        run_tool('dist_test.sh', *common, 2, *work, '--verbose', pythonpath=folder).output,
-        run_tool('test.py', *common, *work, '--verbose', pythonpath=folder).output,
+        run_tool('dist_test.sh', *common, 2, *two, pythonpath=folder).output,
+        run_tool('test.py', *common, *one, pythonpath=folder).output,
     ]
     metrics = [re.findall(r'coco/\w+: (-?[\d.]+)', run) for run in runs]
     assert len(metrics[0]) == 12 and metrics[0] == metrics[1] == metrics[2]
     assert 0.2 < float(metrics[0][0]) < 0.9
+    # Two processes write one file, without the image that fills up the second one's share.
+    assert (tmp_path / 'one.json').read_bytes() == (tmp_path / 'two.json').read_bytes()
+    assert len({e['image_id'] for e in json.loads((tmp_path / 'one.json').read_text())}) == 5
 
 
 def test_a_slurm_job_starts_one_process_for_each_gpu(tmp_path):

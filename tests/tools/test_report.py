@@ -1,5 +1,14 @@
 """A user gets a report from test.py, and from report.py with the predictions of a test."""
 
+import contextlib
+import io
+import re
+
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from convnext_mm.config.reading import load_config
+from convnext_mm.evaluation.report.page import write_report
 from tests.conftest import run_tool
 
 
@@ -9,6 +18,9 @@ def test_report_py_reproduces_the_report_of_test_py_from_its_predictions(small_d
         small_detector + 'train_cfg = dict(max_epochs=1)\n'
         # After four iterations no score reaches the recipe's 0.05.
         'model = dict(test_cfg=dict(rcnn=dict(score_thr=0.0)))\n'
+        # The same test also writes MMDetection's pickle.
+        f"pickle = dict(type='mmdet.DumpDetResults', out_file_path='{tmp_path}/found.pkl')\n"
+        'test_evaluator = [_base_.test_evaluator | test_evaluator, pickle]\n'
     )
     work = tmp_path / 'work'
     done = run_tool('train.py', config, '--work-dir', work)
@@ -20,13 +32,28 @@ def test_report_py_reproduces_the_report_of_test_py_from_its_predictions(small_d
     for part in ('<h2>Training</h2>', 'epoch_1.pth', '<h1>config</h1>', 'box AP'):
         assert part in page
 
+    results = work / 'predictions.json'
     elsewhere = tmp_path / 'elsewhere'
-    done = run_tool('report.py', work / 'predictions.pkl', config, '--work-dir', elsewhere)
+    done = run_tool('report.py', results, config, '--work-dir', elsewhere)
     assert done.code == 0, done.output
     again = (elsewhere / 'report.html').read_text()
-    table = slice(page.index('<section id="accuracy">'), page.index('<section id="curves">'))
-    assert page[table] in again
+    write_report(config, tmp_path / 'found.pkl', work_dir=tmp_path)
+    of_pickle = (tmp_path / 'report.html').read_text()
+    figures = slice(page.index('<section id="accuracy">'), page.index('<section id="objects">'))
+    assert page[figures] in again and page[figures] in of_pickle
     assert '<h2>Training</h2>' not in again  # this folder has no log of a training
+
+    # Other tools find the AP that the test printed.
+    with contextlib.redirect_stdout(io.StringIO()):
+        api = COCO(load_config(config).val_evaluator.ann_file)
+        evaluated = COCOeval(api, api.loadRes(str(results)), 'bbox')
+        evaluated.evaluate()
+        evaluated.accumulate()
+        evaluated.summarize()
+    printed = re.findall(r'coco/bbox_mAP\w*: (-?[\d.]+)', max(work.glob('*/*.log')).read_text())[
+        -6:
+    ]
+    assert [float(value) for value in printed] == evaluated.stats[:6].round(3).tolist()
 
 
 def test_a_missing_file_is_a_one_line_error(tmp_path):

@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import _options
 import cv2
@@ -129,13 +130,13 @@ def test_test_time_augmentation_merges_boxes_and_masks(trained, tmp_path):
     done = run_tool(
         'test.py',
         *(folder / 'config.py', folder / 'work' / 'epoch_2.pth'),
-        *('--work-dir', tmp_path, '--tta', '--out', tmp_path / 'out.pkl'),
+        *('--work-dir', tmp_path, '--tta', '--out', tmp_path / 'out.json'),
     )
     assert done.code == 0, done.output
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= metrics(log_of(tmp_path)).keys()
-    with open(tmp_path / 'out.pkl', 'rb') as file:
-        prediction = pickle.load(file)[0]['pred_instances']
-    assert len(prediction['masks']) == len(prediction['bboxes']) <= 100
+    found = json.loads((tmp_path / 'out.json').read_text())
+    assert all('segmentation' in entry for entry in found)
+    assert max(Counter(entry['image_id'] for entry in found).values(), default=0) <= 100
 
 
 def test_training_resumes_where_it_stopped(trained, tmp_path):
@@ -256,11 +257,13 @@ def test_a_segmentation_config_trains_and_tests_with_the_same_tools(shapes_ade, 
     done = run_tool(
         'test.py',
         *(config, work / 'iter_4.pth', '--work-dir', work),
-        *('--out', work / 'out.pkl', '--show-dir', work / 'show'),
+        *('--out', work / 'maps', '--show-dir', work / 'show', '--report'),
     )
     assert done.code == 0, done.output
     assert float(metrics(log_of(work))['mIoU']) == pytest.approx(reported, abs=0.06)
-    assert (work / 'out.pkl').exists()
+    assert {path.suffix for path in (work / 'maps').iterdir()} == {'.png'}
+    tested = float(re.search(r'<b>([\d.]+)</b><span>mIoU', (work / 'report.html').read_text())[1])
+    assert tested == pytest.approx(reported, abs=0.06)
     assert len(list((work / 'show').rglob('*.png'))) == 6
 
 
@@ -325,7 +328,7 @@ def test_the_help_says_how_a_setting_is_written():
     'tool, arguments, message',
     [
         ('train.py', ['no/such/config.py'], 'error: no/such/config.py: no such file'),
-        ('test.py', [COCO_CONFIG, 'README.md', '--out', 'a.json'], 'must end in .pkl'),
+        ('test.py', [COCO_CONFIG, 'README.md', '--out', 'a.txt'], 'must end in .json or .pkl'),
         ('train.py', [COCO_CONFIG, '--launcher', 'ssh'], "invalid choice: 'ssh'"),
     ],
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
@@ -26,6 +28,8 @@ from convnext_mm.weights.download import download
 
 _CHUNK = 2**20  # bytes
 _ZIP_START = b'PK'
+# Images hardly shrink in a zip file, JSON to a fifth. More than this was made to fill the disk.
+_MAX_EXPANSION = 100
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,14 @@ def unzip(
         replace: Files below `root` that are written even if they have the right size.
 
     Raises:
-        UserError: The archive is damaged, has a path outside of `root`, or the disk is too full.
+        UserError: The archive is damaged, has a link or a path outside of `root`, unpacks to far
+            more than its own size, or the disk is too full.
     """
     try:
         with zipfile.ZipFile(archive) as file, _progress_bar(console) as bar:
+            _refuse_bomb(archive, file.infolist())
             members = [
-                (member, _target(archive, member.filename, root, top))
+                (member, _target(archive, member, root, top))
                 for member in file.infolist()
                 if not member.is_dir()
             ]
@@ -109,7 +115,10 @@ def unzip(
                         sink.write(chunk)
                         bar.advance(task, len(chunk))
                 os.replace(part, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except OSError as error:
+        raise UserError(f'{archive} cannot be unzipped into {root}: {error}') from error
+    # zipfile raises a RuntimeError for a password or an unknown compression.
+    except (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, RuntimeError) as error:
         raise UserError(
             f'{archive} is damaged or incomplete ({error}): remove it, and run this again with '
             '--download'
@@ -136,11 +145,25 @@ def downloaded_bytes(archive: Archive, folder: Path) -> int:
     return max(place.stat().st_size if place.is_file() else 0 for place in places)
 
 
-def _target(archive: Path, name: str, root: Path, top: str) -> Path:
+def _refuse_bomb(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    unpacked, size = sum(member.file_size for member in members), archive.stat().st_size
+    if unpacked > _MAX_EXPANSION * size:
+        raise UserError(
+            f'{archive} is refused: its {size:,} bytes unpack to {unpacked:,}, more than '
+            f'{_MAX_EXPANSION} times as many'
+        )
+
+
+def _target(archive: Path, member: zipfile.ZipInfo, root: Path, top: str) -> Path:
+    name = member.filename
     path = PurePosixPath(name)
     if path.is_absolute() or '..' in path.parts or '\\' in name or ':' in name:
         raise UserError(f'{archive} has a file {name} outside of {root}: nothing was unzipped')
-    return root / (path.relative_to(top) if top and path.is_relative_to(top) else path)
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    target = root / (path.relative_to(top) if top and path.is_relative_to(top) else path)
+    if kind not in (0, stat.S_IFREG) or target == root:
+        raise UserError(f'{archive} has {name}, which is no plain file: nothing was unzipped')
+    return target
 
 
 def _has_size(path: Path, size: int) -> bool:

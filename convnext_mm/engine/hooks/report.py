@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from rich.console import Console
 
 from convnext_mm.errors import UserError
-from convnext_mm.evaluation.report.predictions import detection_record, label_map_record
+from convnext_mm.evaluation.results.label_maps import record_of
 
 _COCO, _IOU = 'mmdet.CocoMetric', 'mmseg.IoUMetric'
 
@@ -57,12 +57,14 @@ class ReportHook(Hook):
 
     def _keep(self, outputs: Sequence, last: bool) -> None:
         if _metric_name(self._metric) == _IOU:
-            self._predictions += map(label_map_record, outputs)
+            self._predictions += map(record_of, outputs)
             return
         self._paths |= {sample.img_id: sample.get('img_path', '') for sample in outputs}
         if last:  # the metric forgets its predictions after the evaluation
-            predictions = (prediction for _, prediction in self._metric.results)
-            self._predictions = [detection_record(p, self._paths[p['img_id']]) for p in predictions]
+            self._predictions = [
+                dict(img_id=p['img_id'], img_path=self._paths[p['img_id']], pred_instances=p)
+                for _, p in self._metric.results
+            ]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         by_epoch = 'max_epochs' in runner.cfg.train_cfg

@@ -4,7 +4,7 @@
 
 ::
 
-    predictions.py      evaluated_data.py                    provenance.py   comparison.py
+    ../results/         evaluated_data.py                    provenance.py   comparison.py
     (test.py --out)     (classes, annotations)               (recipe,        (published
         |                   |                                 machine)        metrics)
     detection_scores.py, segmentation_scores.py, confusions.py      |             |

@@ -13,6 +13,7 @@ from pycocotools import mask as rle
 
 from convnext_mm.evaluation.report.detection_scores import Matches
 from convnext_mm.evaluation.report.evaluated_data import DetectionData
+from convnext_mm.visualization.reading import read_bgr
 
 _MAX_WIDTH = 640  # px; a photo then takes 40 to 80 kB
 _JPEG_QUALITY = 82
@@ -125,9 +126,9 @@ def worst_and_best(
         number: How many images each list has at most.
     """
     number = min(number, len(scores) // 2)
-    worst = sorted(scores, key=lambda i: (scores[i], -weights[i], i))[:number]
+    worst = sorted(scores, key=lambda i: (scores[i], -weights[i]))[:number]
     rest = [i for i in scores if i not in worst]
-    best = sorted(rest, key=lambda i: (-scores[i], -weights[i], i))[:number]
+    best = sorted(rest, key=lambda i: (-scores[i], -weights[i]))[:number]
     return worst, best
 
 
@@ -159,6 +160,7 @@ def draw_detections(
         return None
     image, scale = loaded
     height, width = image.shape[:2]
+    with_masks = data.found.masks is not None
     truth = []
     for i in np.flatnonzero(matches.objects.image == image_id):
         annotation = data.api.dataset['annotations'][matches.objects.number[i] - 1]
@@ -170,23 +172,17 @@ def draw_detections(
                 outline=_outline(data, annotation, scale),
             )
         )
-    prediction = next(p for p in data.predictions if p['img_id'] == image_id)
-    here = matches.images == image_id
-    predicted = []
-    for i in np.argsort(prediction['scores'], kind='stable'):  # the highest score on top
-        if prediction['scores'][i] < threshold or not matches.counted[here][i]:
-            continue
-        x1, y1, x2, y2 = prediction['bboxes'][i].tolist()
-        mask = prediction['masks'][i] if 'masks' in prediction else None
-        predicted.append(
-            Shape(
-                label=data.classes[prediction['labels'][i]],
-                kind='correct' if matches.correct[here][i] else 'wrong',
-                box=_scaled((x1, y1, x2 - x1, y2 - y1), scale),
-                outline='' if mask is None else _path(rle.decode(_bytes(mask)), scale),
-                score=float(prediction['scores'][i]),
-            )
+    shown = matches.counted & (matches.images == image_id) & (matches.scores >= threshold)
+    predicted = [
+        Shape(
+            label=data.classes[data.found.labels[i]],
+            kind='correct' if matches.correct[i] else 'wrong',
+            box=_scaled(data.found.boxes[i].tolist(), scale),
+            outline=_path(rle.decode(_bytes(data.found.masks[i])), scale) if with_masks else '',
+            score=float(matches.scores[i]),
         )
+        for i in sorted(np.flatnonzero(shown), key=lambda i: matches.scores[i])  # highest on top
+    ]
     name = Path(data.paths[image_id]).name
     return AnnotatedImage(
         *(name, caption, _jpeg(image), width, height, truth, predicted),
@@ -225,7 +221,7 @@ def draw_label_maps(
 
 
 def _load(path: str) -> tuple[np.ndarray, float] | None:
-    image = cv2.imread(path) if path and Path(path).is_file() else None
+    image = read_bgr(path) if path else None
     if image is None:
         return None
     scale = min(1.0, _MAX_WIDTH / image.shape[1])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import numpy as np
 from mmengine.config import Config
 
 from convnext_mm.errors import UserError
@@ -18,7 +17,11 @@ from convnext_mm.evaluation.report.detection_scores import (
     Sweep,
     f1,
 )
-from convnext_mm.evaluation.report.evaluated_data import DetectionData, read_detection_data
+from convnext_mm.evaluation.report.evaluated_data import (
+    DetectionData,
+    Predictions,
+    read_detection_data,
+)
 from convnext_mm.evaluation.table import AP_COLUMNS, AR_COLUMNS, IOU_TYPES
 from convnext_mm.messages.findings import Finding, Level, note
 from convnext_mm.messages.wording import counted, percent
@@ -26,12 +29,12 @@ from convnext_mm.messages.wording import counted, percent
 _IMAGES = 6  # the worst ones, and the best ones
 
 
-def content(cfg: Config, predictions: Sequence[dict], meta: dict, split: str) -> dict:
+def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> dict:
     """Return the variables of the template of a detection report.
 
     Args:
         cfg: The config that was tested.
-        predictions: Predictions as ``tools/test.py --out`` writes them.
+        predictions: Predictions as ``tools/test.py --out`` writes them, or their file.
         meta: The classes of the data set.
         split: The evaluated split: ``test``, or ``val`` during a training.
 
@@ -58,6 +61,7 @@ def content(cfg: Config, predictions: Sequence[dict], meta: dict, split: str) ->
         images['best'] = []
     return dict(
         task='detection',
+        tested=len(data.found.tested),
         counts=[
             counted(len(matches.objects), 'object'),
             counted(int(matches.counted.sum()), 'detection'),
@@ -104,7 +108,7 @@ def _class_rows(
             dict(
                 name=name,
                 objects=int(objects),
-                images=len(np.unique(matches.objects.image[matches.objects.label == label])),
+                images=len(set(matches.objects.image[matches.objects.label == label])),
                 ap={kind: s.ap_by_class[label] for kind, s in scores.items()},
                 precision=correct[label] / detections if detections else -1.0,
                 recall=correct[label] / objects if objects else -1.0,
@@ -168,7 +172,7 @@ def _highlights(
 
 
 def _images(data: DetectionData, box: DetectionScores, threshold: float) -> dict:
-    ids = sorted(data.paths)
+    ids = list(data.paths)
     correct, wrong, missed = box.matches.counts('image', ids, threshold)
     scores = dict(zip(ids, f1(correct, wrong, missed)))
     captions = {

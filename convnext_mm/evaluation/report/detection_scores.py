@@ -14,6 +14,7 @@ import hotcoco
 import numpy as np
 
 from convnext_mm.evaluation import coco_ap
+from convnext_mm.evaluation.detections import Detections
 from convnext_mm.evaluation.report.evaluated_data import DetectionData
 
 IOU = 0.5
@@ -59,12 +60,12 @@ class DetectionScores:
 
     def __init__(self, data: DetectionData, iou_type: str) -> None:
         self._truth = coco_ap.ground_truth(data.api, data.cat_ids, masks=iou_type == 'segm')
-        self._predictions = data.predictions
+        self._found = data.found
         self._iou_type = iou_type
-        self.evaluated = self._evaluate(data.predictions)
+        self.evaluated = self._evaluate(data.found)
 
-    def _evaluate(self, predictions: list[dict]) -> hotcoco.COCOeval:
-        return coco_ap.evaluate(self._truth, predictions, self._iou_type)
+    def _evaluate(self, found: Detections) -> hotcoco.COCOeval:
+        return coco_ap.evaluate(self._truth, found, self._iou_type)
 
     @cached_property
     def summary(self) -> dict[str, float]:
@@ -109,7 +110,7 @@ class DetectionScores:
     @cached_property
     def matches(self) -> Matches:
         """The detections and objects, matched at the IoU threshold."""
-        return Matches.of(self._truth, self._predictions, self.evaluated)
+        return Matches.of(self._truth, self._found, self.evaluated)
 
     def confusion(self, threshold: float) -> np.ndarray:
         """Return the (K + 1, K + 1) confusion matrix of the detections from a score threshold on.
@@ -119,9 +120,8 @@ class DetectionScores:
         another class. Higher scores are matched first. Detections in crowds are left out.
         """
         chosen = self.matches.counted & (self.matches.scores >= threshold)
-        images = np.cumsum([len(p['labels']) for p in self._predictions])[:-1]
-        kept = [_select(p, mask) for p, mask in zip(self._predictions, np.split(chosen, images))]
-        return self._evaluate(kept).confusion_matrix(iou_thr=IOU)['matrix'].astype(int)
+        kept = self._evaluate(self._found.select(chosen))
+        return kept.confusion_matrix(iou_thr=IOU)['matrix'].astype(int)
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,11 @@ class Matches:
 
     @classmethod
     def of(
-        cls, truth: coco_ap.GroundTruth, predictions: Sequence[dict], evaluated: hotcoco.COCOeval
+        cls, truth: coco_ap.GroundTruth, found: Detections, evaluated: hotcoco.COCOeval
     ) -> Matches:
         matched = evaluated.image_diagnostics(iou_thr=IOU)
         status, partner = matched['dt_status'], matched['gt_match']
-        scores = np.concatenate([p['scores'] for p in predictions])
-        numbers = range(1, len(scores) + 1)
+        scores, numbers = found.scores, range(1, len(found) + 1)
         ids = dict(enumerate(truth.numbers, 1))
         objects = [
             (ids[a['image_id']], a['category_id'], a['area'], *a['bbox'][2:], a['id'])
@@ -165,11 +164,8 @@ class Matches:
         fields = [(name, float) for name in ('area', 'width', 'height')]
         fields = [('image', object), ('label', int), *fields, ('number', int)]
         return cls(
-            images=np.repeat(
-                np.array([p['img_id'] for p in predictions], object),
-                [len(p['labels']) for p in predictions],
-            ),
-            labels=np.concatenate([p['labels'] for p in predictions]),
+            images=found.images,
+            labels=found.labels,
             scores=scores,
             correct=np.array([status.get(i) == 'tp' for i in numbers], bool),
             counted=np.array([i in status for i in numbers], bool),
@@ -222,10 +218,3 @@ def f1(correct: np.ndarray, wrong: np.ndarray, missed: np.ndarray) -> np.ndarray
     """Return the harmonic mean of precision and recall; -1 without objects and detections."""
     total = 2 * correct + wrong + missed
     return np.where(total > 0, 2 * correct / np.where(total > 0, total, 1), -1.0)
-
-
-def _select(prediction: dict, mask: np.ndarray) -> dict:
-    kept = {key: prediction[key][mask] for key in ('bboxes', 'scores', 'labels')}
-    if 'masks' in prediction:
-        kept['masks'] = [m for m, keep in zip(prediction['masks'], mask) if keep]
-    return dict(img_id=prediction['img_id'], **kept)

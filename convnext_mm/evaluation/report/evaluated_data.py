@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
 from pycocotools.coco import COCO
-from torch import Tensor
 
-from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.nodes import annotation_file, evaluators, leaf_datasets
+from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
-from convnext_mm.evaluation.coco_ap import category_ids
+from convnext_mm.evaluation.coco_ap import category_ids, read_annotations
+from convnext_mm.evaluation.detections import Detections
+from convnext_mm.evaluation.results import coco_json, label_maps, pickled
+from convnext_mm.evaluation.results.checks import check_labels, check_masks, check_numbers
+
+# The predictions of a test: a file or folder, or one dict for each image.
+Predictions = Path | Sequence[dict]
 
 
 @dataclass(frozen=True)
@@ -27,30 +34,22 @@ class DetectionData:
         classes: Names in the order of the labels.
         api: The annotation file.
         cat_ids: The category ids of the annotation file in the order of the labels.
-        predictions: For each image ``img_id`` and these arrays: ``bboxes`` (n, 4) as x1, y1, x2, y2
-            in px, ``scores`` (n,), ``labels`` (n,), and ``masks``, n RLEs, if the model predicts
-            masks.
+        found: The detections.
         paths: Image files by image id.
     """
 
     classes: tuple[str, ...]
     api: COCO
     cat_ids: list[int]
-    predictions: list[dict]
-    paths: dict[int, str]
+    found: Detections
+    paths: dict[Hashable, str]
 
     @property
     def has_masks(self) -> bool:
         annotations = self.api.dataset.get('annotations', ())
-        return all('masks' in p for p in self.predictions) and all(
+        return self.found.masks is not None and all(
             a.get('segmentation') for a in annotations if a['category_id'] in set(self.cat_ids)
         )
-
-
-def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
-    """Return the evaluators of ``test`` or ``val``; a config may have one or several."""
-    found = cfg[f'{split}_evaluator']
-    return [found] if isinstance(found, dict) else list(found)
 
 
 def metainfo(cfg: Config, split: str) -> dict:
@@ -61,40 +60,100 @@ def metainfo(cfg: Config, split: str) -> dict:
 
 
 def read_detection_data(
-    cfg: Config, predictions: Sequence[dict], classes: Sequence[str], split: str
+    cfg: Config, predictions: Predictions, classes: Sequence[str], split: str
 ) -> DetectionData:
     """Read the annotation file of ``test`` or ``val`` and pair it with the predictions.
 
     Raises:
         UserError: The evaluator in the config names no annotation file, or it does not fit.
     """
-    path = next((e.ann_file for e in evaluators(cfg, split) if e.get('ann_file')), None)
-    if path is None:
-        raise UserError(f'the report needs the ground truth, but {split}_evaluator has no ann_file')
-    if not Path(path).is_file():
-        raise UserError(f'{split}_evaluator.ann_file: {path}: no such file')
-    if 'pred_instances' not in predictions[0]:
+    api = read_annotations(annotation_file(cfg, split, 'the report'))
+    cat_ids = category_ids(api, classes)
+    if not isinstance(predictions, Path) or predictions.suffix in pickled.SUFFIXES:
+        found, paths = _from_records(predictions, api, len(classes))
+    elif _holds_label_maps(predictions):
+        raise UserError(f'{predictions} holds label maps, but the config is for a detector')
+    else:
+        images = [image for _, _, image in _images(cfg, split)]
+        paths = {image['img_id']: image['img_path'] for image in images}
+        found = coco_json.read(predictions, api.imgs, api.cats, cat_ids, paths)
+        paths = {image: paths.get(image, '') for image in found.tested}
+        masks_wanted = any('segm' in e.get('metric', ()) for e in evaluators(cfg, split))
+        if not len(found) and masks_wanted:
+            found = replace(found, masks=[])  # an empty list does not tell what was predicted
+    return DetectionData(tuple(classes), api, cat_ids, found, paths)
+
+
+def _from_records(
+    predictions: Predictions, api: COCO, classes: int
+) -> tuple[Detections, dict[Hashable, str]]:
+    """Convert predictions with one dict for each image."""
+    records = _records(predictions)
+    if not all('pred_instances' in record for record in records):
         raise UserError(
             'the predictions contain no detections: check that they belong to this config'
         )
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints while it reads
-        api = COCO(path)
-    return DetectionData(
-        classes=tuple(classes),
-        api=api,
-        cat_ids=category_ids(api, classes),
-        predictions=[_arrays(prediction) for prediction in predictions],
-        paths={p['img_id']: p.get('img_path', '') for p in predictions},
-    )
+    name = f'{predictions}: ' if isinstance(predictions, Path) else ''
+    try:
+        found = Detections.of([dict(r['pred_instances'], img_id=r['img_id']) for r in records])
+        check_labels(found, api.imgs, classes, f'{name}detection {{}}')
+        check_numbers(found, f'{name}detection {{}}')
+        if isinstance(predictions, Path):  # those of a model are valid
+            check_masks(found, api.imgs, f'{name}detection {{}}')
+        return found, {r['img_id']: str(r.get('img_path', '')) for r in records}
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(
+            f'{name}the predictions have another form than tools/test.py writes: '
+            f'{type(error).__name__}: {error}'
+        ) from error
 
 
-def _arrays(prediction: dict) -> dict:
-    instances = prediction['pred_instances']
-    arrays = {
-        key: value.float().numpy() if isinstance(value, Tensor) else value
-        for key, value in instances.items()
-        if key in ('bboxes', 'scores', 'mask_scores')
-    }
-    if 'masks' in instances:
-        arrays['masks'] = instances['masks']
-    return dict(img_id=prediction['img_id'], labels=np.asarray(instances['labels']), **arrays)
+def read_label_maps(
+    cfg: Config, predictions: Predictions, classes: Sequence[str], split: str
+) -> Sequence[dict]:
+    """Return a record for each image of a segmentation test, with ground truth and prediction.
+
+    Raises:
+        UserError: The predictions hold something else, or do not belong to the config.
+    """
+    if not isinstance(predictions, Path) or predictions.suffix in pickled.SUFFIXES:
+        return _records(predictions)
+    if not _holds_label_maps(predictions):
+        raise UserError(
+            f'{predictions}: the results of a segmentor are a folder or .zip file with label maps'
+        )
+    images = list(_images(cfg, split, with_truth=True))
+
+    def truth(number: int) -> np.ndarray:
+        dataset, index, image = images[number]
+        try:
+            return dataset.prepare_data(index)['gt_seg_map']
+        except Exception as error:  # the steps of a config can raise errors of any type
+            raise UserError(
+                f'the ground truth of {image["img_path"]} cannot be read: {error}'
+            ) from error
+
+    paths = [image['img_path'] for _, _, image in images]
+    return label_maps.read(predictions, paths, truth, classes)
+
+
+def _records(predictions: Predictions) -> Sequence[dict]:
+    return pickled.read(predictions) if isinstance(predictions, Path) else predictions
+
+
+def _holds_label_maps(path: Path) -> bool:
+    return path.is_dir() or path.suffix == '.zip'
+
+
+def _images(
+    cfg: Config, split: str, with_truth: bool = False
+) -> Iterator[tuple[BaseDataset, int, dict]]:
+    """Yield each image of the data sets of ``test`` or ``val``: its data set, number and entry."""
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    check_data(cfg, [f'{split}_dataloader'])
+    for leaf in leaf_datasets(cfg[f'{split}_dataloader']):
+        steps = [t for t in leaf.get('pipeline', ()) if 'Annotations' in str(t['type'])]
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints while it reads
+            dataset = DATASETS.build(ConfigDict(leaf, pipeline=steps if with_truth else []))
+        for index in range(len(dataset)):
+            yield dataset, index, dataset.get_data_info(index)

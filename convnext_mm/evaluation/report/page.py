@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from mmengine.config import Config
 
 from convnext_mm.config.reading import find_work_dir, load_config
+from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import detection_page, plots, provenance, segmentation_page
 from convnext_mm.evaluation.report.comparison import compare_with_published
-from convnext_mm.evaluation.report.evaluated_data import metainfo
-from convnext_mm.evaluation.report.predictions import read_predictions
+from convnext_mm.evaluation.report.evaluated_data import Predictions, metainfo
 from convnext_mm.evaluation.training_log import read_trainings
 from convnext_mm.evaluation.tta.config import augment_test
 from convnext_mm.messages.wording import counted, percent
@@ -37,7 +40,8 @@ def write_report(
 
     Args:
         config: The config that was tested, or its file.
-        predictions: Predictions as ``tools/test.py --out`` writes them, or their file.
+        predictions: The file or folder that ``tools/test.py --out`` wrote, a COCO results JSON of
+            another tool, or a dict for each image, as in MMDetection's pickles.
         work_dir: Where to write. If the log of a training is there, the report shows its curves.
             By default ``work_dir`` of the config, else ``work_dirs/<config name>``.
         cfg_options: New values of settings by dotted key, for a config file.
@@ -57,20 +61,25 @@ def write_report(
     if tta:
         augment_test(cfg)
     if isinstance(predictions, (str, Path)):
-        predictions = read_predictions(predictions)
+        predictions = Path(predictions)
+        if not predictions.exists():
+            raise UserError(
+                f'{predictions}: no such file; tools/test.py --out {predictions} writes it'
+            )
     folder = find_work_dir(cfg, work_dir)
     name = name or Path(cfg.filename or 'model').name
     page = _render(cfg, predictions, folder, weights, name, split)
     folder.mkdir(parents=True, exist_ok=True)
     path, unfinished = folder / _NAME, folder / f'.{_NAME}'
-    unfinished.write_text(page, encoding='utf-8')
+    # A file name may have bytes that are no UTF-8.
+    unfinished.write_text(page, encoding='utf-8', errors='backslashreplace')
     os.replace(unfinished, path)
     return path
 
 
 def _render(
     cfg: Config,
-    predictions: Sequence[dict],
+    predictions: Predictions,
     folder: Path,
     weights: str | None,
     name: str,
@@ -80,7 +89,7 @@ def _render(
     classes = meta['classes']
     page = segmentation_page if cfg.get('default_scope') == 'mmseg' else detection_page
     content = page.content(cfg, predictions, meta, split)
-    counts = counted(len(predictions), 'image'), counted(len(classes), 'class')
+    counts = counted(content['tested'], 'image'), counted(len(classes), 'class')
     percents = {key: 100 * value for key, value in content['metrics'].items()}
     environment = Environment(
         loader=PackageLoader('convnext_mm.evaluation.report', '.'),
@@ -90,14 +99,17 @@ def _render(
         lstrip_blocks=True,
     )
     environment.filters['percent'] = percent
+    script = environment.get_template('page.js').render()
     return environment.get_template('template.html.j2').render(
         content | dict(counts=[*counts, *content['counts']]),
         title=Path(name).stem,
         date=datetime.now(),
-        comparison=compare_with_published(cfg, percents, len(predictions), classes, split),
+        comparison=compare_with_published(cfg, percents, content['tested'], classes, split),
         side_by_side=len(classes) <= plots.MAX_LABELLED,
         training=plots.training_curves(folder) if read_trainings(folder) else None,
         recipe=provenance.recipe(cfg, name, weights, split),
         environment=provenance.environment(),
         config=cfg.pretty_text,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

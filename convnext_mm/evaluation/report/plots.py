@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -28,6 +29,7 @@ CLASS_COLOURS = [BLUE, RED, AMBER, '#3c8d5a', '#7c5bb0', '#2f9aa8', '#b0518c', '
 _BLUES = LinearSegmentedColormap.from_list('blues', ['#ffffff', '#a9c8e6', BLUE, '#123a66'])
 _STYLE = {
     'svg.fonttype': 'none',  # text can be searched and has the font of the page
+    'text.parse_math': False,  # a class name may have a $
     'font.family': 'DejaVu Sans',
     'font.size': 9.5,
     'text.color': INK,
@@ -58,6 +60,7 @@ _STYLE = {
 _AREAS = (32**2, 96**2)  # px, COCO's limits between small, medium and large
 _WIDTH = 11  # inches: the page's 1056 px
 _VISIBLE = 0.005  # smaller shares are written as 0
+_MAX_NAME = 32  # characters of a class name; longer ones would leave no room for the plot
 _MAX_CLASSES = 90  # of a confusion matrix with readable names
 MAX_LABELLED = 12  # classes of a matrix with numbers, or of a plot with a name at each point
 
@@ -71,7 +74,10 @@ def _svg(draw: Callable[..., Figure]) -> Callable[..., Markup]:
     @wraps(draw)
     def drawn(*args, **kwargs) -> Markup:
         # The salt makes the ids of a plot unique on the page and equal in every run.
-        with matplotlib.rc_context({**_STYLE, 'svg.hashsalt': repr((draw.__name__, kwargs))}):
+        style = {**_STYLE, 'svg.hashsalt': repr((draw.__name__, kwargs))}
+        with matplotlib.rc_context(style), warnings.catch_warnings():
+            # The browser has fonts for the characters that the font of the layout lacks.
+            warnings.filterwarnings('ignore', 'Glyph .* missing from font')
             figure = draw(*args, **kwargs)
             text = io.StringIO()
             no_metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
@@ -98,6 +104,10 @@ def _panels(number: int, height: float) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(_WIDTH, height), layout='constrained')
     figure.get_layout_engine().set(wspace=0.06)
     return figure, list(figure.subplots(1, number, squeeze=False)[0])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else f'{name[: _MAX_NAME - 1]}…'
 
 
 def _unit_square(axes: Axes, x: str, y: str) -> None:
@@ -146,7 +156,8 @@ def class_curves(
     for axes, (kind, precision) in zip(panels, curves.items()):
         for label, name in enumerate(classes):
             if few:
-                axes.plot(recall, precision[:, label], color=CLASS_COLOURS[label], label=name)
+                colour = CLASS_COLOURS[label]
+                axes.plot(recall, precision[:, label], color=colour, label=_short(name))
             else:
                 axes.plot(recall, precision[:, label], color=GREY, lw=0.5, alpha=0.6)
         if not few:
@@ -185,6 +196,7 @@ def score_threshold(sweep: Sweep) -> Figure:
     )
     axes.legend(loc='lower left', ncols=3)
     _unit_square(axes, 'score threshold', '')
+    axes.set_xlim(0, max(1, sweep.thresholds[0]))  # scores of other tools may be above 1
     return figure
 
 
@@ -240,8 +252,8 @@ def _confusion_matrix(matrix: np.ndarray, rows: Sequence[str], columns: Sequence
         for i in range(0, len(rows) + 1, 10):
             axes.axhline(i - 0.5, color=RULE, lw=0.5, zorder=0)
             axes.axvline(i - 0.5, color=RULE, lw=0.5, zorder=0)
-    axes.set_xticks(range(len(columns)), columns, rotation=90)
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), map(_short, columns), rotation=90)
+    axes.set_yticks(range(len(rows)), map(_short, rows))
     axes.tick_params(labelsize=min(9, 600 / len(columns)), labelcolor=INK)
     axes.tick_params(labeltop=True, labelbottom=False)
     axes.set(xlabel='predicted', ylabel='ground truth')
@@ -316,7 +328,7 @@ def iou_by_frequency(iou: np.ndarray, shares: np.ndarray, classes: Sequence[str]
     # With many classes only the worst five and the best three are named.
     for label in order if len(order) <= MAX_LABELLED else {*order[:5], *order[-3:]}:
         axes.annotate(
-            classes[label],
+            _short(classes[label]),
             (shares[label], iou[label]),
             xytext=(5, 3),
             textcoords='offset points',
@@ -337,7 +349,8 @@ def training_curves(work_dir: Path) -> Figure:
     left.plot(*zip(*scalars['loss']), color=BLUE, lw=1.2)
     left.set(title='training loss', xlabel='iteration', ylim=(0, None))
     rates = left.twinx()
-    rates.plot(*zip(*(scalars.get('base_lr') or scalars['lr'])), color=GREY, lw=0.9)
+    if rate := scalars.get('base_lr') or scalars.get('lr'):
+        rates.plot(*zip(*rate), color=GREY, lw=0.9)
     rates.set(ylim=(0, None))
     rates.set_ylabel('learning rate', color=MUTED)
     rates.grid(visible=False)

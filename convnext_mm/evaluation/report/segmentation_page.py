@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from mmengine.config import Config
 
+from convnext_mm.config.nodes import evaluators
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import plots
 from convnext_mm.evaluation.report.annotated_images import draw_label_maps, draw_worst_and_best
 from convnext_mm.evaluation.report.confusions import Confusion, top_confusions
-from convnext_mm.evaluation.report.evaluated_data import evaluators
-from convnext_mm.evaluation.report.predictions import read_label_maps
+from convnext_mm.evaluation.report.evaluated_data import Predictions, read_label_maps
 from convnext_mm.evaluation.report.segmentation_scores import SegmentationScores
+from convnext_mm.evaluation.results.label_maps import pair_of
 from convnext_mm.messages.findings import Finding, Level
 from convnext_mm.messages.wording import percent
 from convnext_mm.visualization.palette import palette
@@ -21,12 +22,12 @@ from convnext_mm.visualization.palette import palette
 _IMAGES = 4  # the worst ones, and the best ones
 
 
-def content(cfg: Config, predictions: Sequence[dict], meta: dict, split: str) -> dict:
+def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> dict:
     """Return the variables of the template of a segmentation report.
 
     Args:
         cfg: The config that was tested.
-        predictions: Predictions as ``tools/test.py --out`` writes them.
+        predictions: Predictions as ``tools/test.py --out`` writes them, or their file or folder.
         meta: The classes and the palette of the data set.
         split: The evaluated split: ``test``, or ``val`` during a training.
 
@@ -34,9 +35,10 @@ def content(cfg: Config, predictions: Sequence[dict], meta: dict, split: str) ->
         UserError: Predictions and config do not belong together.
     """
     names = tuple(meta['classes'])
+    records = read_label_maps(cfg, predictions, names, split)
     ignored = (e.ignore_index for e in evaluators(cfg, split) if 'ignore_index' in e)
     try:
-        scores = SegmentationScores(names, map(read_label_maps, predictions), next(ignored, 255))
+        scores = SegmentationScores(names, map(pair_of, records), next(ignored, 255))
     except ValueError as error:
         raise UserError(f'the predictions do not belong to this config: {error}') from error
     iou = np.array([row['IoU'] for row in scores.per_class])
@@ -45,6 +47,7 @@ def content(cfg: Config, predictions: Sequence[dict], meta: dict, split: str) ->
     shares = scores.pixel_shares()
     return dict(
         task='segmentation',
+        tested=len(records),
         counts=[f'{scores.confusion.sum() / 1e6:,.1f} megapixels'],
         metrics={'mIoU': scores.mean['mIoU']},
         headlines=[(key, percent(value)) for key, value in scores.mean.items()],
@@ -63,7 +66,7 @@ def content(cfg: Config, predictions: Sequence[dict], meta: dict, split: str) ->
         matrix=plots.confusion_matrix(scores.confusion, names, names),
         confusions=confusions,
         iou_by_frequency=plots.iou_by_frequency(iou, shares, names),
-        **_images(predictions, scores, meta),
+        **_images(records, scores, meta),
     )
 
 
@@ -93,15 +96,15 @@ def _highlights(
         )
 
 
-def _images(predictions: Sequence[dict], scores: SegmentationScores, meta: dict) -> dict:
+def _images(records: Sequence[dict], scores: SegmentationScores, meta: dict) -> dict:
     iou = {image.index: image.iou for image in scores.images if image.iou >= 0}
     colours = palette(meta)
 
     def draw(index: int):
         accuracy = percent(scores.images[index].accuracy)
         return draw_label_maps(
-            predictions[index].get('img_path', ''),
-            *read_label_maps(predictions[index]),
+            str(records[index].get('img_path', '')),
+            *pair_of(records[index]),
             colours,
             scores.classes,
             f'mIoU {percent(iou[index])}; {accuracy}% of the pixels are correct',
