@@ -2,7 +2,7 @@
 
 import pytest
 
-from convnext_mm.messages.wording import counted, listed, percent, such_as
+from convnext_mm.messages.wording import counted, listed, percent, printable, shown, such_as
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,12 @@ def test_a_count_comes_with_examples():
 def test_a_fraction_is_written_as_percent_and_none_as_a_dash():
     assert percent(0.8341) == '83.4'
     assert percent(-1) == '\N{EN DASH}'
+
+
+def test_values_and_names_of_a_user_stay_printable_and_short():
+    assert [shown(value) for value in (None, True, 1.5, 'a\x1b')] == [
+        *('null', 'true', '1.5', r"'a\x1b'")
+    ]
+    assert len(shown('x' * 5000)) < 80 and len(shown([[[['x' * 5000]]]] * 50)) < 500
+    assert printable('größe \x1b[31m\ud800\n') == r'größe \x1b[31m\ud800\n'
+    assert printable('x' * 5000, limit=5) == 'xxxxx ...'

@@ -158,7 +158,7 @@ NARROW_BOXES = Problem.repaired(
     'boxes with a width or height below 1 px', 'widened to 1 px: MMDetection skips smaller ones'
 )
 NO_AREA = Problem.repaired(
-    'objects without an area above 0',
+    'objects whose area is missing, or no finite number above 0',
     'computed from mask or box: MMDetection ignores objects without an area',
 )
 OTHER_AREA = Problem.repaired(
