@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _LONGEST_RUN = 7  # symbols of 5 bits each; far more than an image has pixels
+_MOST_PIXELS = 2**32 - 1  # pycocotools counts in 32 bits
 
 
 def covers(counts: str | bytes | Sequence[int], height: int, width: int) -> bool:
@@ -21,13 +22,15 @@ def covers(counts: str | bytes | Sequence[int], height: int, width: int) -> bool
         height: Height of the mask in px.
         width: Width of the mask in px.
     """
+    if height * width > _MOST_PIXELS:
+        return False
     if isinstance(counts, (str, bytes)):
-        runs = _runs(counts)
+        runs = decode_runs(counts)
         return runs is not None and runs.min() >= 0 and runs.sum() == height * width
     return all(type(run) is int and run >= 0 for run in counts) and sum(counts) == height * width
 
 
-def _runs(text: str | bytes) -> np.ndarray | None:
+def decode_runs(text: str | bytes) -> np.ndarray | None:
     """Return the runs of a compressed RLE; None if it cannot be decoded.
 
     A symbol is the character 48 + bits: five bits of a number, the lowest first, and a sixth bit

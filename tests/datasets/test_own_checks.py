@@ -6,10 +6,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools import mask as rle
 
 from convnext_mm.datasets.own.check import check_own_data
-from convnext_mm.datasets.own.coco.objects import _runs
 from convnext_mm.datasets.own.problem import Problem
 from convnext_mm.datasets.own.recognise import base_name
 from convnext_mm.datasets.own.splitting import choose_validation
@@ -390,16 +388,6 @@ def test_an_encoding_of_more_pixels_than_pycocotools_counts_is_an_error(written)
     train = changed('images', 0, width=2**20, height=2**20)
     train['annotations'][0]['segmentation'] = dict(size=[2**20, 2**20], counts=[2**40])
     assert 'masks whose run-length encoding is invalid' in problems(written(train=train), ERROR)
-
-
-def test_compressed_encodings_are_decoded_as_by_pycocotools():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        pixels = np.asfortranarray(rng.random((37, 53)) < rng.random(), np.uint8)
-        encoded = rle.encode(pixels)
-        runs = _runs(encoded['counts'].decode())
-        again = rle.frPyObjects(dict(size=[37, 53], counts=runs), 37, 53)
-        assert again == encoded
 
 
 def test_narrow_boxes_are_widened_within_the_image(written):

@@ -12,6 +12,7 @@ from pycocotools import mask as rle
 from convnext_mm.datasets.own.coco import problems
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations, name_objects
 from convnext_mm.datasets.own.coco.structure import polygons_in
+from convnext_mm.datasets.rle import covers
 from convnext_mm.messages.findings import Finding
 
 # Pixels that a box may reach over the border: rounding, and coordinates that start at 1.
@@ -20,9 +21,6 @@ _TOLERANCE = 1.0
 _MANY = 0.2
 # pycocotools needs 40 bytes for each pixel of an outline.
 _LONGEST_OUTLINE = 2e6
-# Characters of a number in a compressed run-length encoding, 5 bits each.
-_LONGEST_RUN = 7
-_MOST_PIXELS = 2**32 - 1  # pycocotools counts in 32 bits
 # An area may differ from that of the mask by this share of it, plus width and height of the box:
 # the areas of polygons and of pixels differ, most for small objects.
 _AREA_TOLERANCE = 0.5
@@ -96,41 +94,13 @@ def _check_encodings(
     for i, obj in enumerate(objects):
         if isinstance(obj.get('segmentation'), dict):
             height, width = obj['segmentation']['size']
-            runs, pixels = _runs(obj['segmentation']['counts']), height * width
-            fills = runs is not None and min(runs) >= 0 and sum(runs) == pixels
-            invalid[i] = not fills or pixels > _MOST_PIXELS
+            invalid[i] = not covers(obj['segmentation']['counts'], height, width)
             other_size[i] = not invalid[i] and sizes[i].all() and (width, height) != (*sizes[i],)
     findings = [
         *problems.MASK_SIZE.cases(split, name_objects(_chosen(objects, other_size))),
         *problems.INVALID_RLE.cases(split, name_objects(_chosen(objects, invalid))),
     ]
     return invalid | other_size, findings
-
-
-def _runs(counts: list[int] | str) -> list[int] | None:
-    """Return the runs of an encoding, or None if there are none.
-
-    In text each run is written in groups of 5 bits, the lowest first, as the character 48 + group.
-    A sixth bit says that the next character belongs to the same run. From the fourth on, runs are
-    written as the difference to the run before the last.
-    """
-    if isinstance(counts, list):
-        return counts or None
-    groups = np.frombuffer(counts.encode('ascii', 'backslashreplace'), np.uint8).astype(np.int64)
-    groups -= 48
-    if not len(groups) or groups.min() < 0 or groups.max() >= 64 or groups[-1] >= 32:
-        return None
-    last = np.flatnonzero(groups < 32)
-    first = np.concatenate([[0], last[:-1] + 1])
-    lengths = last - first + 1
-    if lengths.max() > _LONGEST_RUN:
-        return None
-    places = np.arange(len(groups)) - np.repeat(first, lengths)
-    runs = np.add.reduceat((groups & 31) << 5 * places, first)
-    runs -= (groups[last] >> 4) << 5 * lengths  # the highest bit is the sign
-    runs[1::2] = runs[1::2].cumsum()
-    runs[2::2] = runs[2::2].cumsum()
-    return runs.tolist()
 
 
 def _mask_areas(objects: list[dict], sizes: np.ndarray, invalid: np.ndarray) -> np.ndarray:
