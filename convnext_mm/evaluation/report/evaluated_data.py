@@ -46,9 +46,9 @@ class DetectionData:
 
     @property
     def has_masks(self) -> bool:
-        annotations = self.api.dataset.get('annotations', ())
+        annotations, known = self.api.dataset.get('annotations', ()), set(self.cat_ids)
         return self.found.masks is not None and all(
-            a.get('segmentation') for a in annotations if a['category_id'] in set(self.cat_ids)
+            a.get('segmentation') for a in annotations if a['category_id'] in known
         )
 
 
@@ -96,10 +96,10 @@ def _from_records(
     name = f'{predictions}: ' if isinstance(predictions, Path) else ''
     try:
         found = Detections.of([dict(r['pred_instances'], img_id=r['img_id']) for r in records])
-        check_labels(found, api.imgs, classes, f'{name}detection {{}}')
-        check_numbers(found, f'{name}detection {{}}')
-        if isinstance(predictions, Path):  # those of a model are valid
-            check_masks(found, api.imgs, f'{name}detection {{}}')
+        check_labels(found, api.imgs, classes, f'{name}detection')
+        if isinstance(predictions, Path):
+            check_numbers(found, f'{name}detection')
+            check_masks(found, api.imgs, f'{name}detection')
         return found, {r['img_id']: str(r.get('img_path', '')) for r in records}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(
