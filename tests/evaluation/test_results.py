@@ -160,6 +160,22 @@ def test_masks_with_their_own_scores_keep_them(tmp_path, api):
     assert found.mask_scores.tolist() == (scores.flip(0) / 2).double().tolist()
 
 
+def test_labels_in_the_order_of_the_ids_keep_their_categories(tmp_path, api):
+    backwards = dict(api.dataset, categories=api.dataset['categories'][::-1])
+    (tmp_path / 'annotations.json').write_text(json.dumps(backwards))
+    sample = next(predicted(api, ''))
+    metric = WriteCocoResults(
+        str(tmp_path / 'a.json'), str(tmp_path / 'annotations.json'), sort_categories=True
+    )
+    metric.dataset_meta = dict(classes=[c['name'] for c in api.dataset['categories']])
+    metric.process({}, [sample])
+    metric.evaluate(1)
+    assert (
+        read(tmp_path / 'a.json', api).labels.tolist()
+        == sample['pred_instances']['labels'].tolist()
+    )
+
+
 def api_file(api, folder):
     (folder / 'annotations.json').write_text(json.dumps(api.dataset))
     return str(folder / 'annotations.json')

@@ -14,7 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
 from pycocotools.coco import COCO
 
-from convnext_mm.config.nodes import annotation_file, evaluators, leaf_datasets
+from convnext_mm.config.nodes import coco_evaluator, evaluators, leaf_datasets
 from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.coco_ap import category_ids, read_annotations
@@ -67,7 +67,8 @@ def read_detection_data(
     Raises:
         UserError: The evaluator in the config names no annotation file, or it does not fit.
     """
-    api = read_annotations(annotation_file(cfg, split, 'the report'))
+    evaluator = coco_evaluator(cfg, split, 'the report')
+    api = read_annotations(evaluator.ann_file, evaluator.get('sort_categories', False))
     cat_ids = category_ids(api, classes)
     if not isinstance(predictions, Path) or predictions.suffix in pickled.SUFFIXES:
         found, paths = _from_records(predictions, api, len(classes))
