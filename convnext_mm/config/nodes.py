@@ -106,8 +106,8 @@ def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
     return [found] if isinstance(found, dict) else list(found)
 
 
-def annotation_file(cfg: Config, split: str, purpose: str) -> str:
-    """Return the annotation file of ``test`` or ``val``.
+def coco_evaluator(cfg: Config, split: str, purpose: str) -> ConfigDict:
+    """Return the evaluator of ``test`` or ``val`` that names an annotation file.
 
     Args:
         cfg: A config of a detector.
@@ -115,12 +115,12 @@ def annotation_file(cfg: Config, split: str, purpose: str) -> str:
         purpose: What needs the file, for the error message.
 
     Raises:
-        UserError: The evaluator in the config names none.
+        UserError: There is none.
     """
-    path = next((e.ann_file for e in evaluators(cfg, split) if e.get('ann_file')), None)
-    if path is None:
+    found = next((e for e in evaluators(cfg, split) if e.get('ann_file')), None)
+    if found is None:
         raise UserError(f'{purpose} needs the ground truth, but {split}_evaluator has no ann_file')
-    return path
+    return found
 
 
 def schedulers(cfg: Config) -> list[ConfigDict]:

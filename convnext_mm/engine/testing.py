@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from convnext_mm.config.nodes import annotation_file, evaluators
+from convnext_mm.config.nodes import coco_evaluator, evaluators
 from convnext_mm.datasets.files import check_data
 from convnext_mm.engine.setup import (
     build_runner,
@@ -141,8 +141,13 @@ def _writer(cfg: Config, path: Path) -> dict:
     if segments and (is_folder or path.suffix == '.zip'):
         return dict(type=f'{_WRITERS}.WriteLabelMaps', path=str(path))
     if not segments and path.suffix == '.json' and not is_folder:
-        ann_file = annotation_file(cfg, 'test', 'a COCO results JSON')
-        return dict(type=f'{_WRITERS}.WriteCocoResults', path=str(path), ann_file=ann_file)
+        evaluator = coco_evaluator(cfg, 'test', 'a COCO results JSON')
+        return dict(
+            type=f'{_WRITERS}.WriteCocoResults',
+            path=str(path),
+            ann_file=evaluator.ann_file,
+            sort_categories=evaluator.get('sort_categories', False),
+        )
     kinds = 'be a folder, or end in .zip' if segments else 'end in .json'
     raise UserError(f'--out {path}: the results of this model must {kinds} or .pkl')
 

@@ -22,6 +22,15 @@ from convnext_mm.errors import UserError
 from convnext_mm.evaluation.detections import Detections
 
 _AREA_SUFFIXES = ('', '_s', '_m', '_l')  # COCO's area ranges in MMDetection's names
+# What pycocotools raises for other content, depending on where it differs.
+_NO_ANNOTATIONS = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RecursionError,
+)
 _AP_DETECTIONS = 100  # COCO computes AP from the 100 highest scores of an image
 
 
@@ -41,8 +50,13 @@ class GroundTruth:
     numbers: dict[Hashable, int]
 
 
-def read_annotations(path: str | Path) -> COCO:
+def read_annotations(path: str | Path, sort_categories: bool = False) -> COCO:
     """Read an annotation file, without the lines that pycocotools prints.
+
+    Args:
+        path: A COCO JSON.
+        sort_categories: As in MMDetection's CocoMetric: whether the labels have the order of the
+            category ids instead of the order of the file.
 
     Raises:
         UserError: There is no such file, or it is no COCO JSON.
@@ -50,17 +64,15 @@ def read_annotations(path: str | Path) -> COCO:
     path = Path(path)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return COCO(path)
+            api = COCO(path)
+        if sort_categories:
+            api.dataset['categories'].sort(key=lambda category: category['id'])
+        return api
     except FileNotFoundError:
         raise UserError(f'{path}: no such file') from None
-    except (
-        AssertionError,
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ) as error:
+    except OSError as error:
+        raise UserError(f'{path}: {error.strerror}') from error
+    except _NO_ANNOTATIONS as error:
         raise UserError(f'{path} has no COCO annotations: {error}') from error
 
 

@@ -40,14 +40,15 @@ class Detections:
                 as x1, y1, x2, y2 in px, ``scores`` (n,), ``labels`` (n,). With masks also
                 ``masks``, n RLEs, and optionally ``mask_scores`` (n,).
         """
+        labels = [_array(p['labels'], int).ravel() for p in predictions]
         corners = _joined([p['bboxes'] for p in predictions], float).reshape(-1, 4)
         tested = [p['img_id'] for p in predictions]
         with_masks = all('masks' in p for p in predictions)
         with_scores = with_masks and all('mask_scores' in p for p in predictions)
         return cls(
             tested=tuple(tested),
-            images=np.repeat(np.array(tested, object), [len(p['labels']) for p in predictions]),
-            labels=_joined([p['labels'] for p in predictions], int),
+            images=np.repeat(np.array(tested, object), list(map(len, labels))),
+            labels=_joined(labels, int),
             # Subtract in double precision, as pycocotools does after reading a JSON file.
             boxes=np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]),
             scores=_joined([p['scores'] for p in predictions], float),

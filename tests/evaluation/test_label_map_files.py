@@ -1,6 +1,7 @@
 """Label maps in a folder or a zip file: written and read without loss, and checked."""
 
 import io
+import pickle
 import re
 import struct
 import zipfile
@@ -213,3 +214,22 @@ def test_results_of_another_kind_of_model_are_refused(cfg, small_detector, folde
     (tmp_path / 'detector.py').write_text(small_detector)
     with pytest.raises(UserError, match='holds label maps, but the config is for a detector'):
         write_report(tmp_path / 'detector.py', folder)
+
+
+@pytest.mark.parametrize(
+    'record',
+    [
+        dict(),
+        dict(gt_sem_seg=1, pred_sem_seg=2),
+        *(
+            dict(gt_sem_seg=dict(data=WHOLE[None]), pred_sem_seg=dict(data=data))
+            for data in (None, b'', b'no PNG', WHOLE, WHOLE[None, :9], 1.0 * WHOLE[None], 7, 'text')
+        ),
+        dict(gt_sem_seg=dict(data=9 * WHOLE[None]), pred_sem_seg=dict(data=WHOLE[None])),
+        dict(gt_sem_seg=dict(data=WHOLE[None]), pred_sem_seg=dict(data=-WHOLE[None].astype(int))),
+    ],
+)
+def test_a_pickle_with_other_content_is_one_clear_line(cfg, record, tmp_path):
+    (tmp_path / 'maps.pkl').write_bytes(pickle.dumps([record]))
+    with pytest.raises(UserError, match='the predictions'):
+        write_report(cfg, tmp_path / 'maps.pkl', work_dir=tmp_path)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,22 @@ def test_masks_with_their_own_scores_keep_them(tmp_path, api):
     assert found.mask_scores.tolist() == (scores.flip(0) / 2).double().tolist()
 
 
+def test_labels_in_the_order_of_the_ids_keep_their_categories(tmp_path, api):
+    backwards = dict(api.dataset, categories=api.dataset['categories'][::-1])
+    (tmp_path / 'annotations.json').write_text(json.dumps(backwards))
+    sample = next(predicted(api, ''))
+    metric = WriteCocoResults(
+        str(tmp_path / 'a.json'), str(tmp_path / 'annotations.json'), sort_categories=True
+    )
+    metric.dataset_meta = dict(classes=[c['name'] for c in api.dataset['categories']])
+    metric.process({}, [sample])
+    metric.evaluate(1)
+    assert (
+        read(tmp_path / 'a.json', api).labels.tolist()
+        == sample['pred_instances']['labels'].tolist()
+    )
+
+
 def api_file(api, folder):
     (folder / 'annotations.json').write_text(json.dumps(api.dataset))
     return str(folder / 'annotations.json')
@@ -249,6 +266,60 @@ def test_unusual_results_that_are_valid_have_a_report(detector, api, tmp_path):
     assert '7 detections' in page
     found = read(tmp_path / 'found.json', api)
     assert found.masks[1] == MASK  # runs in a list are compressed
+
+
+def test_names_with_braces_and_the_mark_of_windows_are_read(api, tmp_path):
+    path = tmp_path / '{0} {name}.json'
+    path.write_bytes(b'\xef\xbb\xbf' + json.dumps([ENTRY]).encode())
+    assert len(read(path, api)) == 1
+    path.write_text(json.dumps([ENTRY | dict(score=-1)]))
+    with pytest.raises(UserError, match=r'\{0\} \{name\}.json: entry 0, score: found -1'):
+        read(path, api)
+    path.write_text('[{"bbox": ["a", 1, 1, 1], "bbox": 3}]')
+    with pytest.raises(UserError, match=r'entry 0, bbox.*expected a number'):
+        read(path, api)
+
+
+FOUND = dict(bboxes=np.ones((2, 4), np.float32), scores=np.ones(2), labels=np.zeros(2, int))
+
+
+@pytest.mark.parametrize(
+    'record, message',
+    [
+        (dict(pred_instances=FOUND), "KeyError: 'img_id'"),
+        (dict(img_id=1), 'contain no detections'),
+        (dict(img_id=99, pred_instances=FOUND), 'image 99 is not in the annotation file'),
+        (dict(img_id=[1], pred_instances=FOUND), 'another form'),
+        (dict(img_id=1, pred_instances=7), 'another form'),
+        (dict(img_id=1, pred_instances=FOUND | dict(scores=np.ones(3))), 'different numbers of'),
+        (dict(img_id=1, pred_instances=FOUND | dict(bboxes=np.ones(7))), 'another form'),
+        (dict(img_id=1, pred_instances=FOUND | dict(labels=np.full(2, 9))), 'label: found 9'),
+        (dict(img_id=1, pred_instances=FOUND | dict(scores=[None, 1])), 'another form|found nan'),
+        (dict(img_id=1, pred_instances=FOUND | dict(masks=[1, 2])), 'another form'),
+        (dict(img_id=1, pred_instances=FOUND | dict(masks=[])), 'different numbers of boxes'),
+        (dict(img_id=1, pred_instances=FOUND | dict(masks=2 * [dict(MASK, counts=None)])), 'form'),
+        (
+            dict(img_id=1, pred_instances=FOUND | dict(masks=2 * [dict(MASK, counts=b'\xff')])),
+            'RLE',
+        ),
+    ],
+)
+def test_a_pickle_with_other_content_is_one_clear_line(detector, record, message, tmp_path):
+    (tmp_path / 'found.pkl').write_bytes(pickle.dumps([record]))
+    classes = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
+    with pytest.raises(UserError, match=message) as refused:
+        read_detection_data(detector, tmp_path / 'found.pkl', classes, 'test')
+    assert '\n' not in str(refused.value)
+
+
+def test_a_pickle_of_numpy_arrays_that_names_no_images_has_a_report(detector, tmp_path):
+    records = [
+        dict(img_id=i, img_path=path, pred_instances=FOUND | dict(masks=2 * [MASK]))
+        for i, path in enumerate(['/dev/zero', 'a\0b', 'a' * 5000, 7], 1)
+    ]
+    (tmp_path / 'found.pkl').write_bytes(pickle.dumps(records))
+    page = write_report(detector, tmp_path / 'found.pkl', work_dir=tmp_path).read_text()
+    assert '8 detections' in page
 
 
 # --- generated results

@@ -14,7 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
 from pycocotools.coco import COCO
 
-from convnext_mm.config.nodes import annotation_file, evaluators, leaf_datasets
+from convnext_mm.config.nodes import coco_evaluator, evaluators, leaf_datasets
 from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.coco_ap import category_ids, read_annotations
@@ -46,9 +46,9 @@ class DetectionData:
 
     @property
     def has_masks(self) -> bool:
-        annotations = self.api.dataset.get('annotations', ())
+        annotations, known = self.api.dataset.get('annotations', ()), set(self.cat_ids)
         return self.found.masks is not None and all(
-            a.get('segmentation') for a in annotations if a['category_id'] in set(self.cat_ids)
+            a.get('segmentation') for a in annotations if a['category_id'] in known
         )
 
 
@@ -67,7 +67,8 @@ def read_detection_data(
     Raises:
         UserError: The evaluator in the config names no annotation file, or it does not fit.
     """
-    api = read_annotations(annotation_file(cfg, split, 'the report'))
+    evaluator = coco_evaluator(cfg, split, 'the report')
+    api = read_annotations(evaluator.ann_file, evaluator.get('sort_categories', False))
     cat_ids = category_ids(api, classes)
     if not isinstance(predictions, Path) or predictions.suffix in pickled.SUFFIXES:
         found, paths = _from_records(predictions, api, len(classes))
@@ -96,10 +97,10 @@ def _from_records(
     name = f'{predictions}: ' if isinstance(predictions, Path) else ''
     try:
         found = Detections.of([dict(r['pred_instances'], img_id=r['img_id']) for r in records])
-        check_labels(found, api.imgs, classes, f'{name}detection {{}}')
-        check_numbers(found, f'{name}detection {{}}')
-        if isinstance(predictions, Path):  # those of a model are valid
-            check_masks(found, api.imgs, f'{name}detection {{}}')
+        check_labels(found, api.imgs, classes, f'{name}detection')
+        if isinstance(predictions, Path):
+            check_numbers(found, f'{name}detection')
+            check_masks(found, api.imgs, f'{name}detection')
         return found, {r['img_id']: str(r.get('img_path', '')) for r in records}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(

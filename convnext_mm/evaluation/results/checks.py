@@ -23,7 +23,7 @@ def check_labels(
         found: The detections.
         images: The images of the annotation file by id.
         classes: The number of classes.
-        name: How a message names a detection, with ``{}`` for its number.
+        name: How a message names a detection, before its number.
 
     Raises:
         UserError: An id is unknown, or the arrays have different lengths.
@@ -46,7 +46,7 @@ def check_numbers(found: Detections, name: str) -> None:
 
     Args:
         found: The detections.
-        name: How a message names a detection, with ``{}`` for its number.
+        name: How a message names a detection, before its number.
 
     Raises:
         UserError: A value is not finite, negative where it must not be, or far too large.
@@ -67,7 +67,7 @@ def check_masks(found: Detections, images: Mapping[Hashable, dict], name: str) -
     Args:
         found: The detections.
         images: The images of the annotation file by id.
-        name: How a message names a detection, with ``{}`` for its number.
+        name: How a message names a detection, before its number.
 
     Raises:
         UserError: A mask does not fit its image.
@@ -77,12 +77,12 @@ def check_masks(found: Detections, images: Mapping[Hashable, dict], name: str) -
         size = [image.get('height'), image.get('width')]
         if list(mask['size']) != size:
             raise UserError(
-                f'{name.format(number)}, segmentation.size: found {shown(list(mask["size"]))}, '
+                f'{name} {number}, segmentation.size: found {shown(list(mask["size"]))}, '
                 f'expected {size}, the height and width of image {image_id}'
             )
         if not covers(mask['counts'], *size):
             raise UserError(
-                f'{name.format(number)}, segmentation.counts: found '
+                f'{name} {number}, segmentation.counts: found '
                 f'{shown(text(mask["counts"]))}, expected an RLE of {size[0] * size[1]} pixels'
             )
 
@@ -91,7 +91,7 @@ def _refuse(name: str, key: str, values: np.ndarray, wrong: np.ndarray, expected
     if wrong.any():
         first = int(wrong.argmax())
         value = shown(values[first].tolist())
-        raise UserError(f'{name.format(first)}, {key}: found {value}, expected {expected}')
+        raise UserError(f'{name} {first}, {key}: found {value}, expected {expected}')
 
 
 def text(counts: str | bytes | Sequence[int]) -> str | Sequence[int]:

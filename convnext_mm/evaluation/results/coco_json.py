@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import hotcoco
@@ -112,7 +114,7 @@ def read(
             else None
         ),
     )
-    name = f'{path}: entry {{}}'
+    name = f'{path}: entry'
     check_masks(found, images, name)
     for mask in masks or ():
         if not isinstance(mask['counts'], str):  # compress the runs of a list
@@ -133,7 +135,7 @@ def _compressed(mask: dict) -> str:
 
 def _decode(path: Path) -> list[_Entry]:
     try:
-        data = path.read_bytes()
+        data = path.read_bytes().removeprefix(BOM_UTF8)
     except OSError as error:
         raise UserError(f'{path}: {error.strerror}') from error
     try:
@@ -173,7 +175,8 @@ def _explain(problem: str, content: object) -> str:
     steps = re.findall(r'\[(\d+)\]|\.(\w+)', place)
     value = content
     for index, key in steps:
-        value = value[int(index) if index else key]
+        with suppress(LookupError, TypeError):  # a key may be there twice
+            value = value[int(index) if index else key]
     if not steps:
         return f'found {shown(value)}, expected a list with an object for each detection'
     (entry, _), *keys = steps

@@ -46,17 +46,19 @@ class WriteCocoResults(_WriteResults):
     Args:
         path: The file to write.
         ann_file: The annotation file, which has the ids of the categories.
+        sort_categories: As in MMDetection's CocoMetric: the labels have the order of the ids.
     """
 
-    def __init__(self, path: str, ann_file: str) -> None:
+    def __init__(self, path: str, ann_file: str, sort_categories: bool = False) -> None:
         super().__init__(path)
-        self.ann_file = ann_file
+        self.ann_file, self.sort_categories = ann_file, sort_categories
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         self.results += map(_prediction, data_samples)
 
     def _write(self, results: list[dict]) -> None:
-        cat_ids = category_ids(read_annotations(self.ann_file), self.dataset_meta['classes'])
+        api = read_annotations(self.ann_file, self.sort_categories)
+        cat_ids = category_ids(api, self.dataset_meta['classes'])
         coco_json.write(self.path, Detections.of(results), cat_ids)
 
 
