@@ -5,9 +5,9 @@ Each case is a small data set with one hostile change, chosen by its seed. It is
 is adapted to it, and all of its data is read by the classes that a training uses. A row of the
 table is a kind of change. *accepted* means that a perfect segmentor, which knows what was written,
 scores mIoU 100 with the classes of the written config, and that all labelled pixels are trained on.
-*noted* means the same, but that only the output of the check says how id 0 is read: names and ids
-do not prove it. Nothing in label maps is repaired. The exit code is 1 if a case is wrong or ends in
-a traceback.
+*noted* means that id 0 was meant otherwise, which names and ids do not prove, and that the output
+of the check says how it is read. Nothing in label maps is repaired. The exit code is 1 if a case is
+wrong or ends in a traceback.
 """
 
 import argparse
