@@ -496,7 +496,9 @@ def judge(case: Case, work_dir: Path) -> tuple[str, str]:
     """Check a data set as tools/check_data.py does, adapt a config, and read all of its data.
 
     Returns:
-        ``refused``, ``accepted``, ``wrong`` or ``traceback``, and a reason.
+        ``refused``, ``accepted``, ``noted``, ``wrong`` or ``traceback``, and a reason. Noted means
+        that id 0 was meant otherwise, which the files do not prove, and the output says how it is
+        read.
     """
     try:
         printed = io.TextIOWrapper(io.BytesIO(), 'utf-8')  # as strict as a terminal
@@ -513,13 +515,15 @@ def judge(case: Case, work_dir: Path) -> tuple[str, str]:
             finding.level is Level.NOTE and finding.what.startswith('id 0 is')
             for finding in checked.findings
         )
-        fault = _fault(case, written, undecided)
+        fault, outcome = _fault(case, written, undecided=False), 'wrong'
+        if fault and undecided and not _fault(case, written, undecided=True):
+            outcome = 'noted'
     except UserError as error:
         text = str(error)
         return ('refused', text) if '\n' not in text else ('wrong', 'a message of several lines')
     except Exception as error:
         return 'traceback', f'{type(error).__name__}: {error}'
-    return ('wrong', fault) if fault else ('accepted', '')
+    return (outcome, fault) if fault else ('accepted', '')
 
 
 def _says_what_cannot_be_proved(case: Case) -> bool:

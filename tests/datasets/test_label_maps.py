@@ -2,6 +2,8 @@
 
 import os
 import socket
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -295,6 +297,29 @@ def test_pipes_sockets_and_broken_links_are_named_and_do_not_block(maps):
         'a socket.png: OSError: not a file',
     )
     assert errors['files that are not label maps'] == ('1.png: OSError: not a file',)
+
+
+@pytest.mark.parametrize('closed', ['images', 'ann', 'images/sub', '.', 'classes.txt', 'x.json'])
+def test_what_may_not_be_read_is_refused_in_one_line(closed):
+    with tempfile.TemporaryDirectory() as folder:  # Others may not enter pytest's own folders.
+        root = Path(folder)
+        for kind in ('images', 'ann', 'images/sub'):
+            for name in 'ab':
+                save(root / kind / f'{name}.png', np.resize(np.uint8([0, 1]), SIZE[::-1]))
+        (root / 'classes.txt').write_text('sky\ntree')
+        (root / 'x.json').write_text('{}')
+        root.chmod(0o755)
+        (root / closed).chmod(0)
+        user = os.geteuid()
+        os.seteuid(user or 65534)  # Root may read everything.
+        try:
+            with pytest.raises(UserError) as error:
+                check_own_data(root)
+        finally:
+            os.seteuid(user)
+            (root / closed).chmod(0o755)
+    text = str(error.value)
+    assert text.startswith(str(root / closed)) and 'Permission denied' in text and '\n' not in text
 
 
 def test_hidden_files_links_in_a_circle_and_upper_case_endings_are_no_obstacle(maps):

@@ -163,6 +163,11 @@ def test_three_equal_views_give_each_object_of_a_real_detector_once(name):
     assert len(predict(False, True)) >= len(once)
 
 
+def test_a_detector_without_instances_is_refused_in_one_line():
+    with pytest.raises(UserError, match='--tta: Detector predicts no instances'):
+        model().merge_preds([[DetDataSample()]])
+
+
 def test_views_that_cannot_be_merged_are_refused_before_the_model_is_built():
     cfg = Config(
         dict(

@@ -72,13 +72,13 @@ def find_classes(layout: Layout, ids: Collection[int]) -> tuple[LabelClasses, li
     else:
         # One class alone cannot be learned, so ids 0 and 1 are two classes in any folder.
         zero_is_no_class, findings = layout.like_ade20k and max(labels, default=0) > 1, []
-    classes = LabelClasses(file.names, file.palette, zero_is_no_class)
+    names = file.names or _made_up_names(labels, zero_is_no_class)
+    classes = LabelClasses(names, file.palette, zero_is_no_class)
     if not file.names:
-        classes = LabelClasses(_made_up_names(labels, zero_is_no_class), (), zero_is_no_class)
         zero = ', with one for id 0 first if that is a class' if zero_is_no_class else ''
-        fields = dict(names=listed(classes.names), path=file.path, zero=zero)
+        fields = dict(names=listed(names), path=file.path, zero=zero)
         findings.append(problems.NO_NAMES.finding('', **fields))
-    elif len(file.names) == 1 and not _is_background(file.names[0]) and file.first_id != 0:
+    elif len(names) == 1 and not _is_background(names[0]) and file.first_id != 0:
         classes = _with_background(classes)
         findings = [problems.BACKGROUND_ADDED.finding('', path=file.path)]
     findings += _check_names(file, classes)
