@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from convnext_mm.datasets.labels import check_labels, single_datasets
 from convnext_mm.diagnose.recipe_checks.class_names import check_class_names
 from convnext_mm.engine.hooks.classes import ClassesHook
+from convnext_mm.engine.resumable_data import SeededDataset
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level, errors_in
 from tests.conftest import ROOT
@@ -113,6 +114,13 @@ def run(train, val=None, test=None):
 def wrapped(*leaves):
     joined = dict(type='ConcatDataset', datasets=[*leaves])
     return dict(type='RepeatDataset', times=2, dataset=joined)
+
+
+def test_the_message_names_the_data_set_and_not_its_wrapper(leaf):
+    runner = run(leaf('b', 'a', name='wrong'))
+    runner.train_dataloader.dataset = SeededDataset(runner.train_dataloader.dataset, seed=0)
+    with pytest.raises(UserError, match='CocoDataset numbers the classes in another order'):
+        ClassesHook().before_train(runner)
 
 
 def test_every_data_set_of_a_run_is_checked_before_training(leaf):
