@@ -38,6 +38,7 @@ def leaf(tmp_path):
             data_prefix=dict(img=str(tmp_path)),
             metainfo=dict(classes=classes),
             pipeline=[],
+            serialize_data=False,  # collects garbage, which is slow
         )
 
     return write
@@ -149,7 +150,7 @@ def test_the_doctor_reads_the_labels_of_every_data_set(leaf):
     for head in ('bbox_head', 'mask_head'):
         cfg.model.roi_head[head].num_classes = 2
     cfg.val_dataloader.dataset = right
-    for train, number in ((right, 0), (wrapped(right, right), 0), (wrapped(right, wrong), 1)):
+    for train, number in ((wrapped(right, right), 0), (wrapped(right, wrong), 1)):
         cfg.train_dataloader.dataset = train
         errors = errors_in(check_class_names(cfg))
         assert len(errors) == number and all('wrong.json' in e.what for e in errors)
