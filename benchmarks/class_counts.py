@@ -56,7 +56,8 @@ def result(cfg: Config) -> str:
         metainfo = dataset_metainfo(cfg, 'train_dataloader')
         model = build_on_meta(cfg)
     except Exception as error:
-        return f'not built: {type(error).__name__}: {str(error).splitlines()[:1]}'
+        first = (str(error).splitlines() or [''])[0]
+        return f'not built: {type(error).__name__}: {first}'
     if not metainfo:
         return 'not checked: the data set names no classes'
     wrong = [f.what for f in check_heads(model, metainfo)]

@@ -17,8 +17,15 @@ def dataset_metainfo(cfg: Config, loader: str = 'test_dataloader') -> dict:
     The files of the data set are not read. The result is empty if there is no such loader, or if
     its data set has no classes.
     """
-    built = next(lazy_datasets(cfg, loader), None)
-    return dict(built.metainfo) if built is not None and built.metainfo.get('classes') else {}
+    try:
+        built = next(lazy_datasets(cfg, loader), None)
+        metainfo = {} if built is None else built.metainfo
+    except (AssertionError, OSError):  # Some data sets of MMSegmentation need their files, as VOC.
+        dataset = next(leaf_datasets(cfg.get(loader)))
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            known = registry.get(dataset.type).METAINFO
+        metainfo = {**known, **(dataset.get('metainfo') or {})}
+    return dict(metainfo) if metainfo.get('classes') else {}
 
 
 def lazy_datasets(cfg: Config, loader: str) -> Iterator[BaseDataset]:

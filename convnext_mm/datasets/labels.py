@@ -57,7 +57,8 @@ def check_loaders(datasets: Mapping[str, Iterable[BaseDataset]]) -> Iterator[Fin
             yield error(
                 'classes',
                 f'{known[0][0]} has {such_as(first, "class")}, but {loader} has '
-                f'{such_as(classes, "class")}; from label {start} on: {before} but {after}',
+                f'{such_as(classes, "class")}; they differ from label {start} on: {before} there, '
+                f'{after} here',
                 'set the same metainfo=dict(classes=...) for all data sets',
             )
             return

@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from convnext_mm.datasets.labels import check_labels, single_datasets
 from convnext_mm.diagnose.recipe_checks.class_names import check_class_names
 from convnext_mm.engine.hooks.classes import ClassesHook
+from convnext_mm.engine.resumable_data import SeededDataset
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level, errors_in
 from tests.conftest import ROOT
@@ -37,6 +38,7 @@ def leaf(tmp_path):
             data_prefix=dict(img=str(tmp_path)),
             metainfo=dict(classes=classes),
             pipeline=[],
+            serialize_data=False,  # collects garbage, which is slow
         )
 
     return write
@@ -115,6 +117,13 @@ def wrapped(*leaves):
     return dict(type='RepeatDataset', times=2, dataset=joined)
 
 
+def test_the_message_names_the_data_set_and_not_its_wrapper(leaf):
+    runner = run(leaf('b', 'a', name='wrong'))
+    runner.train_dataloader.dataset = SeededDataset(runner.train_dataloader.dataset, seed=0)
+    with pytest.raises(UserError, match='CocoDataset numbers the classes in another order'):
+        ClassesHook().before_train(runner)
+
+
 def test_every_data_set_of_a_run_is_checked_before_training(leaf):
     right, wrong = leaf('a', 'b', name='right'), leaf('b', 'a', name='wrong')
     hook = ClassesHook()
@@ -141,7 +150,7 @@ def test_the_doctor_reads_the_labels_of_every_data_set(leaf):
     for head in ('bbox_head', 'mask_head'):
         cfg.model.roi_head[head].num_classes = 2
     cfg.val_dataloader.dataset = right
-    for train, number in ((right, 0), (wrapped(right, right), 0), (wrapped(right, wrong), 1)):
+    for train, number in ((wrapped(right, right), 0), (wrapped(right, wrong), 1)):
         cfg.train_dataloader.dataset = train
         errors = errors_in(check_class_names(cfg))
         assert len(errors) == number and all('wrong.json' in e.what for e in errors)

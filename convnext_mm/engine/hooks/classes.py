@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset
 
 from convnext_mm.config.heads import check_heads
 from convnext_mm.datasets.labels import (
@@ -16,6 +17,7 @@ from convnext_mm.datasets.labels import (
     single_datasets,
 )
 from convnext_mm.engine.hooks.unwrap import unwrap
+from convnext_mm.engine.resumable_data import SeededDataset
 from convnext_mm.messages.findings import Finding, raise_errors
 
 
@@ -57,9 +59,14 @@ def evaluator_classes(evaluator: Evaluator) -> Iterator[Finding]:
 
 def _check(runner: Runner, *splits: str) -> Iterator[Finding]:
     loaders = [f'{split}_dataloader' for split in splits]
-    datasets = {key: [*single_datasets(getattr(runner, key).dataset)] for key in loaders}
+    datasets = {key: [*single_datasets(_dataset(getattr(runner, key)))] for key in loaders}
     yield from check_loaders(datasets)
     first = datasets[loaders[0]][0]
     # A model that gets the classes as text has no output for each.
     if classes_of(first) and not getattr(first, 'return_classes', False):
         yield from check_heads(unwrap(runner.model), first.metainfo)
+
+
+def _dataset(loader: DataLoader) -> Dataset:
+    """Return the data set of a loader, without the wrapper of a training that can be resumed."""
+    return loader.dataset.inner if isinstance(loader.dataset, SeededDataset) else loader.dataset
