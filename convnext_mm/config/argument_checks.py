@@ -293,7 +293,8 @@ def _names(place: Place, prefix: str) -> tuple[list[str], str]:
     names = dir(sys.modules[prefix]) if prefix in sys.modules else []
     keepers = []
     for registry in place.registries:
-        with registry.switch_scope_and_registry(prefix or None) as scoped:
+        with registry.switch_scope_and_registry(None) as scoped:
+            scoped = registry.root.children.get(prefix, scoped)
             keepers.append(f'{scoped.scope}::{scoped.name}')
             while scoped is not None:
                 names += scoped.module_dict

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from convnext_mm.engine.checkpoints import damage, newest_whole
+from convnext_mm.engine.runner import Runner
+from convnext_mm.errors import UserError
 from tests.conftest import ROOT
 from tests.engine import toy_training
 from tests.engine.toy_training import config, end_of, run
@@ -149,6 +151,18 @@ def test_another_number_of_processes_is_refused(tmp_path):
     process = start(tmp_path, '--by-epoch', '--resume', processes=2)
     _, errors = process.communicate(timeout=60)
     assert 'was written by 1 process, but this training has 2' in errors
+
+
+def test_another_batch_size_is_refused_or_starts_the_epoch_again(tmp_path, monkeypatch):
+    run(config(tmp_path), kill_after=8)  # in the second epoch of 6 iterations
+    cfg = config(tmp_path)
+    cfg['train_dataloader']['batch_size'] = 3
+    with pytest.raises(UserError, match='written with batch_size=2, but this training has 3'):
+        run(cfg, resume=True)
+    monkeypatch.setattr(Runner, 'resume_anyway', True)
+    log = {}
+    run(cfg, log, resume=True)
+    assert [key for key in log if isinstance(key, int)] == [*range(4, 12)]  # 3 epochs of 4
 
 
 @pytest.mark.parametrize('change', ['cut', 'flipped', 'empty'])
