@@ -7,6 +7,7 @@ PyTorch and the buffers of the model (BN without synchronisation differs between
 from __future__ import annotations
 
 import logging
+import pickle
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ from convnext_mm.engine.resume_checks import (
 from convnext_mm.errors import CheckpointWriteError
 from convnext_mm.messages.findings import as_text, raise_errors
 from convnext_mm.messages.log import log_once
+from convnext_mm.weights.reading import refused_pickle
 
 STATE = 'process_states'
 _ONLY_FOR_RESUMING = ('optimizer', 'param_schedulers', STATE)
@@ -145,7 +147,11 @@ class Runner(MMEngineRunner):
         self._content = {k: v for k, v in content.items() if k not in _ONLY_FOR_RESUMING}
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> Mapping:
-        """Load the content that is held; read the file if there is none, as for resuming."""
+        """Load the content that is held; read the file if there is none, as for resuming.
+
+        Raises:
+            WeightsError: The file asks to run code.
+        """
         content, self._content = self._content, None
         if content is not None:
             self.call_hook('after_load_checkpoint', checkpoint=content)
@@ -153,7 +159,10 @@ class Runner(MMEngineRunner):
             self._has_loaded = True
             self.logger.info(f'Load checkpoint from {filename}')
             return content
-        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        try:
+            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        except pickle.UnpicklingError as error:
+            raise refused_pickle(filename, error) from None
         # MMEngine runs this text as Python when it resumes. Its own checkpoints have no such entry.
         checkpoint.get('meta', {}).pop('config', None)
         self._loaded_states = checkpoint.get(STATE)

@@ -116,15 +116,20 @@ def _read_torch(path: Path, name: str) -> object:
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        forbidden = re.search(r'GLOBAL (\S+)', str(error))
-        if forbidden is None:
-            raise _damaged(name, str(error).partition('WeightsUnpickler error:')[2]) from None
-        raise WeightsError(
-            f'{name}: the file is refused: it asks for {forbidden[1]}, which is no tensor and may '
-            'run code; save the state_dict() alone'
-        ) from None
+        raise refused_pickle(name, error) from None
     except Exception as error:  # A wrong byte in a pickle leads to errors of many types.
         raise _damaged(name, str(error) or type(error).__name__) from error
+
+
+def refused_pickle(name: str, error: pickle.UnpicklingError) -> WeightsError:
+    """Return the error for a file that PyTorch refused, because it may run code or is damaged."""
+    forbidden = re.search(r'GLOBAL (\S+)', str(error))
+    if forbidden is None:
+        return _damaged(name, str(error).partition('WeightsUnpickler error:')[2])
+    return WeightsError(
+        f'{name}: the file is refused: it asks for {forbidden[1]}, which is no tensor and may '
+        'run code; save the state_dict() alone'
+    )
 
 
 def _read_safetensors(path: Path, name: str) -> dict[str, Tensor]:
