@@ -149,7 +149,7 @@ def test_a_training_does_not_resume_from_code(kind, canary, tmp_path):
     checkpoint = torch.load(path, weights_only=True)
     checkpoint['meta']['more'] = payloads(canary)[kind]
     torch.save(checkpoint, path)
-    with pytest.raises(UserError, match='is refused: it asks for .*, which is no tensor'):
+    with pytest.raises(UserError, match=r'is refused: it asks for .*, which is no tensor'):
         run(cfg, resume=True)
 
 
