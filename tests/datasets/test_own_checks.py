@@ -458,6 +458,16 @@ def test_images_missing_broken_or_of_another_size_are_errors(written):
     )
 
 
+@pytest.mark.parametrize('orientation', [1, 2, 3, 4])
+def test_a_turn_that_the_size_of_an_image_does_not_tell_is_a_note(orientation, written):
+    root = written(train=content())
+    turned = Image.Exif()
+    turned[0x0112] = orientation
+    save(root / 'train' / '1.png', exif=turned)
+    found = [(f.level, f.examples) for f in check_own_data(root).findings]
+    assert found == ([(NOTE, (f'1.png (orientation {orientation})',))] if orientation > 1 else [])
+
+
 def test_masks_for_some_objects_only_are_an_error(written):
     train = content()
     train['annotations'][3]['segmentation'] = []

@@ -49,7 +49,7 @@ def _check_sizes(
 ) -> Iterator[Finding]:
     paths = [folder / image['file_name'] for image in images]
     sizes = read_each(partial(read_size, decode=decode), paths, progress)
-    unreadable, without_size, differing, not_rotated = [], [], [], []
+    unreadable, without_size, differing, not_rotated, unclear = [], [], [], [], []
     for image, path in zip(images, paths):
         name, size = image['file_name'], sizes[path]
         declared = image.get('width'), image.get('height')
@@ -58,6 +58,8 @@ def _check_sizes(
         elif all(side in (None, actual) for side, actual in zip(declared, size.rotated)):
             image['width'], image['height'] = size.rotated
             without_size += [name] if None in declared else []
+            same_size = size.orientation != 1 and size.rotated == size.stored
+            unclear += [f'{name} (orientation {size.orientation})'] if same_size else []
         else:
             text = f'{name} is {_text(size.rotated)}, the JSON says {_text(declared)}'
             (not_rotated if declared == size.stored else differing).append(text)
@@ -65,6 +67,7 @@ def _check_sizes(
     yield from problems.NO_SIZE.cases(split, without_size)
     yield from problems.OTHER_SIZE.cases(split, differing)
     yield from problems.EXIF_ROTATION.cases(split, not_rotated)
+    yield from problems.UNCLEAR_ROTATION.cases(split, unclear)
 
 
 def _text(size: tuple) -> str:

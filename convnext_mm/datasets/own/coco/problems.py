@@ -111,6 +111,11 @@ EXIF_ROTATION = Problem.error(
     'images that their EXIF data rotates, while their annotations are not rotated',
     'MMDetection rotates such images: save them without EXIF data',
 )
+UNCLEAR_ROTATION = Problem.note(
+    'images that their EXIF data turns or mirrors, and whose size does not tell it',
+    'MMDetection turns them, as web browsers do: if the tool of your annotations does not, save '
+    'them without EXIF data',
+)
 MOVED_IMAGES = Problem.repaired(
     'images that are not at their path in the JSON', 'found by name in {folder}'
 )
