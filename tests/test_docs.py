@@ -21,7 +21,7 @@ PAGES += sorted((ROOT / 'docs').glob('*.md'))
 FOREIGN = (
     *('No module named', 'undefined symbol', 'MMCV==', 'Weights only load failed'),
     *('import mmpretrain', 'apply_chunking', 'NoneType takes', 'ConvNeXt is not in', 'to have 96'),
-    *('Expected to have finished', 'Default process group'),
+    *('Expected to have finished', 'Default process group', 'config.py, line 3'),
 )
 BLOCK = re.compile(r'^```([\w{}-]*)\n(.*?)^```', re.DOTALL | re.MULTILINE)
 

@@ -288,7 +288,10 @@ def test_error_messages_name_the_mistake():
         with pytest.raises(SettingError, match=rf'{items[0]} cannot .* allowed: mAP, .*AR_s@'):
             FastCocoMetric(metric_items=items, proposal_nums=counts)
     evaluated = coco_ap.evaluate(
-        coco_ap.ground_truth(api, api.getCatIds()), predictions, 'bbox', max_dets=(10, 1, 100)
+        coco_ap.ground_truth(api, api.getCatIds()),
+        Detections.of(predictions),
+        'bbox',
+        max_dets=(10, 1, 100),
     )
     assert list(coco_ap.summary(evaluated)) == coco_ap.metric_names((10, 1, 100))
     with pytest.raises(
