@@ -12,7 +12,7 @@ from convnext_mm.messages.wording import listed
 _LAUNCHERS = {
     'pytorch': (
         ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'),
-        'start it with torchrun: tools/dist_train.sh CONFIG GPUS, or tools/dist_test.sh',
+        'start it with tools/dist_train.sh CONFIG GPUS, or tools/dist_test.sh',
     ),
     'slurm': (
         ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
