@@ -20,7 +20,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
 from convnext_mm.config.places import FREE, OTHERS, PLACES, Place
 from convnext_mm.config.signatures import Arguments, arguments_of
 from convnext_mm.messages.findings import Finding, error
-from convnext_mm.messages.wording import counted, is_misspelt, listed, nearest
+from convnext_mm.messages.wording import counted, is_misspelt, listed, nearest, printable
 
 _LISTED = 8  # arguments in a message
 _SHORT = 60  # letters of a value in a message
@@ -51,7 +51,7 @@ def check_arguments(cfg: Config, parts: Collection[str] = tuple(PLACES)) -> Iter
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was met on the way through a part of a config.
+    """The classes and free dicts that the check has met in a part of a config.
 
     Attributes:
         classes: The classes that it builds.
@@ -79,7 +79,7 @@ def _check(
         path: Its dotted key.
         place: Its place.
         parents: The classes of the dicts around it.
-        seen: To be filled with what is met.
+        seen: Gets the classes and free dicts of the node.
     """
     if isinstance(node, (list, tuple)):
         for index, child in enumerate(node):
@@ -102,9 +102,9 @@ def _check(
 
 
 def _check_free(node: Mapping, path: str, classes: Collection[Callable]) -> Iterator[Finding]:
-    """Check the keys of a dict without a type: a key that is no word in the source of any class.
+    """Check the keys of a dict without a type.
 
-    Such a key is a mistake only if it is nearly such a word.
+    A key is a mistake if no class has this word in its source, but one has nearly the same word.
     """
     words: set[str] = set()
     for key in node:
@@ -252,7 +252,8 @@ def _look_up(kind: object, place: Place) -> list[Callable] | None:
     """Return what a type may be.
 
     There are several if registries have the same name for different classes, and none if the type
-    is unknown. None: a module of a library cannot be imported, so that cannot be told.
+    is unknown. The result is None if a module of a library cannot be imported, so that the classes
+    are not known.
     """
     if not isinstance(kind, str):
         return [kind]
@@ -287,7 +288,7 @@ def _unknown_type(kind: str, where: str, place: Place) -> Finding:
 
 
 def _names(place: Place, prefix: str) -> tuple[list[str], str]:
-    """Return the known types, and where they are known."""
+    """Return the names of the known types, and the registry or module that has them."""
     if place.module:
         return dir(sys.modules[place.module]), place.module
     names = dir(sys.modules[prefix]) if prefix in sys.modules else []
@@ -326,5 +327,4 @@ def _check_constructor(wrapper: object) -> Iterator[Finding]:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHORT else f'{text[: _SHORT - 3]}...'
+    return printable(repr(value), _SHORT)

@@ -26,6 +26,11 @@ def dicts_below(node: object) -> Iterator[ConfigDict]:
         yield from dicts_below(child)
 
 
+def as_list(node: object) -> list:
+    """Return the dicts of a setting that may be one dict, a list of dicts, or absent."""
+    return list(node) if isinstance(node, (list, tuple)) else [node] if node else []
+
+
 def type_name(node: Mapping) -> str:
     """Return the name of the class that a config dict builds, without its scope or package.
 
@@ -102,8 +107,7 @@ def leaf_datasets(node: object) -> Iterator[ConfigDict]:
 
 def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
     """Return the evaluators of ``test`` or ``val``; a config may have one or several."""
-    found = cfg[f'{split}_evaluator']
-    return [found] if isinstance(found, dict) else list(found)
+    return as_list(cfg[f'{split}_evaluator'])
 
 
 def coco_evaluator(cfg: Config, split: str, purpose: str) -> ConfigDict:
@@ -125,8 +129,7 @@ def coco_evaluator(cfg: Config, split: str, purpose: str) -> ConfigDict:
 
 def schedulers(cfg: Config) -> list[ConfigDict]:
     """Return the configs of the parameter schedulers: one, several or none."""
-    found = cfg.get('param_scheduler') or []
-    return [found] if isinstance(found, dict) else list(found)
+    return as_list(cfg.get('param_scheduler'))
 
 
 def scheduler_name(cfg: Config, index: int) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from convnext_mm.config.disk import check_folder
 from convnext_mm.config.nodes import coco_evaluator, evaluators
 from convnext_mm.datasets.files import check_data
 from convnext_mm.engine.setup import (
@@ -22,6 +22,7 @@ from convnext_mm.engine.terminal import Terminal
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.results import pickled
 from convnext_mm.evaluation.tta.config import augment_test
+from convnext_mm.messages.findings import raise_errors
 from convnext_mm.messages.log import log_once
 
 _WRITERS = 'convnext_mm.evaluation.results.metrics'
@@ -122,20 +123,16 @@ def dump_predictions(cfg: Config, path: str | Path) -> Config:
     cfg, path = copy.deepcopy(cfg), Path(path)
     cfg.test_evaluator = [*evaluators(cfg, 'test'), _writer(cfg, path)]
     folder = path.parent if path.suffix and not path.is_dir() else path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'--out {path}: {error.strerror}') from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(f'--out {path}: no permission to write there')
+    raise_errors(check_folder(folder))
+    folder.mkdir(parents=True, exist_ok=True)
     return cfg
 
 
 def _writer(cfg: Config, path: Path) -> dict:
-    """Return the evaluator that writes results of a kind, which the suffix tells."""
+    """Return the evaluator that writes the results in the format of the suffix."""
     segments, is_folder = _is_segmentation(cfg), path.is_dir() or not path.suffix
     if path.suffix in pickled.SUFFIXES and not is_folder:
-        # The one of MMDetection encodes masks as RLE. Ours leaves out the scores of all classes.
+        # MMDetection's evaluator encodes masks as RLE. Our own leaves out the class scores.
         kind = f'{_WRITERS}.DumpLabelMaps' if segments else 'mmdet.DumpDetResults'
         return dict(type=kind, out_file_path=str(path))
     if segments and (is_folder or path.suffix == '.zip'):

@@ -46,6 +46,11 @@ def shown(value: object) -> str:
     return words[value] if value is None or isinstance(value, bool) else _SHORT.repr(value)
 
 
+def first_line(error: BaseException) -> str:
+    """Write the type and the first line of an error of another package."""
+    return f'{type(error).__name__}: {str(error).strip()}'.partition('\n')[0]
+
+
 def printable(text: str, limit: int = 300) -> str:
     """Cut a long text, and escape the characters that a terminal does not show, as in ``\\x1b``."""
     text = text if len(text) <= limit else f'{text[:limit]} ...'
