@@ -17,7 +17,7 @@ from convnext_mm.messages.findings import Finding, error, note
 from convnext_mm.messages.wording import is_misspelt, nearest
 
 _ALIKE = 0.6  # the least likeness of a suggestion, from 0 to 1
-# Settings that are no argument of the Runner, with their readers.
+# Settings that are not arguments of the Runner, and who reads them.
 _ALSO_READ = (
     *('runner_type', 'strategy', 'sync_bn', 'find_unused_parameters'),  # Runner
     *('model_wrapper_cfg', 'efficient_conv_bn_eval', 'activation_checkpointing'),

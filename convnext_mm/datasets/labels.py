@@ -125,7 +125,7 @@ def compare_order(
         start, before, after = _difference(labelled, classes)
         yield error(
             'classes',
-            f'{reader} numbers the classes in another order, the one of {path}: from label {start} '
+            f'{reader} numbers the classes in another order, as {path} does: from label {start} '
             f'on {before}; metainfo.classes has {after}',
             'if the files of all data sets have this order, set metainfo.classes to it; if not, '
             'tools/train.py CONFIG --data PATH trains on a copy with one order',

@@ -33,7 +33,7 @@ _MAPS = ('gt_sem_seg', 'pred_sem_seg')  # their names in a data sample
 _BYTES_PER_PIXEL, _OTHER_BYTES = 3, 2**16
 _MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # of Pillow: one channel
 _DEPTH = 24  # the byte of a PNG with the bits per channel
-# What zipfile raises for a broken file, depending on where it is broken.
+# The errors that zipfile raises for broken files.
 _BROKEN = (OSError, EOFError, RuntimeError, LZMAError, zipfile.BadZipFile, zlib.error)
 
 
@@ -45,7 +45,7 @@ class _File:
 
     @property
     def is_hidden(self) -> bool:
-        """Whether macOS made the file, beside the ones of the user."""
+        """Whether it is a file of macOS and not of the user."""
         return any(part.startswith(('.', '__MACOSX')) for part in self.name.split('/'))
 
 
@@ -66,7 +66,7 @@ def names_of(images: Sequence[str]) -> list[str]:
 
 
 def record(image: str, truth: np.ndarray | Tensor, predicted: np.ndarray | Tensor) -> dict:
-    """Return ground truth and prediction, (H, W), as PNGs, in the form of MMSegmentation's."""
+    """Return ground truth and prediction, (H, W), as PNGs in a data sample of MMSegmentation."""
     maps = zip(_MAPS, (truth, predicted))
     return dict(img_path=image) | {key: dict(data=as_png(value)) for key, value in maps}
 
