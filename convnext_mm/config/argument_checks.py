@@ -20,7 +20,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
 from convnext_mm.config.places import FREE, OTHERS, PLACES, Place
 from convnext_mm.config.signatures import Arguments, arguments_of
 from convnext_mm.messages.findings import Finding, error
-from convnext_mm.messages.wording import counted, is_misspelt, listed, nearest, printable
+from convnext_mm.messages.wording import counted, listed, misspelt, nearest, printable
 
 _LISTED = 8  # arguments in a message
 _SHORT = 60  # letters of a value in a message
@@ -110,8 +110,8 @@ def _check_free(node: Mapping, path: str, classes: Collection[Callable]) -> Iter
     for key in node:
         if not words:
             words = set().union(*(_words(source) for c in classes for source in _sources(c)))
-        other = '' if not isinstance(key, str) or key in words else nearest(key, words)
-        if other and is_misspelt(key, other):
+        other = misspelt(key, words) if isinstance(key, str) and key not in words else ''
+        if other:
             yield error(f'{path}.{key}', f'nothing reads {key!r}{_did_you_mean(other)}'.rstrip('.'))
 
 
@@ -149,8 +149,8 @@ def _check_dict(
 
 def _check_likely(node: Mapping, path: str, likely: Collection[str]) -> Iterator[Finding]:
     for key in node:
-        other = '' if key in likely else nearest(key, likely)
-        if other and is_misspelt(key, other):
+        other = '' if key in likely else misspelt(key, likely)
+        if other:
             yield error(f'{path}.{key}', f'there is no {key!r}: did you mean {other}?')
 
 
@@ -238,9 +238,9 @@ def _words(source: str) -> frozenset[str]:
 
 def _check_missing_type(node: Mapping, path: str, place: Place) -> Iterator[Finding]:
     texts = [key for key, value in node.items() if isinstance(value, str)]
-    misspelt = nearest('type', texts, _ALIKE_TYPE)
-    if place.typed or (misspelt and _look_up(node[misspelt], place)):
-        meant = f'; is {misspelt}={node[misspelt]!r} meant?' if misspelt else ''
+    other = nearest('type', texts, _ALIKE_TYPE)
+    if place.typed or (other and _look_up(node[other], place)):
+        meant = f'; is {other}={node[other]!r} meant?' if other else ''
         yield error(path, f'there is no type in {_short(node)}{meant}')
 
 

@@ -14,9 +14,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from convnext_mm.messages.findings import Finding, error, note
-from convnext_mm.messages.wording import is_misspelt, nearest
+from convnext_mm.messages.wording import misspelt, nearest
 
-_ALIKE = 0.6  # the least likeness of a suggestion, from 0 to 1
 # Settings that are not arguments of the Runner, and who reads them.
 _ALSO_READ = (
     *('runner_type', 'strategy', 'sync_bn', 'find_unused_parameters'),  # Runner
@@ -66,6 +65,6 @@ def check_names(cfg: Config) -> Iterator[Finding]:
     """Check that no variable of a config is a misspelt setting."""
     for name in cfg:
         if name not in known_settings():
-            other = nearest(name, known_settings(), _ALIKE)
-            if other and is_misspelt(name, other):
+            other = misspelt(name, known_settings())
+            if other:
                 yield error(name, f'there is no setting {name!r}: did you mean {other}?')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from mmengine import registry
 from mmengine.config import Config, ConfigDict
@@ -17,13 +17,30 @@ _ALWAYS_IMPORTED = ('mmengine', 'mmcv', 'torch')
 
 def dicts_below(node: object) -> Iterator[ConfigDict]:
     """Yield every dict below a node of a config, and the node itself."""
+    for _, found in dicts_by_path(node, ''):
+        yield found
+
+
+def dicts_by_path(
+    node: object, path: str, left_out: Collection[str] = ()
+) -> Iterator[tuple[str, ConfigDict]]:
+    """Yield every dict below a node of a config, and the node itself, with their dotted keys.
+
+    Args:
+        node: A part of a config.
+        path: Its dotted key.
+        left_out: Keys below which no dict is yielded.
+    """
     if isinstance(node, dict):
-        yield node
-        node = node.values()
-    elif not isinstance(node, (list, tuple)):
+        yield path, node
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    else:
         return
-    for child in node:
-        yield from dicts_below(child)
+    for key, child in items:
+        if key not in left_out:
+            yield from dicts_by_path(child, f'{path}.{key}', left_out)
 
 
 def as_list(node: object) -> list:

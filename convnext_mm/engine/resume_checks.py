@@ -30,6 +30,11 @@ class Resumed:
     processes: int
     batch_size: int | None
 
+    def has_other_batch_size(self, other: Resumed) -> bool:
+        """Return whether the batch sizes are known and differ."""
+        known = None not in (self.batch_size, other.batch_size)
+        return known and self.batch_size != other.batch_size
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -72,7 +77,7 @@ def differences(before: Resumed, now: Resumed) -> Iterator[Difference]:
             f'{now.processes}',
             f'{start} without the break; learning rate and schedule stay as in the config',
         )
-    if before.batch_size != now.batch_size and before.batch_size and now.batch_size:
+    if before.has_other_batch_size(now):
         yield Difference(
             f'was written with batch_size={before.batch_size}, but this training has '
             f'{now.batch_size}',
@@ -82,9 +87,7 @@ def differences(before: Resumed, now: Resumed) -> Iterator[Difference]:
 
 def changes_the_order(before: Resumed, now: Resumed) -> bool:
     """Return whether the position within the epoch means other images than before."""
-    return before.processes != now.processes or (
-        None not in (before.batch_size, now.batch_size) and before.batch_size != now.batch_size
-    )
+    return before.processes != now.processes or before.has_other_batch_size(now)
 
 
 def check_shapes(model: Mapping[str, Tensor], checkpoint: Mapping, source: str) -> None:

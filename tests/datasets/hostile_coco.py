@@ -321,7 +321,7 @@ def write_images(folder):
 
 
 class Judge:
-    """Follows `--data` from a JSON to the score of a perfect detector.
+    """Follow `--data` from a JSON to the score of a perfect detector.
 
     Args:
         folder: A folder with the images of :func:`write_images`.

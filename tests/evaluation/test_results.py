@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.evaluation import DumpDetResults
 from pycocotools import mask as rle
@@ -25,6 +25,7 @@ from convnext_mm.evaluation.report.evaluated_data import DetectionData, read_det
 from convnext_mm.evaluation.report.page import write_report
 from convnext_mm.evaluation.results import coco_json
 from convnext_mm.evaluation.results.metrics import WriteCocoResults
+from tests.generated import REPEATABLE
 
 HEIGHT = WIDTH = 64
 
@@ -376,13 +377,7 @@ def hostile_files(draw):
     return data
 
 
-@settings(
-    max_examples=200,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(REPEATABLE, max_examples=200)
 @given(data=hostile_files())
 def test_hostile_results_are_refused_or_have_the_ap_of_pycocotools(small_truth, data):
     api, path = small_truth
