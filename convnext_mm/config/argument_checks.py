@@ -116,7 +116,7 @@ def _check_free(node: Mapping, path: str, classes: Collection[Callable]) -> Iter
 
 
 def _targets(node: Mapping, place: Place) -> list[Callable] | None:
-    """Return the classes that may be built from a dict, or None if that cannot be told."""
+    """Return the classes that may be built from a dict, or None if they are not known."""
     if place.function:
         return [place.function]
     kind = node.get('type') or place.default(node)

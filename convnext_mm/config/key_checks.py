@@ -34,7 +34,7 @@ def known_settings() -> tuple[str, ...]:
 
 
 def check_options(cfg: Config, options: Mapping[str, object]) -> Iterator[Finding]:
-    """Check the options that override a config, before they do: is each a setting?
+    """Check that each option for a config names a setting, before it overrides the config.
 
     Args:
         cfg: The config without the options.
@@ -49,7 +49,7 @@ def check_options(cfg: Config, options: Mapping[str, object]) -> Iterator[Findin
         yield error(key, f'neither the config nor MMEngine has a setting {top!r}{meant}')
 
 
-def check_variables(cfg: Config, options: Mapping[str, object]) -> Iterator[Finding]:
+def check_variables(options: Mapping[str, object]) -> Iterator[Finding]:
     """Note the options that set a variable of the config file, which changes nothing."""
     for key in options:
         top = str(key).partition('.')[0]

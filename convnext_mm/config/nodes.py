@@ -58,6 +58,11 @@ def type_name(node: Mapping) -> str:
     return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
 
 
+def is_segmentation(cfg: Config) -> bool:
+    """Return whether a config is for a segmentor, and not for a detector."""
+    return cfg.get('default_scope') == 'mmseg'
+
+
 def with_type_names(cfg: Config) -> Config:
     """Return a config in which classes and functions are named as in a text config.
 

@@ -100,11 +100,11 @@ def _old_names(function: Callable) -> list[str]:
 
 
 def _uses_of_kwargs(function: Callable, kwargs: str) -> tuple[list[str], _Base | None]:
-    """Read in a function what it does with its ``**kwargs``.
+    """Find what a function does with its ``**kwargs``.
 
     Returns:
-        The names that it reads from them, and the base class that gets them. None: they go anywhere
-        else, or nowhere, so the function takes anything.
+        The names that it reads from them, and the constructor that gets the rest. It is None if
+        they are used in another way, so that the function may take any argument.
     """
 
     def is_kwargs(node: ast.AST) -> bool:

@@ -134,7 +134,7 @@ def read_each(
     paths = list(dict.fromkeys(paths))
     results: dict[Path, Result] = {}
     with warnings.catch_warnings():
-        # Of large images and odd metadata. What a training cannot read is an error.
+        # Pillow warns of large images and odd metadata. What a training cannot read is an error.
         warnings.simplefilter('ignore')
         for path, result in zip(paths, in_threads(read, paths)):
             results[path] = result

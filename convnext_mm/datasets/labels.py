@@ -95,7 +95,7 @@ def compare_order(
     extra = [name for name in labelled if name not in classes]
     repeated = [name for name in dict.fromkeys(labelled) if list(labelled).count(name) > 1]
     unused = [name for name in categories if name not in classes]
-    # LVISDataset uses all categories, whatever their names. Another spelling moves no label.
+    # LVISDataset uses all categories and ignores their names. Another spelling moves no label.
     respelled = len(classes) == len(labelled) and all(
         name == other or (name in absent and other in extra)
         for name, other in zip(classes, labelled)

@@ -42,7 +42,7 @@ class Difference:
 
     Attributes:
         what: The value in the checkpoint and the value in this training.
-        loss: What a training that resumes in spite of it loses.
+        loss: What the training loses if it resumes in spite of the difference.
     """
 
     what: str
@@ -86,7 +86,7 @@ def differences(before: Resumed, now: Resumed) -> Iterator[Difference]:
 
 
 def changes_the_order(before: Resumed, now: Resumed) -> bool:
-    """Return whether the position within the epoch means other images than before."""
+    """Return whether a position in the epoch stands for other images than before."""
     return before.processes != now.processes or before.has_other_batch_size(now)
 
 

@@ -51,7 +51,7 @@ def read_config(
             not started by the launcher.
     """
     cfg = load_checked_config(config, options)
-    tell(check_variables(cfg, options or {}))
+    tell(check_variables(options or {}))
     cfg.launcher = launcher
     cfg.work_dir = str(find_work_dir(cfg, work_dir))
     if launcher == 'mpi' and 'OMPI_COMM_WORLD_LOCAL_RANK' in os.environ:

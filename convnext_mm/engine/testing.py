@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from convnext_mm.config.disk import check_folder
-from convnext_mm.config.nodes import coco_evaluator, evaluators
+from convnext_mm.config.nodes import coco_evaluator, evaluators, is_segmentation
 from convnext_mm.datasets.files import check_data
 from convnext_mm.engine.setup import (
     build_runner,
@@ -74,7 +74,7 @@ def test(
             cfg = copy.deepcopy(cfg)
             augment_test(cfg)
         if report and not out:
-            name = 'predictions.zip' if _is_segmentation(cfg) else 'predictions.json'
+            name = 'predictions.zip' if is_segmentation(cfg) else 'predictions.json'
             out = Path(cfg.work_dir) / name
         if out:
             cfg = dump_predictions(cfg, out)
@@ -106,7 +106,7 @@ def draw_into(cfg: Config, folder: str | Path) -> Config:
     hook.draw = True
     # Absolute: MMDetection's hook joins the work dir to a relative path, once for each image.
     path = str(Path(folder).resolve())
-    if _is_segmentation(cfg):
+    if is_segmentation(cfg):
         cfg.visualizer.save_dir = path
         hook.interval = 1
     else:
@@ -130,7 +130,7 @@ def dump_predictions(cfg: Config, path: str | Path) -> Config:
 
 def _writer(cfg: Config, path: Path) -> dict:
     """Return the evaluator that writes the results in the format of the suffix."""
-    segments, is_folder = _is_segmentation(cfg), path.is_dir() or not path.suffix
+    segments, is_folder = is_segmentation(cfg), path.is_dir() or not path.suffix
     if path.suffix in pickled.SUFFIXES and not is_folder:
         # MMDetection's evaluator encodes masks as RLE. Our own leaves out the class scores.
         kind = f'{_WRITERS}.DumpLabelMaps' if segments else 'mmdet.DumpDetResults'
@@ -147,10 +147,6 @@ def _writer(cfg: Config, path: Path) -> dict:
         )
     kinds = 'be a folder, or end in .zip' if segments else 'end in .json'
     raise UserError(f'--out {path}: the results of this model must {kinds} or .pkl')
-
-
-def _is_segmentation(cfg: Config) -> bool:
-    return cfg.get('default_scope') == 'mmseg'
 
 
 def _write_report(cfg: Config, predictions: str | Path, checkpoint: str | Path) -> None:

@@ -15,15 +15,11 @@ from convnext_mm.datasets.own.write import write_data
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level
 from tests.conftest import ROOT
+from tests.datasets.test_own_checks import save
 
 SCENES = ROOT.parent / 'shared' / 'data' / 'scenes_ade_layout'
 SIZE = (12, 8)
 ADE20K_HEADER = 'Idx\tRatio\tTrain\tVal\tStuff\tName\n'
-
-
-def save(path, array, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path, **options)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_a_data_set_without_a_coco_file_is_not_checked(shapes_ade):
 
 
 def run(train, val=None, test=None):
-    """What ClassesHook sees: MMDetection's own data sets and metrics."""
+    """Return the parts of a Runner that ClassesHook reads, with real data sets of MMDetection."""
     loaders = {'train': train, 'val': val, 'test': test}
     given = {f'{split}_dataloader': dict(dataset=d) for split, d in loaders.items() if d}
     runner = SimpleNamespace(cfg=Config(given), model=SimpleNamespace(named_modules=lambda: []))

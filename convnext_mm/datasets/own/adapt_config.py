@@ -11,7 +11,7 @@ from mmengine.config import Config, ConfigDict
 from convnext_mm.config.batch_size import images_per_iteration
 from convnext_mm.config.heads import resize_heads
 from convnext_mm.config.key_checks import known_settings
-from convnext_mm.config.nodes import as_list, dicts_below, leaf_datasets, type_name
+from convnext_mm.config.nodes import as_list, dicts_below, is_segmentation, leaf_datasets, type_name
 from convnext_mm.config.schedule import rescale_schedule
 from convnext_mm.datasets.own.check import KINDS, LISTED_CLASSES
 from convnext_mm.datasets.own.recognise import relative
@@ -75,7 +75,7 @@ def adapt_config(
 
 
 def _variables(cfg: Config) -> list[str]:
-    """Return the variables of the recipe's files: parts of other settings, and its data.
+    """Return the variables in the files of the recipe: parts of other settings, and its data.
 
     Every other setting stays: a hook of the user may read it.
     """
@@ -93,12 +93,12 @@ def _is_used(name: str, text: str) -> bool:
 
 
 def _check_kind(cfg: Config, data: PreparedData) -> None:
-    is_segmentation = cfg.get('default_scope') == 'mmseg'
-    if is_segmentation != (data.kind == 'maps'):
+    segments = is_segmentation(cfg)
+    if segments != (data.kind == 'maps'):
         names = ('a detection', 'a segmentation')
         raise UserError(
-            f'{data.root} holds {KINDS[data.kind]} and the config is {names[is_segmentation]} '
-            f'config: choose {names[not is_segmentation]} config'
+            f'{data.root} holds {KINDS[data.kind]} and the config is {names[segments]} config: '
+            f'choose {names[not segments]} config'
         )
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from mmengine.config import Config
 
 from convnext_mm.config.classes import dataset_metainfo
+from convnext_mm.config.nodes import is_segmentation
 from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import detection_page, plots, provenance, segmentation_page
@@ -91,7 +92,7 @@ def _render(
     if not meta:
         raise UserError(f'the report needs classes, and the data set of {loader} names none')
     classes = meta['classes']
-    page = segmentation_page if cfg.get('default_scope') == 'mmseg' else detection_page
+    page = segmentation_page if is_segmentation(cfg) else detection_page
     content = page.content(cfg, predictions, meta, split)
     counts = counted(content['tested'], 'image'), counted(len(classes), 'class')
     percents = {key: 100 * value for key, value in content['metrics'].items()}

@@ -57,7 +57,7 @@ class LabelMaps:
 
     @property
     def labelled(self) -> list[str]:
-        """The stems of the other images."""
+        """The stems of the images with a pixel that has a class."""
         return [stem for stem in self.stems if stem not in self.unlabelled]
 
     def image(self, stem: str) -> Path:
