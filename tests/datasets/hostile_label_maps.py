@@ -311,15 +311,8 @@ def hostile_names(case: Case, choose: Choose, key: Key) -> After:
     """Give a class a name that means something to another program."""
     name = choose(
         (
-            *(
-                '{{ fileDirname }}',
-                '{{ _base_.model }}',
-                '{_base_.model}',
-                "it's",
-                '"',
-                '\\',
-                '\\n',
-            ),
+            *('{{ fileDirname }}', '{{ _base_.model }}', '{_base_.model}', "it's", '"', '\\'),
+            '\\n',
             *("'''", '"""', '[/bold]', '[red]x', '{', '}', '{0}', '%s', '%(x)s', '<data_root>'),
             *('<metainfo>', 'x' * 5000, '../../x', '$HOME', 'a\tb', '\N{PILE OF POO}', 'None'),
             *('{{$HOME:x}}', '1e5', '-', 'del', '\u00a0x', '\u200bx', 'a,b', 'a: b', '=1+1'),
@@ -333,18 +326,8 @@ def file_names(case: Case, choose: Choose, key: Key) -> After:
     """Give an image and its label map a name that is hard to handle."""
     stem = choose(
         (
-            *(
-                "it's",
-                'a"b',
-                '{x}',
-                '{{ x }}',
-                '[/bold]',
-                'a\nb',
-                'a\rb',
-                '\udcff\udcfe',
-                ' a',
-                'a ',
-            ),
+            *("it's", 'a"b', '{x}', '{{ x }}', '[/bold]', 'a\nb', 'a\rb', '\udcff\udcfe', ' a'),
+            'a ',
             *('x' * 240, '%s', '-a', '\\', 'a\\b', '~', '$HOME', '*', '?', '\u2028', 'im', 'im00'),
             *('sub/im0', 'sub/sub/x', '\N{PILE OF POO}', 'a.jpg', 'a.png', 'é', 'e\u0301', '#a'),
         )
