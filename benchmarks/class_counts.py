@@ -1,4 +1,4 @@
-"""Are the heads of every model of MMDetection and MMSegmentation counted and resized rightly?
+"""Count and resize the heads of every model of MMDetection and MMSegmentation.
 
     python benchmarks/class_counts.py
 
@@ -48,7 +48,7 @@ def configs(package: str) -> Iterator[tuple[str, Config]]:
 
 
 def result(cfg: Config) -> str:
-    """Return what the checks say of a config."""
+    """Return the result of the checks of a config in words."""
     for node in dicts_below(cfg.model):
         for key in ('init_cfg', 'pretrained'):
             node.pop(key, None)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Does --data hold what it says for hostile annotations? benchmarks/hostile_data.py [--drawn 1500]
+"""Try --data with hostile annotations: benchmarks/hostile_data.py [--drawn 1500]
 
 A small COCO data set gets a hostile value in every key, of one entry and of all, and random values
 in several keys. Each case is refused with a message, or a perfect detector scores AP 1.000 on it,

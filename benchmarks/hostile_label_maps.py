@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What becomes of hostile label-map data sets? benchmarks/hostile_label_maps.py [--cases 1000]
+"""Try --data with hostile label maps: benchmarks/hostile_label_maps.py [--cases 1000]
 
 Each case is a small data set with one hostile change, chosen by its seed. It is checked, a config
 is adapted to it, and all of its data is read by the classes that a training uses. A row of the

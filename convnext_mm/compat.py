@@ -117,8 +117,8 @@ def install_package(package: str) -> None:
     """
     if not is_installed(package):
         raise UserError(
-            f'{_module(package)} is not installed: install {package}, or the maintained '
-            f'onedl-{_module(package)} packages, whichever family your other packages are from'
+            f'{_module(package)} is not installed: install {package}, or the maintained package '
+            f'onedl-{_module(package)} if you have onedl-mmcv'
         )
 
 

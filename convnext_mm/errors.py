@@ -44,6 +44,6 @@ class DivergedError(UserError):
 
 
 class CheckpointWriteError(UserError):
-    """A checkpoint that cannot be written; earlier ones are as they were."""
+    """A checkpoint that cannot be written; earlier ones are unchanged."""
 
     exit_code = 1

@@ -20,7 +20,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
 from convnext_mm.config.places import FREE, OTHERS, PLACES, Place
 from convnext_mm.config.signatures import Arguments, arguments_of
 from convnext_mm.messages.findings import Finding, error
-from convnext_mm.messages.wording import counted, is_misspelt, listed, nearest
+from convnext_mm.messages.wording import counted, listed, misspelt, nearest, printable
 
 _LISTED = 8  # arguments in a message
 _SHORT = 60  # letters of a value in a message
@@ -51,7 +51,7 @@ def check_arguments(cfg: Config, parts: Collection[str] = tuple(PLACES)) -> Iter
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was met on the way through a part of a config.
+    """The classes and free dicts that the check has met in a part of a config.
 
     Attributes:
         classes: The classes that it builds.
@@ -79,7 +79,7 @@ def _check(
         path: Its dotted key.
         place: Its place.
         parents: The classes of the dicts around it.
-        seen: To be filled with what is met.
+        seen: Gets the classes and free dicts of the node.
     """
     if isinstance(node, (list, tuple)):
         for index, child in enumerate(node):
@@ -102,21 +102,21 @@ def _check(
 
 
 def _check_free(node: Mapping, path: str, classes: Collection[Callable]) -> Iterator[Finding]:
-    """Check the keys of a dict without a type: a key that is no word in the source of any class.
+    """Check the keys of a dict without a type.
 
-    Such a key is a mistake only if it is nearly such a word.
+    A key is a mistake if no class has this word in its source, but one has nearly the same word.
     """
     words: set[str] = set()
     for key in node:
         if not words:
             words = set().union(*(_words(source) for c in classes for source in _sources(c)))
-        other = '' if not isinstance(key, str) or key in words else nearest(key, words)
-        if other and is_misspelt(key, other):
+        other = misspelt(key, words) if isinstance(key, str) and key not in words else ''
+        if other:
             yield error(f'{path}.{key}', f'nothing reads {key!r}{_did_you_mean(other)}'.rstrip('.'))
 
 
 def _targets(node: Mapping, place: Place) -> list[Callable] | None:
-    """Return the classes that may be built from a dict, or None if that cannot be told."""
+    """Return the classes that may be built from a dict, or None if they are not known."""
     if place.function:
         return [place.function]
     kind = node.get('type') or place.default(node)
@@ -149,8 +149,8 @@ def _check_dict(
 
 def _check_likely(node: Mapping, path: str, likely: Collection[str]) -> Iterator[Finding]:
     for key in node:
-        other = '' if key in likely else nearest(key, likely)
-        if other and is_misspelt(key, other):
+        other = '' if key in likely else misspelt(key, likely)
+        if other:
             yield error(f'{path}.{key}', f'there is no {key!r}: did you mean {other}?')
 
 
@@ -238,9 +238,9 @@ def _words(source: str) -> frozenset[str]:
 
 def _check_missing_type(node: Mapping, path: str, place: Place) -> Iterator[Finding]:
     texts = [key for key, value in node.items() if isinstance(value, str)]
-    misspelt = nearest('type', texts, _ALIKE_TYPE)
-    if place.typed or (misspelt and _look_up(node[misspelt], place)):
-        meant = f'; is {misspelt}={node[misspelt]!r} meant?' if misspelt else ''
+    other = nearest('type', texts, _ALIKE_TYPE)
+    if place.typed or (other and _look_up(node[other], place)):
+        meant = f'; is {other}={node[other]!r} meant?' if other else ''
         yield error(path, f'there is no type in {_short(node)}{meant}')
 
 
@@ -252,7 +252,8 @@ def _look_up(kind: object, place: Place) -> list[Callable] | None:
     """Return what a type may be.
 
     There are several if registries have the same name for different classes, and none if the type
-    is unknown. None: a module of a library cannot be imported, so that cannot be told.
+    is unknown. The result is None if a module of a library cannot be imported, so that the classes
+    are not known.
     """
     if not isinstance(kind, str):
         return [kind]
@@ -287,7 +288,7 @@ def _unknown_type(kind: str, where: str, place: Place) -> Finding:
 
 
 def _names(place: Place, prefix: str) -> tuple[list[str], str]:
-    """Return the known types, and where they are known."""
+    """Return the names of the known types, and the registry or module that has them."""
     if place.module:
         return dir(sys.modules[place.module]), place.module
     names = dir(sys.modules[prefix]) if prefix in sys.modules else []
@@ -326,5 +327,4 @@ def _check_constructor(wrapper: object) -> Iterator[Finding]:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHORT else f'{text[: _SHORT - 3]}...'
+    return printable(repr(value), _SHORT)

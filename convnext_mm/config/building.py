@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from mmengine.config import Config
 
+from convnext_mm.config.nodes import dicts_by_path
 from convnext_mm.config.places import PLACES
 from convnext_mm.errors import ConfigError, UserError
 
@@ -45,7 +46,7 @@ def _find(cfg: Config, wanted: Mapping) -> str:
     found = (
         path
         for key in PLACES
-        for path, node in _dicts(cfg.get(key), key)
+        for path, node in dicts_by_path(cfg.get(key), key)
         if node.get('type') == wanted.get('type')
         and all(wanted.get(name) == value for name, value in node.items() if _is_plain(value))
     )
@@ -54,15 +55,3 @@ def _find(cfg: Config, wanted: Mapping) -> str:
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, (str, int, float, bool, type(None)))
-
-
-def _dicts(node: object, path: str) -> Iterator[tuple[str, Mapping]]:
-    if isinstance(node, Mapping):
-        yield path, node
-        items = node.items()
-    elif isinstance(node, (list, tuple)):
-        items = enumerate(node)
-    else:
-        return
-    for key, child in items:
-        yield from _dicts(child, f'{path}.{key}')

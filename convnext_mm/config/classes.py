@@ -20,7 +20,7 @@ def dataset_metainfo(cfg: Config, loader: str = 'test_dataloader') -> dict:
     try:
         built = next(lazy_datasets(cfg, loader), None)
         metainfo = {} if built is None else built.metainfo
-    except (AssertionError, OSError):  # Some data sets of MMSegmentation need their files, as VOC.
+    except (AssertionError, OSError):  # Some data sets need their files, such as VOC.
         dataset = next(leaf_datasets(cfg.get(loader)))
         with DATASETS.switch_scope_and_registry(None) as registry:
             known = registry.get(dataset.type).METAINFO

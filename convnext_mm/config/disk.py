@@ -11,6 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from convnext_mm.config.model import build_on_meta
+from convnext_mm.config.nodes import as_list, type_name
 from convnext_mm.messages.findings import Finding, error, note, ok
 from convnext_mm.messages.wording import counted
 
@@ -74,13 +75,12 @@ def _checkpoint_size(cfg: Config, hook: Mapping) -> int:
     """Return the size of a checkpoint in bytes: parameters, optimizer and moving averages."""
     model = build_on_meta(cfg)
     values = sum(value.numel() for value in model.state_dict().values())
-    copies = 1 + sum('EMA' in str(h.get('type')) for h in cfg.get('custom_hooks') or ())
+    copies = 1 + sum('EMA' in type_name(hook) for hook in as_list(cfg.get('custom_hooks')))
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     optimizer = cfg.optim_wrapper.get('optimizer') or {}
-    states = _STATES.get(str(optimizer.get('type')), _MOST_STATES)
-    if optimizer.get('type') == 'SGD' and not optimizer.get('momentum'):
-        states = 0
-    if not hook.get('save_optimizer', True):
+    states = _STATES.get(type_name(optimizer), _MOST_STATES)
+    without_momentum = type_name(optimizer) == 'SGD' and not optimizer.get('momentum')
+    if without_momentum or not hook.get('save_optimizer', True):
         states = 0
     return _FLOAT * (copies * values + states * trained)
 

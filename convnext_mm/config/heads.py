@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from mmengine.config import ConfigDict
 from torch import nn
 
-from convnext_mm.config.nodes import type_name
+from convnext_mm.config.nodes import dicts_by_path, type_name
 from convnext_mm.messages.findings import Finding, error
 from convnext_mm.messages.wording import listed, such_as
 
@@ -63,7 +63,9 @@ def resize_heads(model: ConfigDict, classes: int) -> Iterator[str]:
             depth.
         classes: The number of classes, as ``num_classes`` counts them (without background).
     """
-    for path, node in [*_nodes(model, 'model')]:
+    for path, node in [*dicts_by_path(model, 'model', _NOT_HEADS)]:
+        if _has_own_classes(type_name(node)):
+            continue
         kinds = [node[key] for key in (_THINGS, _STUFF) if key in node]
         before = node.get('num_classes', sum(kinds) if kinds else None)
         if not isinstance(before, int) or before == classes:
@@ -75,19 +77,6 @@ def resize_heads(model: ConfigDict, classes: int) -> Iterator[str]:
         node.update(counts)
         yield from (f'{path}.{key} = {count}' for key, count in counts.items())
         yield from _resize_class_weights(node, path, before, classes)
-
-
-def _nodes(node: object, path: str) -> Iterator[tuple[str, Mapping]]:
-    """Yield every dict of a model that may be a head, with its dotted path."""
-    if isinstance(node, (list, tuple)):
-        for index, child in enumerate(node):
-            yield from _nodes(child, f'{path}.{index}')
-    elif isinstance(node, Mapping):
-        if not _has_own_classes(type_name(node)):
-            yield path, node
-        for key, child in node.items():
-            if key not in _NOT_HEADS:
-                yield from _nodes(child, f'{path}.{key}')
 
 
 def _resize_class_weights(head: ConfigDict, path: str, before: int, classes: int) -> Iterator[str]:

@@ -14,10 +14,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from convnext_mm.messages.findings import Finding, error, note
-from convnext_mm.messages.wording import is_misspelt, nearest
+from convnext_mm.messages.wording import misspelt, nearest
 
-_ALIKE = 0.6  # the least likeness of a suggestion, from 0 to 1
-# Settings that are no argument of the Runner, with their readers.
+# Settings that are not arguments of the Runner, and who reads them.
 _ALSO_READ = (
     *('runner_type', 'strategy', 'sync_bn', 'find_unused_parameters'),  # Runner
     *('model_wrapper_cfg', 'efficient_conv_bn_eval', 'activation_checkpointing'),
@@ -35,7 +34,7 @@ def known_settings() -> tuple[str, ...]:
 
 
 def check_options(cfg: Config, options: Mapping[str, object]) -> Iterator[Finding]:
-    """Check the options that override a config, before they do: is each a setting?
+    """Check that each option for a config names a setting, before it overrides the config.
 
     Args:
         cfg: The config without the options.
@@ -50,7 +49,7 @@ def check_options(cfg: Config, options: Mapping[str, object]) -> Iterator[Findin
         yield error(key, f'neither the config nor MMEngine has a setting {top!r}{meant}')
 
 
-def check_variables(cfg: Config, options: Mapping[str, object]) -> Iterator[Finding]:
+def check_variables(options: Mapping[str, object]) -> Iterator[Finding]:
     """Note the options that set a variable of the config file, which changes nothing."""
     for key in options:
         top = str(key).partition('.')[0]
@@ -66,6 +65,6 @@ def check_names(cfg: Config) -> Iterator[Finding]:
     """Check that no variable of a config is a misspelt setting."""
     for name in cfg:
         if name not in known_settings():
-            other = nearest(name, known_settings(), _ALIKE)
-            if other and is_misspelt(name, other):
+            other = misspelt(name, known_settings())
+            if other:
                 yield error(name, f'there is no setting {name!r}: did you mean {other}?')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from mmengine import registry
 from mmengine.config import Config, ConfigDict
@@ -17,13 +17,35 @@ _ALWAYS_IMPORTED = ('mmengine', 'mmcv', 'torch')
 
 def dicts_below(node: object) -> Iterator[ConfigDict]:
     """Yield every dict below a node of a config, and the node itself."""
+    for _, found in dicts_by_path(node, ''):
+        yield found
+
+
+def dicts_by_path(
+    node: object, path: str, left_out: Collection[str] = ()
+) -> Iterator[tuple[str, ConfigDict]]:
+    """Yield every dict below a node of a config, and the node itself, with their dotted keys.
+
+    Args:
+        node: A part of a config.
+        path: Its dotted key.
+        left_out: Keys below which no dict is yielded.
+    """
     if isinstance(node, dict):
-        yield node
-        node = node.values()
-    elif not isinstance(node, (list, tuple)):
+        yield path, node
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    else:
         return
-    for child in node:
-        yield from dicts_below(child)
+    for key, child in items:
+        if key not in left_out:
+            yield from dicts_by_path(child, f'{path}.{key}', left_out)
+
+
+def as_list(node: object) -> list:
+    """Return the dicts of a setting that may be one dict, a list of dicts, or absent."""
+    return list(node) if isinstance(node, (list, tuple)) else [node] if node else []
 
 
 def type_name(node: Mapping) -> str:
@@ -34,6 +56,11 @@ def type_name(node: Mapping) -> str:
     """
     kind = node.get('type', '')
     return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
+
+
+def is_segmentation(cfg: Config) -> bool:
+    """Return whether a config is for a segmentor, and not for a detector."""
+    return cfg.get('default_scope') == 'mmseg'
 
 
 def with_type_names(cfg: Config) -> Config:
@@ -102,8 +129,7 @@ def leaf_datasets(node: object) -> Iterator[ConfigDict]:
 
 def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
     """Return the evaluators of ``test`` or ``val``; a config may have one or several."""
-    found = cfg[f'{split}_evaluator']
-    return [found] if isinstance(found, dict) else list(found)
+    return as_list(cfg[f'{split}_evaluator'])
 
 
 def coco_evaluator(cfg: Config, split: str, purpose: str) -> ConfigDict:
@@ -125,8 +151,7 @@ def coco_evaluator(cfg: Config, split: str, purpose: str) -> ConfigDict:
 
 def schedulers(cfg: Config) -> list[ConfigDict]:
     """Return the configs of the parameter schedulers: one, several or none."""
-    found = cfg.get('param_scheduler') or []
-    return [found] if isinstance(found, dict) else list(found)
+    return as_list(cfg.get('param_scheduler'))
 
 
 def scheduler_name(cfg: Config, index: int) -> str:

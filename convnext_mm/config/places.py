@@ -72,7 +72,7 @@ class Place:
 # A dict that no registry builds. The classes around it may read any key.
 FREE = Place(children=(_in_free := {}))
 _in_free[OTHERS] = FREE
-# What MMEngine builds as it is written, without further arguments.
+# For dicts that MMEngine builds as they are, without further arguments.
 _WHOLE = dict(typed=True, complete=True)
 
 # --- data ------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ _IN_MODEL[OTHERS] = _MODEL
 
 # --- the run ---------------------------------------------------------------------------------
 
-# MMEngine's and, of MMDetection and MMSegmentation, the last one.
+# MMEngine has all but the last one, which MMDetection and MMSegmentation have.
 DEFAULT_HOOKS = (
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
     'visualization',

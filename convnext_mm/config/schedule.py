@@ -45,8 +45,8 @@ _MILESTONES = 'milestones'
 _PERIODS = 'periods'
 _COUNTS = (*_POINTS, *_LENGTHS, _MILESTONES, _PERIODS, 'gamma')
 
-# The schedulers without other counts, by their names without these ends. ReduceOnPlateau is left
-# out: it counts evaluations.
+# The schedulers without other counts, by their names without these suffixes. ReduceOnPlateau is
+# not among them, because it counts evaluations.
 _KNOWN = (
     *('Constant', 'CosineAnnealing', 'CosineRestart', 'Exponential', 'Linear', 'MultiStep'),
     *('OneCycle', 'LayerDecayOneCycle', 'Poly', 'Step', 'QuadraticWarmup'),
@@ -321,7 +321,7 @@ def _rescale_intervals(cfg: Config, ratio: float, given: Collection[str] = ()) -
 def _replace_schedulers(
     cfg: Config, after: list[ConfigDict], given: Collection[str]
 ) -> Iterator[str]:
-    """Set the schedulers of a config; yield a line for each that changes, or cannot.
+    """Set the schedulers of a config; yield a line for each that changes or cannot change.
 
     A scheduler stays as it is if the user chose one of its settings.
     """

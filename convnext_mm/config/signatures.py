@@ -1,9 +1,9 @@
 """The arguments that a class takes, also through the ``**kwargs`` of its constructor.
 
 Many classes of OpenMMLab hand unknown arguments to their base class:
-``def __init__(self, a, **kwargs): super().__init__(**kwargs)``. So the arguments of such a class
-are those of all constructors on the way. The source of a constructor tells what it does with
-``kwargs``; if that is anything else, the class is said to take any argument.
+``def __init__(self, a, **kwargs): super().__init__(**kwargs)``. So such a class takes the
+arguments of all constructors in this chain. The source of a constructor shows where it passes its
+``kwargs``. If it uses them in another way, the class counts as one that takes any argument.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Arguments:
     """The arguments of a class or function.
 
     Attributes:
-        names: Their names; those of the class itself come before those of its base classes.
+        names: Their names, first of the class itself, then of its base classes.
         required: The names without a default.
         any: Whether it may take other arguments too.
         defaults: The defaults of the other arguments, without those of base classes.
@@ -68,7 +68,7 @@ class _Base:
 
     Attributes:
         name: The class in ``super(Class, self)`` or ``Class.__init__``; empty for ``super()``.
-        behind: Whether it is the one behind that class.
+        behind: Whether it is the next base class after that class, and not that class itself.
     """
 
     name: str = ''
@@ -76,7 +76,7 @@ class _Base:
 
 
 def _own_arguments(function: Callable) -> tuple[Arguments, _Base | None]:
-    """Return the arguments of one function, and where a constructor passes unknown ones on."""
+    """Return the arguments of one function, and the constructor that gets its other arguments."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # written in C
@@ -100,11 +100,11 @@ def _old_names(function: Callable) -> list[str]:
 
 
 def _uses_of_kwargs(function: Callable, kwargs: str) -> tuple[list[str], _Base | None]:
-    """Read in a function what it does with its ``**kwargs``.
+    """Find what a function does with its ``**kwargs``.
 
     Returns:
-        The names that it reads from them, and the base class that gets them. None: they go anywhere
-        else, or nowhere, so the function takes anything.
+        The names that it reads from them, and the constructor that gets the rest. It is None if
+        they are used in another way, so that the function may take any argument.
     """
 
     def is_kwargs(node: ast.AST) -> bool:

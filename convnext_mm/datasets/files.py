@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from convnext_mm.config.nodes import dicts_below, leaf_datasets
+from convnext_mm.config.nodes import as_list, dicts_below, leaf_datasets
 from convnext_mm.datasets.published.catalogue import find_published
 from convnext_mm.errors import UserError
 
@@ -67,8 +67,7 @@ def _is_local(reader: ConfigDict) -> bool:
 
 def _missing_annotations(evaluators: object) -> Iterator[str]:
     """Yield the annotation files of evaluators that are missing."""
-    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
-        evaluator = evaluator or ConfigDict()
+    for evaluator in as_list(evaluators):
         path = evaluator.get('ann_file')
         if path and '://' not in path and _is_local(evaluator) and not Path(path).exists():
             yield path

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from convnext_mm.messages.wording import first_line
+
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 # Called with the number of files that are done and the number of all files.
@@ -23,7 +25,7 @@ Progress = Callable[[int, int], None]
 # struct.error, OverflowError and more.
 UNREADABLE = Exception
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright, 5 to 8 rotate by 90 degrees
-# The formats of which OpenCV, which reads images in a training, reads all files that Pillow reads.
+# In these formats, OpenCV reads all files that Pillow reads. A training reads images with OpenCV.
 _READ_BY_BOTH = ('JPEG', 'MPO', 'WEBP')
 _PNG_END = bytes(4) + b'IEND\xaeB`\x82'
 
@@ -113,11 +115,6 @@ def _opencv_reads(path: Path) -> bool:
     return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is not None
 
 
-def first_line(error: Exception) -> str:
-    """Describe an error in one line."""
-    return f'{type(error).__name__}: {error}'.partition('\n')[0]
-
-
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield a function's result for each item, in order; Pillow releases the GIL to decode.
 
@@ -137,7 +134,7 @@ def read_each(
     paths = list(dict.fromkeys(paths))
     results: dict[Path, Result] = {}
     with warnings.catch_warnings():
-        # Of large images and odd metadata. What a training cannot read is an error.
+        # Pillow warns of large images and odd metadata. What a training cannot read is an error.
         warnings.simplefilter('ignore')
         for path, result in zip(paths, in_threads(read, paths)):
             results[path] = result

@@ -95,7 +95,7 @@ def compare_order(
     extra = [name for name in labelled if name not in classes]
     repeated = [name for name in dict.fromkeys(labelled) if list(labelled).count(name) > 1]
     unused = [name for name in categories if name not in classes]
-    # LVISDataset uses all categories, whatever their names. Another spelling moves no label.
+    # LVISDataset uses all categories and ignores their names. Another spelling moves no label.
     respelled = len(classes) == len(labelled) and all(
         name == other or (name in absent and other in extra)
         for name, other in zip(classes, labelled)
@@ -125,7 +125,7 @@ def compare_order(
         start, before, after = _difference(labelled, classes)
         yield error(
             'classes',
-            f'{reader} numbers the classes in another order, the one of {path}: from label {start} '
+            f'{reader} numbers the classes in another order, as {path} does: from label {start} '
             f'on {before}; metainfo.classes has {after}',
             'if the files of all data sets have this order, set metainfo.classes to it; if not, '
             'tools/train.py CONFIG --data PATH trains on a copy with one order',

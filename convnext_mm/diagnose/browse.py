@@ -18,7 +18,8 @@ from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import raise_errors
 from convnext_mm.messages.wording import counted
-from convnext_mm.visualization.contact_sheet import contact_sheet, save_png, with_caption
+from convnext_mm.visualization.contact_sheet import contact_sheet, with_caption
+from convnext_mm.visualization.image_files import write_image
 from convnext_mm.visualization.samples import draw_sample
 
 _SHEET_WIDTH = 1800  # px, about
@@ -71,10 +72,9 @@ def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> st
     rgb = processor.get('rgb_to_bgr', False)
     tiles = [_tile(sample, dataset.metainfo, rgb) for sample in samples]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_png(contact_sheet(tiles, _SHEET_WIDTH), path)
+        write_image(contact_sheet(tiles, _SHEET_WIDTH)[..., ::-1], path)
     except OSError as error:
-        raise UserError(str(error)) from error
+        raise UserError(f'{path} cannot be written: {error.strerror or error}') from error
     return f'{len(tiles)} of the {len(dataset):,} images of {loader} are drawn in {path}'
 
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnext_mm.config.model import build_on_meta
-from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.nodes import is_segmentation, leaf_datasets, type_name
 from convnext_mm.errors import UserError
 
 COCO_SHAPE = (1280, 800)
@@ -127,12 +127,12 @@ def default_shape(cfg: Config) -> tuple[int, int]:
     Raises:
         UserError: The test pipeline of a segmentation config resizes to no scale.
     """
-    if cfg.get('default_scope') != 'mmseg':
+    if not is_segmentation(cfg):
         return COCO_SHAPE
     for dataset in leaf_datasets(cfg.get('test_dataloader')):
         for transform in dataset.get('pipeline', []):
             scale = transform.get('scale')
-            if transform['type'].endswith('Resize') and isinstance(scale, (tuple, list)):
+            if type_name(transform).endswith('Resize') and isinstance(scale, (tuple, list)):
                 return tuple(scale)
     raise UserError(
         'the config does not resize test images to a scale: give the width and height of the '

@@ -34,8 +34,8 @@ class SeededDataset(Dataset):
     """A data set that seeds Python, numpy and PyTorch for each sample.
 
     The random states of the process are as before when a sample is returned, so a loader without
-    workers does not change the numbers that the model draws. All attributes are the inner data
-    set's, for hooks that read or replace its pipeline.
+    workers does not change the numbers that the model draws. It has the attributes of the inner
+    data set, for hooks that read or replace the pipeline.
 
     Args:
         dataset: The data set to read.

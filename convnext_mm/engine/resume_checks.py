@@ -18,7 +18,7 @@ BATCH_SIZE = 'batch_size'  # of one process, in the `meta` of a checkpoint
 
 @dataclass(frozen=True)
 class Resumed:
-    """The properties of a training that must be those of the one before the break.
+    """The properties of a training that must not change when it resumes.
 
     Attributes:
         classes: The names of the classes; empty if the data set names none.
@@ -30,14 +30,19 @@ class Resumed:
     processes: int
     batch_size: int | None
 
+    def has_other_batch_size(self, other: Resumed) -> bool:
+        """Return whether the batch sizes are known and differ."""
+        known = None not in (self.batch_size, other.batch_size)
+        return known and self.batch_size != other.batch_size
+
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference that makes the result another one than that of a training without a break.
+    """A difference that changes the result, compared with a training without a break.
 
     Attributes:
-        what: The value in the checkpoint, and the one of this training.
-        loss: What is given up by resuming nevertheless.
+        what: The value in the checkpoint and the value in this training.
+        loss: What the training loses if it resumes in spite of the difference.
     """
 
     what: str
@@ -47,13 +52,13 @@ class Difference:
         """Return the finding that stops the training."""
         return error(
             '--resume',
-            f'{source} {self.what}. Resume with the same; or start a new training from the '
+            f'{source} {self.what}. Resume with the same value; or start a new training from the '
             f'weights: load_from={source}, without --resume; or add --resume-anyway, and '
             f'{self.loss}',
         )
 
     def warning(self, source: str) -> Finding:
-        """Return the finding of a training that resumes nevertheless."""
+        """Return the finding if the training resumes in spite of the difference."""
         return note('--resume-anyway', f'{source} {self.what}: {self.loss}')
 
 
@@ -70,21 +75,19 @@ def differences(before: Resumed, now: Resumed) -> Iterator[Difference]:
         yield Difference(
             f'was written by {counted(before.processes, "process")}, but this training has '
             f'{now.processes}',
-            f'{start} without the break; learning rate and schedule stay those of the config',
+            f'{start} without the break; learning rate and schedule stay as in the config',
         )
-    if before.batch_size != now.batch_size and before.batch_size and now.batch_size:
+    if before.has_other_batch_size(now):
         yield Difference(
             f'was written with batch_size={before.batch_size}, but this training has '
             f'{now.batch_size}',
-            f'{start} without the break; learning rate and schedule stay those of the config',
+            f'{start} without the break; learning rate and schedule stay as in the config',
         )
 
 
 def changes_the_order(before: Resumed, now: Resumed) -> bool:
-    """Return whether the position within the epoch means other images than before."""
-    return before.processes != now.processes or (
-        None not in (before.batch_size, now.batch_size) and before.batch_size != now.batch_size
-    )
+    """Return whether a position in the epoch stands for other images than before."""
+    return before.processes != now.processes or before.has_other_batch_size(now)
 
 
 def check_shapes(model: Mapping[str, Tensor], checkpoint: Mapping, source: str) -> None:

@@ -22,6 +22,7 @@ from mmengine.runner import Runner as MMEngineRunner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
+from convnext_mm.datasets.labels import classes_of
 from convnext_mm.engine.checkpoints import publish, unfinished_name
 from convnext_mm.engine.hooks.unwrap import unwrap
 from convnext_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop
@@ -213,9 +214,8 @@ class Runner(MMEngineRunner):
 
     def _properties(self) -> Resumed:
         loader = self.train_dataloader
-        classes = (getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ()
         batch_size = getattr(loader.batch_sampler, 'batch_size', None)
-        return Resumed(tuple(classes), get_world_size(), batch_size)
+        return Resumed(classes_of(loader.dataset), get_world_size(), batch_size)
 
     def restore_random_states(self) -> None:
         """Set the random states of the checkpoint, once, before the first step or evaluation."""

@@ -18,7 +18,7 @@ from convnext_mm.config.building import naming_the_part
 from convnext_mm.config.disk import check_folder
 from convnext_mm.config.key_checks import check_variables
 from convnext_mm.config.model_file import check_model_file
-from convnext_mm.config.nodes import dicts_below
+from convnext_mm.config.nodes import dicts_below, type_name
 from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.engine.hooks.classes import ClassesHook
 from convnext_mm.engine.hooks.empty_results import EmptyResultsHook
@@ -34,6 +34,9 @@ from convnext_mm.messages.log import log_once
 from convnext_mm.messages.wording import such_as
 from convnext_mm.weights.files import local_file, read_checkpoint
 
+# The names under which PyTorch's and MMCV's synchronised batch norm can be in a config.
+_SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
+
 
 def read_config(
     config: str | Path | Config,
@@ -48,7 +51,7 @@ def read_config(
             not started by the launcher.
     """
     cfg = load_checked_config(config, options)
-    tell(check_variables(cfg, options or {}))
+    tell(check_variables(options or {}))
     cfg.launcher = launcher
     cfg.work_dir = str(find_work_dir(cfg, work_dir))
     if launcher == 'mpi' and 'OMPI_COMM_WORLD_LOCAL_RANK' in os.environ:
@@ -85,7 +88,7 @@ def distribute_without_gpu(cfg: Config) -> Config:
     torch.distributed.init_process_group('gloo')  # The Runner keeps an existing group.
     cfg = copy.deepcopy(cfg)
     for norm in dicts_below(cfg.model):
-        if norm.get('type') == 'SyncBN':
+        if type_name(norm) in _SYNC_BN:
             norm.type = 'BN'
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
@@ -110,7 +113,7 @@ def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping |
     cfg = copy.deepcopy(cfg)
     if not testing:
         for node in dicts_below(cfg.model):
-            if node.get('type') == 'ConvNeXtPretrained':
+            if type_name(node) == 'ConvNeXtPretrained':
                 local_file(node.checkpoint)
     if not cfg.get('load_from'):
         return cfg, None

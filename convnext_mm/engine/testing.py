@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from convnext_mm.config.nodes import coco_evaluator, evaluators
+from convnext_mm.config.disk import check_folder
+from convnext_mm.config.nodes import coco_evaluator, evaluators, is_segmentation
 from convnext_mm.datasets.files import check_data
 from convnext_mm.engine.setup import (
     build_runner,
@@ -22,6 +22,7 @@ from convnext_mm.engine.terminal import Terminal
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.results import pickled
 from convnext_mm.evaluation.tta.config import augment_test
+from convnext_mm.messages.findings import raise_errors
 from convnext_mm.messages.log import log_once
 
 _WRITERS = 'convnext_mm.evaluation.results.metrics'
@@ -73,7 +74,7 @@ def test(
             cfg = copy.deepcopy(cfg)
             augment_test(cfg)
         if report and not out:
-            name = 'predictions.zip' if _is_segmentation(cfg) else 'predictions.json'
+            name = 'predictions.zip' if is_segmentation(cfg) else 'predictions.json'
             out = Path(cfg.work_dir) / name
         if out:
             cfg = dump_predictions(cfg, out)
@@ -105,7 +106,7 @@ def draw_into(cfg: Config, folder: str | Path) -> Config:
     hook.draw = True
     # Absolute: MMDetection's hook joins the work dir to a relative path, once for each image.
     path = str(Path(folder).resolve())
-    if _is_segmentation(cfg):
+    if is_segmentation(cfg):
         cfg.visualizer.save_dir = path
         hook.interval = 1
     else:
@@ -122,20 +123,16 @@ def dump_predictions(cfg: Config, path: str | Path) -> Config:
     cfg, path = copy.deepcopy(cfg), Path(path)
     cfg.test_evaluator = [*evaluators(cfg, 'test'), _writer(cfg, path)]
     folder = path.parent if path.suffix and not path.is_dir() else path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'--out {path}: {error.strerror}') from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(f'--out {path}: no permission to write there')
+    raise_errors(check_folder(folder))
+    folder.mkdir(parents=True, exist_ok=True)
     return cfg
 
 
 def _writer(cfg: Config, path: Path) -> dict:
-    """Return the evaluator that writes results of a kind, which the suffix tells."""
-    segments, is_folder = _is_segmentation(cfg), path.is_dir() or not path.suffix
+    """Return the evaluator that writes the results in the format of the suffix."""
+    segments, is_folder = is_segmentation(cfg), path.is_dir() or not path.suffix
     if path.suffix in pickled.SUFFIXES and not is_folder:
-        # The one of MMDetection encodes masks as RLE. Ours leaves out the scores of all classes.
+        # MMDetection's evaluator encodes masks as RLE. Our own leaves out the class scores.
         kind = f'{_WRITERS}.DumpLabelMaps' if segments else 'mmdet.DumpDetResults'
         return dict(type=kind, out_file_path=str(path))
     if segments and (is_folder or path.suffix == '.zip'):
@@ -150,10 +147,6 @@ def _writer(cfg: Config, path: Path) -> dict:
         )
     kinds = 'be a folder, or end in .zip' if segments else 'end in .json'
     raise UserError(f'--out {path}: the results of this model must {kinds} or .pkl')
-
-
-def _is_segmentation(cfg: Config) -> bool:
-    return cfg.get('default_scope') == 'mmseg'
 
 
 def _write_report(cfg: Config, predictions: str | Path, checkpoint: str | Path) -> None:

@@ -90,8 +90,8 @@ def train(
         resume: Resume from the newest whole checkpoint in the work dir (True), or from this file.
             The result is the same as without the break.
         resume_anyway: Resume also with other classes, another batch size or another number of
-            processes. Warnings say what is given up. The checkpoint of another model or with other
-            optimizer settings is still refused.
+            processes. Warnings say what the training loses. The checkpoint of another model or with
+            other optimizer settings is still refused.
         checkpoint_minutes: Write a checkpoint when so many minutes have passed since the last one,
             beside the checkpoints of the config; 0 for none.
         launcher: How the processes were started: ``none``, ``pytorch``, ``slurm`` or ``mpi``.

@@ -22,7 +22,7 @@ from convnext_mm.errors import UserError
 from convnext_mm.evaluation.detections import Detections
 
 _AREA_SUFFIXES = ('', '_s', '_m', '_l')  # COCO's area ranges in MMDetection's names
-# What pycocotools raises for other content, depending on where it differs.
+# The errors that pycocotools raises for files with other content.
 _NO_ANNOTATIONS = (
     AssertionError,
     AttributeError,

@@ -11,7 +11,7 @@ from mmengine.config import Config, ConfigDict
 from torch import nn
 
 import convnext_mm
-from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.nodes import leaf_datasets, type_name
 from convnext_mm.errors import UserError
 from convnext_mm.messages.log import log_once
 
@@ -84,7 +84,7 @@ def _task(outputs: tuple[str, ...]) -> str:
 def _resize(cfg: Config) -> dict[str, object]:
     """Return the first resize of the test pipeline to a fixed scale, or an empty dict."""
     for step in _steps(cfg):
-        if step['type'].endswith('Resize') and step.get('scale'):
+        if type_name(step).endswith('Resize') and step.get('scale'):
             scale = step['scale']
             scale = [scale] * 2 if isinstance(scale, int) else list(scale)
             return dict(scale=scale, keep_ratio=bool(step.get('keep_ratio')))
@@ -94,7 +94,7 @@ def _resize(cfg: Config) -> dict[str, object]:
 def _check_pipeline(cfg: Config) -> None:
     """Refuse a pipeline that normalises; warn of steps that the metadata do not describe."""
     for step in _steps(cfg):
-        name = step['type'].rpartition('.')[2]
+        name = type_name(step)
         if name == 'Normalize':
             raise UserError(
                 'the test pipeline normalises images: move mean, std and bgr_to_rgb from '

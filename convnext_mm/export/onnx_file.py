@@ -23,6 +23,7 @@ from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.errors import UserError
 from convnext_mm.inference.predictor import Predictor
 from convnext_mm.inference.sources import find_files
+from convnext_mm.messages.wording import first_line
 
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 TRACED_SHAPE = (2, 256, 320)  # images, height, width; PyTorch would fix a dimension of size 1
@@ -196,7 +197,7 @@ def _root_cause(error: BaseException) -> str:
     """Return the type and the first line of the error that caused all others."""
     while error.__cause__:
         error = error.__cause__
-    return f'{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}'
+    return first_line(error)
 
 
 def _prepared_images(

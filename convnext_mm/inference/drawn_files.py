@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from convnext_mm.inference.sources import Frame, frame_rate
+from convnext_mm.visualization.image_files import write_image
 
 
 class DrawnFiles:
@@ -49,22 +50,6 @@ class DrawnFiles:
         if self._video:
             self._video.release()
         self._video = self._video_path = None
-
-
-def write_image(image: np.ndarray, path: Path) -> Path:
-    """Write a BGR or grey image and return its path.
-
-    ``cv2.imwrite`` fails on non-ASCII paths under Windows; this function does not.
-
-    Raises:
-        OSError: OpenCV cannot encode the image, or the file cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encoded, data = cv2.imencode(path.suffix, np.ascontiguousarray(image))
-    if not encoded:
-        raise OSError(f'{path}: OpenCV cannot encode the image')
-    path.write_bytes(data)
-    return path
 
 
 def _open_video(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:

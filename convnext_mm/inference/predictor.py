@@ -19,7 +19,7 @@ from torch import nn
 from convnext_mm.config import classes
 from convnext_mm.config.heads import check_heads, resize_heads
 from convnext_mm.config.model_file import load_model
-from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.nodes import leaf_datasets, type_name
 from convnext_mm.errors import UserError
 from convnext_mm.inference.sources import Frame
 from convnext_mm.weights.files import read_checkpoint
@@ -134,8 +134,8 @@ def _split_pipeline(cfg: Config) -> tuple[Compose, Compose]:
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     dataset = next(leaf_datasets(cfg.get('test_dataloader')), {})
-    steps = [t for t in dataset.get('pipeline', ()) if 'Annotations' not in t['type']]
-    if not steps or 'LoadImage' not in steps[0]['type']:
+    steps = [t for t in dataset.get('pipeline', ()) if 'Annotations' not in type_name(t)]
+    if not steps or 'LoadImage' not in type_name(steps[0]):
         raise UserError(
             'the config needs a test_dataloader with a pipeline that starts with LoadImageFromFile'
         )

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 
-from convnext_mm.inference.drawn_files import DrawnFiles, write_image
+from convnext_mm.inference.drawn_files import DrawnFiles
 from convnext_mm.inference.sources import Frame
 from convnext_mm.visualization.drawing import draw_instances, draw_labels
+from convnext_mm.visualization.image_files import write_image
 from convnext_mm.visualization.palette import palette
 
 # COCO numbers its 80 classes up to 90 and leaves these ids out.

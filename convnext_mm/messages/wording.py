@@ -46,6 +46,11 @@ def shown(value: object) -> str:
     return words[value] if value is None or isinstance(value, bool) else _SHORT.repr(value)
 
 
+def first_line(error: BaseException) -> str:
+    """Write the type and the first line of an error of another package."""
+    return f'{type(error).__name__}: {str(error).strip()}'.partition('\n')[0]
+
+
 def printable(text: str, limit: int = 300) -> str:
     """Cut a long text, and escape the characters that a terminal does not show, as in ``\\x1b``."""
     text = text if len(text) <= limit else f'{text[:limit]} ...'
@@ -64,14 +69,15 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return by_lower[found[0]] if found else ''
 
 
-def is_misspelt(name: str, known: str) -> bool:
-    """Return whether a name is a known one with a letter or two wrong, and not an addition to it.
+def misspelt(name: str, known: Iterable[str]) -> str:
+    """Return the known name that a name has with a letter or two wrong; empty if there is none.
 
-    ``train_dataloder`` is a misspelt ``train_dataloader``; ``val_evaluator_2`` and ``models`` are
-    additions to ``val_evaluator`` and ``model``.
+    A name that adds to a known one is not misspelt: ``train_dataloder`` is a misspelt
+    ``train_dataloader``, but ``val_evaluator_2`` and ``models`` are names of their own.
     """
-    if name.startswith(known):
-        return False
-    same = sum(block.size for block in SequenceMatcher(None, name, known).get_matching_blocks())
-    length = max(len(name), len(known))
-    return length - same <= (2 if length >= _LONG else 1)
+    other = nearest(name, known)
+    if not other or name.startswith(other):
+        return ''
+    same = sum(block.size for block in SequenceMatcher(None, name, other).get_matching_blocks())
+    length = max(len(name), len(other))
+    return other if length - same <= (2 if length >= _LONG else 1) else ''

@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convnext_mm.messages.wording import first_line
+
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 # Other subclasses (fake tensors, DTensor) have no memory that a kernel could read.
 TENSOR_TYPES = (Tensor, nn.Parameter)
@@ -121,7 +123,7 @@ def _problem(kernel: Callable, args: Sequence, expected: Any) -> str | None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a compiler, a linker and a driver raise many types
-        return f'{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}'
+        return first_line(error)
     return None if error <= TOLERANCE else f"its result differs from PyTorch's by {error:.1%}"
 
 

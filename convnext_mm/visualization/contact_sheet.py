@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -51,16 +50,6 @@ def contact_sheet(tiles: Sequence[np.ndarray], max_width: int) -> np.ndarray:
         cells += [np.full_like(cells[0], _PAPER[0])] * (columns - len(cells))
         rows.append(np.hstack(cells))
     return cv2.copyMakeBorder(np.vstack(rows), _GAP, 0, _GAP, 0, cv2.BORDER_CONSTANT, value=_PAPER)
-
-
-def save_png(image: np.ndarray, path: Path) -> None:
-    """Write an RGB image.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise OSError(f'{path}: cannot be written')
 
 
 def _shortened(text: str, width: int) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
-from convnext_mm.visualization.contact_sheet import contact_sheet, save_png, with_caption
+from convnext_mm.visualization.contact_sheet import contact_sheet, with_caption
 from convnext_mm.visualization.drawing import draw_instances, draw_labels
+from convnext_mm.visualization.image_files import read_bgr, write_image
 from convnext_mm.visualization.palette import palette
-from convnext_mm.visualization.reading import read_bgr
 
 _TILE_WIDTH = 320  # px
 _SHEET_WIDTH = 1320  # px, four tiles
@@ -34,7 +34,7 @@ def write_prediction_sheet(
         OSError: An image cannot be read, or the PNG cannot be written.
     """
     tiles = [_truth_above_prediction(sample, meta, score_thr) for sample in samples]
-    save_png(contact_sheet(tiles, _SHEET_WIDTH), path)
+    write_image(contact_sheet(tiles, _SHEET_WIDTH)[..., ::-1], path)
 
 
 def _truth_above_prediction(sample: BaseDataElement, meta: Mapping, score_thr: float) -> np.ndarray:

@@ -189,7 +189,7 @@ def test_a_misspelt_setting_in_a_config_is_refused_and_a_variable_is_not(recipes
 def test_an_option_that_sets_a_variable_is_a_note(recipes):
     cfg = load_config(recipes[CASCADE])
     cfg.image_size = 3
-    (finding,) = check_variables(cfg, {'image_size': 4, 'model.neck.num_outs': 5})
+    (finding,) = check_variables({'image_size': 4, 'model.neck.num_outs': 5})
     assert finding.where == 'image_size' and 'the option changes nothing' in finding.text
 
 

@@ -99,7 +99,7 @@ def test_hooks_and_intervals_that_count_iterations_are_lengthened_too():
     assert (cfg.train_cfg.val_interval, cfg.train_cfg.dynamic_intervals) == (8000, [(720, 40)])
 
 
-def test_a_schedule_in_iterations_that_cannot_be_lengthened_is_said(monkeypatch):
+def test_a_schedule_in_iterations_that_cannot_be_lengthened_is_reported(monkeypatch):
     said = []
     monkeypatch.setattr(batch_size, 'log_once', lambda line, level=None: said.append(line))
     cfg = config('upernet/convnext_t_ade20k.py')

@@ -225,7 +225,7 @@ def test_a_recipe_in_epochs_stretches_a_schedule_in_iterations_over_the_run(imag
 
 
 def test_iterations_of_a_smaller_batch_are_counted_as_they_are():
-    """Without --accumulate, an iteration loads fewer images than the recipe's."""
+    """Without --accumulate, an iteration loads fewer images than in the recipe."""
     for batch, end in ((None, 1000), (16, 1000), (2, 8000)):
         cfg, _ = adapted(
             images=320,
@@ -236,7 +236,7 @@ def test_iterations_of_a_smaller_batch_are_counted_as_they_are():
         assert cfg.param_scheduler.end == end
 
 
-def test_a_schedule_in_iterations_of_unknown_length_is_said():
+def test_a_schedule_in_iterations_of_unknown_length_is_reported():
     schedule = dict(type='MultiStepLR', by_epoch=False, milestones=[6000, 8000])
     length = dict(train_cfg=dict(max_epochs=12), param_scheduler=schedule)
     cfg, changes = adapted(images=16_000, **length)
@@ -246,7 +246,7 @@ def test_a_schedule_in_iterations_of_unknown_length_is_said():
     assert cfg.param_scheduler.milestones == [3000, 4000]
 
 
-def test_a_schedule_that_cannot_be_rescaled_is_said():
+def test_a_schedule_that_cannot_be_rescaled_is_reported():
     _, changes = adapted(
         118_287,
         train_cfg=dict(max_epochs=12),

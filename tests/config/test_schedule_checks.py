@@ -87,7 +87,7 @@ def test_a_recipe_as_it_is_and_a_longer_training_are_not_warned_of(path):
         (dict(type='ExponentialLR', gamma=0.9, end=90), None, None),
     ],
 )
-def test_each_kind_of_schedule_that_is_cut_off_is_said(scheduler, late, remedy):
+def test_each_kind_of_schedule_that_is_cut_off_is_reported(scheduler, late, remedy):
     cfg = Config(
         dict(train_cfg=dict(max_iters=30), param_scheduler=dict(scheduler, by_epoch=False))
     )
@@ -146,7 +146,7 @@ def test_layer_decay_that_is_erased_stops_a_training_and_is_in_the_table(tmp_pat
         (dict(type='PolyLR', end=12, by_epoch=True), 1000, None),
     ],
 )
-def test_a_schedule_in_iterations_for_another_number_of_them_is_said(settings, iterations, said):
+def test_a_schedule_for_another_number_of_iterations_is_reported(settings, iterations, said):
     schedule = dict(dict(by_epoch=False), **settings)
     cfg = Config(dict(train_cfg=dict(max_epochs=12), param_scheduler=schedule))
     found = [finding.what for finding in schedule_of_another_run(cfg, iterations)]

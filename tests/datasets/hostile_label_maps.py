@@ -133,8 +133,8 @@ def save(path: Path, array: np.ndarray | Image.Image, **options: object) -> None
         image.save(file, **{'format': kind, **options})
 
 
-# Each function below changes the case, whose chosen image is `key`, and returns what is to be done
-# after the files are written, if anything.
+# Each function below changes the case; `key` is the chosen image. It may return a function to call
+# after the files are written.
 Key = tuple[str, str]
 After = Callable[[], object] | None
 
@@ -144,7 +144,7 @@ def nothing(case: Case, choose: Choose, key: Key) -> After:
 
 
 def file_contents(case: Case, choose: Choose, key: Key) -> After:
-    """Write something else into an image or a label map."""
+    """Write other content into an image or a label map."""
     values = case.maps[key]
     grey, many = Image.fromarray(values), case.names and values.astype(np.uint16)
     images = {
@@ -237,7 +237,7 @@ def orientation(case: Case, choose: Choose, key: Key) -> After:
 
 
 def name_contents(case: Case, choose: Choose, key: Key) -> After:
-    """Write something else into the names file."""
+    """Write other content into the names file."""
     names, first = case.names, 0 if case.zero_is_class else 1
     numbered = [f'{i}: {name}' for i, name in enumerate(names, first)]
     text = '\n'.join(names)
@@ -311,15 +311,8 @@ def hostile_names(case: Case, choose: Choose, key: Key) -> After:
     """Give a class a name that means something to another program."""
     name = choose(
         (
-            *(
-                '{{ fileDirname }}',
-                '{{ _base_.model }}',
-                '{_base_.model}',
-                "it's",
-                '"',
-                '\\',
-                '\\n',
-            ),
+            *('{{ fileDirname }}', '{{ _base_.model }}', '{_base_.model}', "it's", '"', '\\'),
+            '\\n',
             *("'''", '"""', '[/bold]', '[red]x', '{', '}', '{0}', '%s', '%(x)s', '<data_root>'),
             *('<metainfo>', 'x' * 5000, '../../x', '$HOME', 'a\tb', '\N{PILE OF POO}', 'None'),
             *('{{$HOME:x}}', '1e5', '-', 'del', '\u00a0x', '\u200bx', 'a,b', 'a: b', '=1+1'),
@@ -333,18 +326,8 @@ def file_names(case: Case, choose: Choose, key: Key) -> After:
     """Give an image and its label map a name that is hard to handle."""
     stem = choose(
         (
-            *(
-                "it's",
-                'a"b',
-                '{x}',
-                '{{ x }}',
-                '[/bold]',
-                'a\nb',
-                'a\rb',
-                '\udcff\udcfe',
-                ' a',
-                'a ',
-            ),
+            *("it's", 'a"b', '{x}', '{{ x }}', '[/bold]', 'a\nb', 'a\rb', '\udcff\udcfe', ' a'),
+            'a ',
             *('x' * 240, '%s', '-a', '\\', 'a\\b', '~', '$HOME', '*', '?', '\u2028', 'im', 'im00'),
             *('sub/im0', 'sub/sub/x', '\N{PILE OF POO}', 'a.jpg', 'a.png', 'é', 'e\u0301', '#a'),
         )
@@ -353,7 +336,7 @@ def file_names(case: Case, choose: Choose, key: Key) -> After:
 
 
 def folders(case: Case, choose: Choose, key: Key) -> After:
-    """Put something into a folder that is no image and no label map."""
+    """Put a file that is no image and no label map into a folder."""
     values = case.maps[key]
     image, label_map = case.image(key), case.label_map(key)
     folder = choose((image.parent, label_map.parent, case.root))
@@ -583,7 +566,7 @@ def _fault(case: Case, cfg: Config, undecided: bool) -> str:
 
 
 def _names(case: Case, ids: np.ndarray, classes: list[str]) -> np.ndarray:
-    """The true name of each pixel's class, or the one that is made up for it."""
+    """The true name of the class of each pixel, or the made-up name."""
     if case.names_text is not None and case.names_text.strip():
         return case.meaning(ids)
     names = np.array([f'class {i}' for i in range(256)], object)

@@ -109,7 +109,7 @@ def test_heads_at_any_depth_are_resized_and_an_rpn_is_not():
     assert 'model.roi_head.bbox_head.1.num_classes = 3' in changes
 
 
-def test_all_settings_but_those_of_the_replaced_data_stay():
+def test_settings_that_do_not_name_the_replaced_data_stay():
     """MMEngine reads some by name from the config; its Runner has no argument for them."""
     cfg = load_config(ROOT / MASK_RCNN)
     settings = dict(

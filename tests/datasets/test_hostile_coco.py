@@ -1,13 +1,14 @@
-"""Whatever a COCO JSON holds: it is refused with a message, or a perfect detector scores 1 on it.
+"""Any COCO JSON is refused with a message, or a perfect detector scores 1 on it.
 
 `benchmarks/hostile_data.py` tries thousands of cases.
 """
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from mmengine.logging import MMLogger
 
 from tests.datasets import hostile_coco
+from tests.generated import REPEATABLE
 
 
 @pytest.fixture(scope='module')
@@ -37,13 +38,7 @@ def test_every_key_with_hostile_values_is_refused_or_a_perfect_detector_scores_1
     assert {'refused', 'repaired', 'accepted'} == set(outcomes)
 
 
-@settings(
-    max_examples=80,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(REPEATABLE, max_examples=80)
 @given(case=hostile_coco.cases())
 def test_random_values_are_refused_or_a_perfect_detector_scores_1(judge, case):
     judge(case[1])

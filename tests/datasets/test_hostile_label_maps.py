@@ -1,4 +1,4 @@
-"""Any folder of label maps: it is refused with a message, or a perfect segmentor scores 100 on it.
+"""Any folder of label maps is refused with a message, or a perfect segmentor scores 100 on it.
 
 `benchmarks/hostile_label_maps.py` tries thousands of cases.
 """
@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.datasets.hostile_label_maps import IGNORED, KINDS, judge, quiet, write_case
+from tests.generated import REPEATABLE
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +23,7 @@ def silence():
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@settings(
-    max_examples=8,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(REPEATABLE, max_examples=8)
 @given(data=st.data())
 def test_a_hostile_folder_is_refused_or_a_perfect_segmentor_scores_100(kind, data):
     with tempfile.TemporaryDirectory() as folder:

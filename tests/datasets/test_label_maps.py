@@ -1,4 +1,4 @@
-"""What the ids of label maps mean, and what a folder of label maps may hold."""
+"""The meaning of the ids in label maps, and the files that a folder of label maps may have."""
 
 import os
 import socket
@@ -15,15 +15,11 @@ from convnext_mm.datasets.own.write import write_data
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level
 from tests.conftest import ROOT
+from tests.datasets.test_own_checks import save
 
 SCENES = ROOT.parent / 'shared' / 'data' / 'scenes_ade_layout'
 SIZE = (12, 8)
 ADE20K_HEADER = 'Idx\tRatio\tTrain\tVal\tStuff\tName\n'
-
-
-def save(path, array, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path, **options)
 
 
 @pytest.fixture
@@ -68,7 +64,7 @@ def table(*names, first=1):
 
 @pytest.mark.parametrize('ade20k', [True, False])
 @pytest.mark.parametrize('ids', [(0, 1, 2, 3), (0, 1, 2), (1, 2), (0, 1, 3)])
-def test_the_table_of_ade20k_counts_from_1_whichever_ids_occur(maps, ids, ade20k):
+def test_the_table_of_ade20k_counts_from_1_for_any_ids(maps, ids, ade20k):
     root = maps(
         ids, ids, names=table('wall', 'sky', 'tree'), file='objectInfo150.txt', ade20k=ade20k
     )
@@ -133,7 +129,7 @@ def test_an_id_0_with_two_equally_likely_meanings_is_an_error(maps, ids, ade20k)
 
 @pytest.mark.parametrize('first', ['background', '_background_', 'Void', 'BG', 'unlabeled'])
 @pytest.mark.parametrize('ade20k', [True, False])
-def test_a_background_is_id_0_whichever_ids_occur(maps, first, ade20k):
+def test_a_background_is_id_0_for_any_ids(maps, first, ade20k):
     for ids in ((0, 1), (1, 2), (0, 2)):
         root = maps(ids, ids, names=f'{first}\ntree\nroad', ade20k=ade20k)
         assert meaning(root) == ({0: first, 1: 'tree', 2: 'road'}, [])
@@ -179,7 +175,7 @@ def test_one_name_for_ids_0_and_1_makes_id_0_the_background(maps, names, ids):
         ((0,), '1: sky\ntree', 'no pixel has a class'),
     ],
 )
-def test_what_leaves_one_class_to_learn_is_an_error(maps, ids, names, what):
+def test_data_with_one_class_to_learn_is_an_error(maps, ids, names, what):
     finding = check_own_data(maps(ids, ids, names=names)).errors[0]
     assert finding.what == what
 
@@ -244,7 +240,7 @@ def test_names_of_other_editors_are_read(maps, content):
     'text',
     [table('sky', 'tree', first=0), 'sky\ntree\n', ADE20K_HEADER + '1\t1\tsky\n3\t1\ttree\n'],
 )
-def test_another_table_than_that_of_ade20k_is_refused_with_its_line(maps, text):
+def test_a_table_in_another_form_than_in_ade20k_is_refused_with_its_line(maps, text):
     root = maps((0, 1), (0, 2), names=text, file='objectInfo150.txt')
     with pytest.raises(UserError, match=r'expected the id \d first and its name last'):
         check_own_data(root)
@@ -300,7 +296,7 @@ def test_pipes_sockets_and_broken_links_are_named_and_do_not_block(maps):
 
 
 @pytest.mark.parametrize('closed', ['images', 'ann', 'images/sub', '.', 'classes.txt', 'x.json'])
-def test_what_may_not_be_read_is_refused_in_one_line(closed):
+def test_files_without_read_permission_are_refused_in_one_line(closed):
     with tempfile.TemporaryDirectory() as folder:  # Others may not enter pytest's own folders.
         root = Path(folder)
         for kind in ('images', 'ann', 'images/sub'):

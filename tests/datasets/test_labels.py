@@ -75,7 +75,7 @@ def test_labels_of_another_class_are_an_error(leaf, categories, message, lazy):
     assert message in what and 'train.json' in what
 
 
-def test_the_labels_are_those_that_the_data_set_gives(leaf):
+def test_the_labels_are_checked_as_the_data_set_gives_them(leaf):
     dataset = build(leaf('b', 'a'))
     assert dataset[0]['instances'][0]['bbox_label'] == 0  # an object of b, which is classes[1]
     assert dataset.metainfo['classes'][0] == 'a' and found(dataset)
@@ -98,7 +98,7 @@ def test_a_data_set_without_a_coco_file_is_not_checked(shapes_ade):
 
 
 def run(train, val=None, test=None):
-    """What ClassesHook sees: MMDetection's own data sets and metrics."""
+    """Return the parts of a Runner that ClassesHook reads, with real data sets of MMDetection."""
     loaders = {'train': train, 'val': val, 'test': test}
     given = {f'{split}_dataloader': dict(dataset=d) for split, d in loaders.items() if d}
     runner = SimpleNamespace(cfg=Config(given), model=SimpleNamespace(named_modules=lambda: []))

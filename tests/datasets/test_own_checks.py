@@ -363,7 +363,7 @@ def test_a_mask_without_a_pixel_in_the_image_is_removed(written):
 
 @pytest.mark.parametrize('far', [1e7, 1e9, 1e308])
 def test_polygons_far_outside_never_reach_pycocotools(written, far):
-    """Its C code ends the interpreter."""
+    """The C code of pycocotools would end the interpreter."""
     train = changed('annotations', 0, segmentation=[[1, 1, far, 1, far, far]])
     assert problems(written(train=train)) == {
         'objects without a valid polygon': (REPAIRED, 1, 'object 1')

@@ -1,4 +1,4 @@
-"""Run-length encodings are decoded and refused as pycocotools needs it."""
+"""Run-length encodings: decoded as by pycocotools, and refused before they crash it."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from pycocotools import mask as rle
 from convnext_mm.datasets.rle import covers, decode_runs
 
 
-def test_runs_are_those_of_pycocotools():
+def test_runs_are_decoded_as_by_pycocotools():
     rng = np.random.default_rng(0)
     for _ in range(50):
         pixels = np.asfortranarray(rng.random((37, 53)) < rng.random(), np.uint8)

@@ -66,7 +66,7 @@ def test_only_an_evaluation_without_any_detection_is_explained():
 
 
 def run(classes, categories, num_classes=2):
-    """What ClassesHook sees of a test."""
+    """Return the parts of a Runner that ClassesHook reads in a test."""
     api = SimpleNamespace(dataset=dict(categories=[dict(name=name) for name in categories]))
     metric = SimpleNamespace(dataset_meta=dict(classes=classes), _coco_api=api)
     return SimpleNamespace(

@@ -9,7 +9,7 @@ from convnext_mm import engine
 from convnext_mm.config.reading import find_work_dir
 from convnext_mm.engine import training
 from convnext_mm.engine.hooks.checkpoint import ReliableCheckpointHook
-from convnext_mm.engine.setup import keep_config_file, read_config
+from convnext_mm.engine.setup import distribute_without_gpu, keep_config_file, read_config
 from convnext_mm.errors import UserError
 
 
@@ -110,3 +110,17 @@ def test_the_package_has_train_and_test_without_loading_them(monkeypatch):
     assert convnext_mm.train is engine.train and convnext_mm.test is engine.test
     with pytest.raises(AttributeError, match='has no attribute'):
         convnext_mm.fit  # noqa: B018
+
+
+@pytest.mark.parametrize('name', ['SyncBN', 'mmengine.SyncBN', 'torch.nn.SyncBatchNorm'])
+def test_without_a_gpu_batch_norm_is_not_synchronised_under_any_of_its_names(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    environment = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='0')
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    cfg = Config(dict(launcher='pytorch', model=dict(norm_cfg=dict(type=name))))
+    try:
+        assert distribute_without_gpu(cfg).model.norm_cfg.type == 'BN'
+    finally:
+        torch.distributed.destroy_process_group()
+    assert cfg.model.norm_cfg.type == name

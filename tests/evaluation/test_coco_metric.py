@@ -11,13 +11,13 @@ import torch
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from pycocotools import mask as rle
-from pycocotools.cocoeval import COCOeval
 
 from convnext_mm.errors import SettingError, UserError
 from convnext_mm.evaluation import coco_ap
 from convnext_mm.evaluation.coco import FastCocoMetric
 from convnext_mm.evaluation.detections import Detections
 from tests.conftest import ROOT
+from tests.evaluation.pycocotools_scores import evaluate_by_pycocotools
 
 REFERENCE = ROOT.parent / 'shared' / 'data' / 'coco_eval_reference'
 # AP, AP50, AP75, AP by area; AR of 1, 10 and 100 detections, AR by area.
@@ -52,14 +52,7 @@ def by_pycocotools(api, predictions, cat_ids, iou_type, **params):
         for p in predictions
         for i in range(len(p['labels']))
     ]
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluated = COCOeval(api, api.loadRes(results), iou_type)
-        for name, value in params.items():
-            setattr(evaluated.params, name, value)
-        evaluated.evaluate()
-        evaluated.accumulate()
-        evaluated.summarize()
-    return evaluated
+    return evaluate_by_pycocotools(api, results, iou_type, **params)
 
 
 def random_case(seed):

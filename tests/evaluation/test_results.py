@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.evaluation import DumpDetResults
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from convnext_mm.config.reading import load_config
 from convnext_mm.errors import UserError
@@ -25,6 +24,8 @@ from convnext_mm.evaluation.report.evaluated_data import DetectionData, read_det
 from convnext_mm.evaluation.report.page import write_report
 from convnext_mm.evaluation.results import coco_json
 from convnext_mm.evaluation.results.metrics import WriteCocoResults
+from tests.evaluation.pycocotools_scores import evaluate_by_pycocotools
+from tests.generated import REPEATABLE
 
 HEIGHT = WIDTH = 64
 
@@ -89,12 +90,7 @@ def by_pycocotools(api, results, iou_type):
         mask_score = result.pop('mask_score', result['score'])
         result['score'] = mask_score if iou_type == 'segm' else result['score']
         result.pop('bbox' if iou_type == 'segm' else 'segmentation', None)
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluated = COCOeval(api, api.loadRes(results), iou_type)
-        evaluated.evaluate()
-        evaluated.accumulate()
-        evaluated.summarize()
-    return evaluated.stats
+    return evaluate_by_pycocotools(api, results, iou_type).stats
 
 
 def test_pycocotools_reads_the_written_results_and_finds_the_ap_of_the_test(written, api):
@@ -376,13 +372,7 @@ def hostile_files(draw):
     return data
 
 
-@settings(
-    max_examples=200,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(REPEATABLE, max_examples=200)
 @given(data=hostile_files())
 def test_hostile_results_are_refused_or_have_the_ap_of_pycocotools(small_truth, data):
     api, path = small_truth

@@ -114,7 +114,7 @@ def test_two_processes_measure_the_ap_of_one(trained, tmp_path):
     metrics = [re.findall(r'coco/\w+: (-?[\d.]+)', run) for run in runs]
     assert len(metrics[0]) == 12 and metrics[0] == metrics[1] == metrics[2]
     assert 0.2 < float(metrics[0][0]) < 0.9
-    # Two processes write one file, without the image that fills up the second one's share.
+    # Two processes write one file. One of them tests an image twice, which the file has once.
     assert (tmp_path / 'one.json').read_bytes() == (tmp_path / 'two.json').read_bytes()
     assert len({e['image_id'] for e in json.loads((tmp_path / 'one.json').read_text())}) == 5
 

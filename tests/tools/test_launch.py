@@ -78,7 +78,7 @@ def test_the_second_of_two_machines_numbers_its_processes_from_2(started, tmp_pa
     assert (tmp_path / '3').read_text() == '1 4 2 10.0.0.1 3'
 
 
-def test_the_exit_code_is_the_one_of_the_process_that_failed(started):
+def test_the_exit_code_comes_from_the_process_that_failed(started):
     assert started(7, 1).wait(timeout=60) == 7
 
 
@@ -91,7 +91,7 @@ def test_a_signal_reaches_all_processes_and_their_exit_code_is_kept(started, tmp
 
 def test_the_death_of_a_process_ends_the_others_in_time(monkeypatch, capsys):
     monkeypatch.setattr(launch, 'GRACE', 0.2)
-    # The other process ignores SIGTERM, as one does that waits for the dead one.
+    # The other process ignores SIGTERM, like a process that waits for a dead one.
     deaf = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)'
     processes = [launch.start([sys.executable, '-c', deaf], dict(os.environ)) for _ in range(2)]
     processes[1].kill()

@@ -1,5 +1,8 @@
 """Sheets of tiles, and sheets of ground truth above predictions."""
 
+import os
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
 from convnext_mm.visualization.contact_sheet import contact_sheet, with_caption
+from convnext_mm.visualization.image_files import read_bgr
 from convnext_mm.visualization.samples import write_prediction_sheet
 
 META = dict(classes=('disc', 'box'), palette=[(255, 0, 0), (0, 0, 255)])
@@ -73,3 +77,13 @@ def test_a_caption_is_above_its_image_and_never_wider():
     captioned = with_caption(image, 'a_very_long_name_of_a_file.jpg', '3 objects')
     assert captioned.shape == (50 + 2 * 18 + 3, 80, 3)
     assert (captioned[39:] == 0).all() and (captioned[:39] < 200).any()
+
+
+def test_names_that_are_not_utf_8_can_be_read_and_written(image, tmp_path):
+    folder = tmp_path / os.fsdecode(b'\xff')
+    folder.mkdir()
+    path = shutil.copy(image, folder)
+    sample = SegDataSample(metainfo=dict(img_path=path))
+    sample.gt_sem_seg = sample.pred_sem_seg = PixelData(data=torch.zeros(1, 50, 64).long())
+    write_prediction_sheet([sample], META, 0.5, folder / 'sheet.png')
+    assert read_bgr(folder / 'sheet.png').shape[2] == 3

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import re
 from collections.abc import Collection, Iterator
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
 
 from convnext_mm.config.batch_size import images_per_iteration
 from convnext_mm.config.heads import resize_heads
-from convnext_mm.config.nodes import dicts_below, leaf_datasets
+from convnext_mm.config.key_checks import known_settings
+from convnext_mm.config.nodes import as_list, dicts_below, is_segmentation, leaf_datasets, type_name
 from convnext_mm.config.schedule import rescale_schedule
 from convnext_mm.datasets.own.check import KINDS, LISTED_CLASSES
 from convnext_mm.datasets.own.recognise import relative
@@ -26,12 +25,6 @@ _SPLITS = ('train', 'val', 'test')
 _KEPT = ('pipeline', 'filter_cfg', 'test_mode', 'backend_args', 'indices', 'serialize_data')
 # Top-level settings that describe the data set of a recipe, or results on it.
 _OF_RECIPE_DATA = ('data_root', 'dataset_type', 'classes', 'palette', 'metainfo', 'published')
-# Settings that MMEngine and the tools read. No variable of a recipe's file has such a name.
-_READ = {*inspect.signature(Runner.__init__).parameters} | {
-    *('activation_checkpointing', 'auto_scale_lr', 'compile', 'custom_imports'),
-    *('efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn'),
-    *('tta_model', 'tta_pipeline'),
-}
 
 
 def adapt_config(
@@ -82,13 +75,15 @@ def adapt_config(
 
 
 def _variables(cfg: Config) -> list[str]:
-    """Return the variables of the recipe's files: parts of other settings, and its data.
+    """Return the variables in the files of the recipe: parts of other settings, and its data.
 
     Every other setting stays: a hook of the user may read it.
     """
     text = re.sub('#.*', '', cfg.text or '')
     return [
-        key for key in cfg if key in _OF_RECIPE_DATA or (key not in _READ and _is_used(key, text))
+        key
+        for key in cfg
+        if key in _OF_RECIPE_DATA or (key not in known_settings() and _is_used(key, text))
     ]
 
 
@@ -98,12 +93,12 @@ def _is_used(name: str, text: str) -> bool:
 
 
 def _check_kind(cfg: Config, data: PreparedData) -> None:
-    is_segmentation = cfg.get('default_scope') == 'mmseg'
-    if is_segmentation != (data.kind == 'maps'):
+    segments = is_segmentation(cfg)
+    if segments != (data.kind == 'maps'):
         names = ('a detection', 'a segmentation')
         raise UserError(
-            f'{data.root} holds {KINDS[data.kind]} and the config is {names[is_segmentation]} '
-            f'config: choose {names[not is_segmentation]} config'
+            f'{data.root} holds {KINDS[data.kind]} and the config is {names[segments]} config: '
+            f'choose {names[not segments]} config'
         )
 
 
@@ -173,13 +168,13 @@ def _adapt_evaluator(cfg: Config, split: str, data: PreparedData) -> Iterator[st
     key = f'{split}_evaluator'
     if not cfg.get(key):
         return
-    evaluators = _as_list(cfg[key])
+    evaluators = as_list(cfg[key])
     if data.kind == 'maps':
-        kept = [e for e in evaluators if e['type'].endswith('IoUMetric')]
+        kept = [e for e in evaluators if type_name(e).endswith('IoUMetric')]
         cfg[key] = kept or dict(type='IoUMetric', iou_metrics=['mIoU'])
     else:
         path = str(data.splits[split].annotations)
-        kept = [dict(e, ann_file=path) for e in evaluators if 'CocoMetric' in e['type']]
+        kept = [dict(e, ann_file=path) for e in evaluators if type_name(e).endswith('CocoMetric')]
         metric = ['bbox', 'segm'] if _learns_masks(cfg) else ['bbox']
         cfg[key] = kept or dict(type='CocoMetric', metric=metric, ann_file=path)
         yield f'{key}.ann_file = {path}'
@@ -187,10 +182,6 @@ def _adapt_evaluator(cfg: Config, split: str, data: PreparedData) -> Iterator[st
         cfg[key] = cfg[key][0]
     if not kept:
         yield f'{key}.type = {cfg[key].type}, because the recipe has one for its own data set'
-
-
-def _as_list(node: object) -> list:
-    return list(node) if isinstance(node, (list, tuple)) else [node]
 
 
 # --- small images
@@ -236,7 +227,7 @@ def _leave_masks_out(cfg: Config) -> Iterator[str]:
         if transform.get('with_mask'):
             transform.with_mask = False
     for key in ('val_evaluator', 'test_evaluator'):
-        for evaluator in _as_list(cfg[key]):
+        for evaluator in as_list(cfg.get(key)):
             if 'metric' in evaluator:
                 evaluator.metric = 'bbox'
     yield 'no masks: the objects have boxes only, so the mask head is left out'
@@ -251,5 +242,5 @@ def _annotation_transforms(cfg: Config) -> Iterator[ConfigDict]:
     keys = (*(f'{split}_dataloader' for split in _SPLITS), 'tta_pipeline')
     for key in keys:
         for node in dicts_below(cfg.get(key)):
-            if str(node.get('type', '')).endswith('LoadAnnotations'):
+            if type_name(node).endswith('LoadAnnotations'):
                 yield node

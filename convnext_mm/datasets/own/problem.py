@@ -6,6 +6,7 @@ Each check names its problems in a table of constants: ``coco/problems.py`` and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -55,6 +56,12 @@ class Problem:
         finding = self.finding(where, examples, **fields)
         if finding.examples:
             yield finding
+
+
+def repeated(values: Iterable[object]) -> list[str]:
+    """Name the values that occur several times, with their number."""
+    counts = Counter(values)
+    return [f'{value} ({count} times)' for value, count in counts.items() if count > 1]
 
 
 UNREADABLE_IMAGES = Problem.error(

@@ -90,7 +90,7 @@ class Layout:
 
 
 def recognise(path: str | Path) -> Layout:
-    """Recognise the data set in a folder, or the one that a COCO JSON belongs to.
+    """Recognise the data set in a folder, or the data set of a COCO JSON.
 
     Raises:
         UserError: Nothing is recognised, or it is not clear which of several files to use; the

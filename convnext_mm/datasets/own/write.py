@@ -13,10 +13,10 @@ from convnext_mm.datasets.own.label_maps.pairs import LabelMaps
 from convnext_mm.datasets.own.splitting import choose_validation
 from convnext_mm.visualization.palette import Colour, palette
 
-# Sides and ratios of sides below which the smallest anchors of the recipes, 22 x 45 px, may not fit
-# into an image, before and after it is resized.
-_SMALL = 64  # px
-_NARROW = 20
+# The smallest anchors of the recipes, 22 x 45 px, may not fit into an image that is smaller or
+# narrower, before or after it is resized.
+_SMALL = 64  # px, the shorter side
+_NARROW = 20  # the longer side divided by the shorter one
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from pycocotools import mask as rle
 
@@ -17,6 +16,7 @@ from convnext_mm.datasets.shapes.scenes import (
     render_split,
     require_at_least,
 )
+from convnext_mm.visualization.image_files import write_image
 
 MANIFEST = 'shapes.json'
 
@@ -121,7 +121,7 @@ def _coco_split(root: Path, split: str, scenes: Iterator[Scene]) -> None:
     images, annotations = [], []
     for image_id, scene in enumerate(scenes, start=1):
         name = f'{image_id:06d}.jpg'
-        _save(root / split / name, scene.image)
+        write_image(scene.image, root / split / name)
         height, width = scene.image.shape[:2]
         images.append(dict(id=image_id, file_name=name, height=height, width=width))
         for mask, label in zip(scene.masks, scene.labels, strict=True):
@@ -157,10 +157,5 @@ def _ade_split(root: Path, split: str, scenes: Iterator[Scene]) -> None:
     images.mkdir(parents=True)
     annotations.mkdir(parents=True)
     for number, scene in enumerate(scenes, start=1):
-        _save(images / f'{number:06d}.jpg', scene.image)
-        _save(annotations / f'{number:06d}.png', scene.label_map)
-
-
-def _save(path: Path, image: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), image):
-        raise OSError(f'could not write {path}')
+        write_image(scene.image, images / f'{number:06d}.jpg')
+        write_image(scene.label_map, annotations / f'{number:06d}.png')

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from convnext_mm.config.nodes import as_list
 from convnext_mm.messages.findings import Finding, error, note, ok
 
 _CONVNEXT = ('ConvNeXt', 'convnext_mm.ConvNeXt')
@@ -61,6 +62,5 @@ def _readers(model: Mapping) -> Iterator[tuple[str, Mapping]]:
         yield 'model.neck', model['neck']
         return
     for name in ('decode_head', 'auxiliary_head'):
-        heads = model.get(name) or []
-        for head in heads if isinstance(heads, (list, tuple)) else [heads]:
+        for head in as_list(model.get(name)):
             yield f'model.{name}', head

@@ -9,6 +9,7 @@ from urllib.request import Request, urlopen
 
 from mmengine.config import Config
 
+from convnext_mm.config.nodes import as_list
 from convnext_mm.messages.findings import Finding, error, note, ok
 from convnext_mm.weights.files import locate
 from convnext_mm.weights.zoo import ZOO
@@ -18,8 +19,7 @@ _TIMEOUT = 5.0  # seconds to wait for a server
 
 def check_weight_sources(cfg: Config) -> Iterator[Finding]:
     """Look for each weights file on this machine, or ask its server; nothing is downloaded."""
-    found = cfg.model.get('backbone', {}).get('init_cfg') or {}
-    inits = found if isinstance(found, (list, tuple)) else [found]
+    inits = as_list(cfg.model.get('backbone', {}).get('init_cfg'))
     sources = [init['checkpoint'] for init in inits if init.get('checkpoint')]
     sources += [cfg.load_from] if cfg.get('load_from') else []
     if not sources:

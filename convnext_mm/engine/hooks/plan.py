@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from convnext_mm.config.batch_size import global_batch_size
-from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.nodes import as_list, leaf_datasets, type_name
 from convnext_mm.datasets.labels import classes_of, single_datasets
 from convnext_mm.engine.hooks.unwrap import unwrap
 from convnext_mm.messages.log import log_once
@@ -100,7 +100,7 @@ def _model(cfg: Config, model: nn.Module) -> str:
     inner = getattr(model, 'module', model)
     settings = cfg.model.get('module', cfg.model)
     backbone = settings.get('backbone') or {}
-    name = str(backbone.get('type', '')).rpartition('.')[2]
+    name = type_name(backbone)
     arch = backbone.get('arch')
     arch = f' ({arch})' if isinstance(arch, str) else ''
     parameters = list(inner.parameters())
@@ -128,8 +128,7 @@ def _weights(runner: Runner) -> str:
 def _pretrained(cfg: Config) -> Iterator[str]:
     """Yield the checkpoints that the backbone starts from."""
     backbone = cfg.model.get('backbone') or {}
-    inits = backbone.get('init_cfg') or []
-    for init in inits if isinstance(inits, (list, tuple)) else [inits]:
+    for init in as_list(backbone.get('init_cfg')):
         if init.get('checkpoint'):
             yield str(init['checkpoint'])
     # The older setting of MMDetection and MMSegmentation.

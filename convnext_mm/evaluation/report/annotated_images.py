@@ -13,7 +13,7 @@ from pycocotools import mask as rle
 
 from convnext_mm.evaluation.report.detection_scores import Matches
 from convnext_mm.evaluation.report.evaluated_data import DetectionData
-from convnext_mm.visualization.reading import read_bgr
+from convnext_mm.visualization.image_files import read_bgr
 
 _MAX_WIDTH = 640  # px; a photo then takes 40 to 80 kB
 _JPEG_QUALITY = 82

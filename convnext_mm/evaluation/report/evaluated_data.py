@@ -14,13 +14,14 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
 from pycocotools.coco import COCO
 
-from convnext_mm.config.nodes import coco_evaluator, evaluators, leaf_datasets
+from convnext_mm.config.nodes import coco_evaluator, evaluators, leaf_datasets, type_name
 from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.coco_ap import category_ids, read_annotations
 from convnext_mm.evaluation.detections import Detections
 from convnext_mm.evaluation.results import coco_json, label_maps, pickled
 from convnext_mm.evaluation.results.checks import check_labels, check_masks, check_numbers
+from convnext_mm.messages.wording import first_line
 
 # The predictions of a test: a file or folder, or one dict for each image.
 Predictions = Path | Sequence[dict]
@@ -50,13 +51,6 @@ class DetectionData:
         return self.found.masks is not None and all(
             a.get('segmentation') for a in annotations if a['category_id'] in known
         )
-
-
-def metainfo(cfg: Config, split: str) -> dict:
-    """Return classes and palette from the data set class or the config."""
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    leaf = next(leaf_datasets(cfg[f'{split}_dataloader']))
-    return DATASETS.build(ConfigDict(leaf, lazy_init=True, pipeline=[])).metainfo
 
 
 def read_detection_data(
@@ -105,7 +99,7 @@ def _from_records(
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f'{name}the predictions have another form than tools/test.py writes: '
-            f'{type(error).__name__}: {error}'
+            f'{first_line(error)}'
         ) from error
 
 
@@ -150,10 +144,11 @@ def _images(
     cfg: Config, split: str, with_truth: bool = False
 ) -> Iterator[tuple[BaseDataset, int, dict]]:
     """Yield each image of the data sets of ``test`` or ``val``: its data set, number and entry."""
+    loader = f'{split}_dataloader'
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    check_data(cfg, [f'{split}_dataloader'])
-    for leaf in leaf_datasets(cfg[f'{split}_dataloader']):
-        steps = [t for t in leaf.get('pipeline', ()) if 'Annotations' in str(t['type'])]
+    check_data(cfg, [loader])
+    for leaf in leaf_datasets(cfg[loader]):
+        steps = [t for t in leaf.get('pipeline', ()) if 'Annotations' in type_name(t)]
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints while it reads
             dataset = DATASETS.build(ConfigDict(leaf, pipeline=steps if with_truth else []))
         for index in range(len(dataset)):

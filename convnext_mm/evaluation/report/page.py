@@ -13,11 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from mmengine.config import Config
 
+from convnext_mm.config.classes import dataset_metainfo
+from convnext_mm.config.nodes import is_segmentation
 from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import detection_page, plots, provenance, segmentation_page
 from convnext_mm.evaluation.report.comparison import compare_with_published
-from convnext_mm.evaluation.report.evaluated_data import Predictions, metainfo
+from convnext_mm.evaluation.report.evaluated_data import Predictions
 from convnext_mm.evaluation.training_log import read_trainings
 from convnext_mm.evaluation.tta.config import augment_test
 from convnext_mm.messages.wording import counted, percent
@@ -85,9 +87,12 @@ def _render(
     name: str,
     split: str,
 ) -> str:
-    meta = metainfo(cfg, split)
+    loader = f'{split}_dataloader'
+    meta = dataset_metainfo(cfg, loader)
+    if not meta:
+        raise UserError(f'the report needs classes, and the data set of {loader} names none')
     classes = meta['classes']
-    page = segmentation_page if cfg.get('default_scope') == 'mmseg' else detection_page
+    page = segmentation_page if is_segmentation(cfg) else detection_page
     content = page.content(cfg, predictions, meta, split)
     counts = counted(content['tested'], 'image'), counted(len(classes), 'class')
     percents = {key: 100 * value for key, value in content['metrics'].items()}

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from convnext_mm.config.batch_size import auto_scale_lr_factor, global_batch_size
-from convnext_mm.config.nodes import dicts_below, leaf_datasets
+from convnext_mm.config.nodes import dicts_below, leaf_datasets, type_name
 from convnext_mm.evaluation.tta.config import is_augmented
 
 _PACKAGES = ('convnext_mm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'torch', 'numpy', 'hotcoco')
@@ -60,7 +60,7 @@ def _recipe(cfg: Config, weights: str | None, split: str) -> Iterator[tuple[str,
     recommended = cfg.get('auto_scale_lr', {}).get('base_batch_size')
     batch = global_batch_size(cfg) if training else recommended
     yield 'schedule', length + (f', global batch size {batch}' if length and batch else '')
-    yield 'training precision', 'mixed' if wrapper.get('type') == 'AmpOptimWrapper' else 'fp32'
+    yield 'training precision', 'mixed' if type_name(wrapper) == 'AmpOptimWrapper' else 'fp32'
     yield 'test-time augmentation', 'yes' if is_augmented(cfg) else 'no'
 
 

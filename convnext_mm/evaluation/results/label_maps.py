@@ -28,12 +28,12 @@ from convnext_mm.datasets.image_files import UNREADABLE
 from convnext_mm.errors import UserError
 from convnext_mm.messages.wording import such_as
 
-_MAPS = ('gt_sem_seg', 'pred_sem_seg')  # their names in a data sample
+MAPS = ('gt_sem_seg', 'pred_sem_seg')  # the names of ground truth and prediction in a sample
 # A PNG needs at most two bytes for a pixel, and some for its parts.
 _BYTES_PER_PIXEL, _OTHER_BYTES = 3, 2**16
 _MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # of Pillow: one channel
 _DEPTH = 24  # the byte of a PNG with the bits per channel
-# What zipfile raises for a broken file, depending on where it is broken.
+# The errors that zipfile raises for broken files.
 _BROKEN = (OSError, EOFError, RuntimeError, LZMAError, zipfile.BadZipFile, zlib.error)
 
 
@@ -45,7 +45,7 @@ class _File:
 
     @property
     def is_hidden(self) -> bool:
-        """Whether macOS made the file, beside the ones of the user."""
+        """Whether it is a file of macOS and not of the user."""
         return any(part.startswith(('.', '__MACOSX')) for part in self.name.split('/'))
 
 
@@ -66,14 +66,14 @@ def names_of(images: Sequence[str]) -> list[str]:
 
 
 def record(image: str, truth: np.ndarray | Tensor, predicted: np.ndarray | Tensor) -> dict:
-    """Return ground truth and prediction, (H, W), as PNGs, in the form of MMSegmentation's."""
-    maps = zip(_MAPS, (truth, predicted))
+    """Return ground truth and prediction, (H, W), as PNGs in a data sample of MMSegmentation."""
+    maps = zip(MAPS, (truth, predicted))
     return dict(img_path=image) | {key: dict(data=as_png(value)) for key, value in maps}
 
 
 def record_of(sample: BaseDataElement) -> dict:
     """Return the record of a data sample of MMSegmentation."""
-    maps = (sample.get(key).data.squeeze(0) for key in _MAPS)
+    maps = (sample.get(key).data.squeeze(0) for key in MAPS)
     return record(sample.get('img_path', ''), *maps)
 
 
@@ -84,7 +84,7 @@ def pair_of(record: Mapping) -> tuple[np.ndarray, np.ndarray]:
         UserError: The record has no label maps.
     """
     try:
-        truth, predicted = (_unpacked(record[key]['data']) for key in _MAPS)
+        truth, predicted = (_unpacked(record[key]['data']) for key in MAPS)
     except (KeyError, TypeError, ValueError, cv2.error):
         raise UserError(
             'the predictions contain no label maps with ground truth: check that they belong to '

@@ -18,7 +18,6 @@ from convnext_mm.evaluation.detections import Detections
 from convnext_mm.evaluation.results import coco_json, label_maps
 
 _ARRAYS = ('bboxes', 'scores', 'labels', 'mask_scores')
-_LABEL_MAPS = ('gt_sem_seg', 'pred_sem_seg')
 
 
 class _WriteResults(BaseMetric):
@@ -105,7 +104,7 @@ class DumpLabelMaps(DumpResults):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         slim = [{k: v for k, v in sample.items() if k != 'seg_logits'} for sample in data_samples]
         for sample in slim:
-            for key in _LABEL_MAPS:
+            for key in label_maps.MAPS:
                 if key in sample:
                     sample[key] = dict(data=label_maps.smallest(sample[key]['data']))
         super().process(data_batch, slim)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from convnext_mm.errors import UserError
+from convnext_mm.messages.wording import first_line
 
 SUFFIXES = ('.pkl', '.pickle')
 
@@ -39,8 +40,9 @@ def read(path: Path) -> list[dict]:
             'tools/test.py --out FILE.json writes results without this risk'
         ) from None
     except Exception as error:  # A wrong byte in a pickle leads to errors of many types.
-        reason = f'{type(error).__name__}: {error}'.partition('\n')[0]
-        raise UserError(f'{path} was not written by tools/test.py --out: {reason}') from None
+        raise UserError(
+            f'{path} was not written by tools/test.py --out: {first_line(error)}'
+        ) from None
     if not (isinstance(found, list) and found and all(isinstance(r, dict) for r in found)):
         raise UserError(f'{path} was not written by tools/test.py --out: no list of dicts')
     return found
@@ -62,7 +64,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 class _Dtype:
-    """A dtype of numbers. The real one would take flags from the file that break numpy."""
+    """A dtype of numbers. A numpy.dtype would take flags from the file, which can break numpy."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.dtype = np.dtype(str(code))

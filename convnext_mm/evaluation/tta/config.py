@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config, ConfigDict
 
-from convnext_mm.config.nodes import dicts_below, leaf_datasets
+from convnext_mm.config.nodes import dicts_below, leaf_datasets, type_name
 from convnext_mm.errors import UserError
 
 
@@ -28,13 +28,13 @@ def augment_test(cfg: Config) -> None:
 
 def _check_mergeable(cfg: Config) -> None:
     evaluators = list(dicts_below(cfg.get('test_evaluator')))
-    if any(e.get('type', '').endswith('CocoPanopticMetric') for e in evaluators):
+    if any(type_name(e).endswith('CocoPanopticMetric') for e in evaluators):
         raise UserError(
             '--tta: the views of a panoptic segmentation cannot be merged, only those of detectors '
             'with boxes or instance masks'
         )
     masks = any('segm' in (e.get('metric') or ()) for e in evaluators)
-    if masks and cfg.tta_model.get('type', '').endswith('DetTTAModel'):
+    if masks and type_name(cfg.tta_model).endswith('DetTTAModel'):
         raise UserError(
             '--tta: DetTTAModel merges boxes, and this config is evaluated on masks: set '
             'tta_model.type=convnext_mm.evaluation.tta.instance.InstanceTTAModel'

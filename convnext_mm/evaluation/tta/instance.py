@@ -71,10 +71,10 @@ class InstanceTTAModel(DetTTAModel):
 def _unflipped(sample: DetDataSample) -> InstanceData:
     """Return the predictions of one view in the coordinates of the original image."""
     found, direction = sample.pred_instances, sample.flip_to_undo
-    # Detectors leave other fields behind, which cannot be merged: RTMDet-Ins its mask kernels.
+    # Other fields cannot be merged, such as the mask kernels of RTMDet-Ins.
     instances = InstanceData(bboxes=found.bboxes, scores=found.scores, labels=found.labels)
     if 'masks' in found:
-        instances.masks = found.masks.bool()  # SOLO's are floats if there are none.
+        instances.masks = found.masks.bool()  # Without instances, SOLO returns floats.
     if direction:
         instances.bboxes = bbox_flip(instances.bboxes, sample.ori_shape, direction)
         if 'masks' in instances:

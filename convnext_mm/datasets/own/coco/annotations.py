@@ -45,7 +45,7 @@ class CocoAnnotations:
 
     @property
     def ids_with_single_objects(self) -> set:
-        """The ids of the images that have objects to learn and to score: others than crowds."""
+        """The ids of the images that have objects to learn and to score, and not only crowds."""
         return {obj['image_id'] for obj in self.content['annotations'] if not obj['iscrowd']}
 
     def images_by_id(self) -> dict[object, dict]:

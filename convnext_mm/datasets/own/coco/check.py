@@ -18,6 +18,7 @@ from convnext_mm.datasets.own.coco.annotations import CocoAnnotations, name_obje
 from convnext_mm.datasets.own.coco.images import check_images
 from convnext_mm.datasets.own.coco.objects import check_objects
 from convnext_mm.datasets.own.coco.structure import check_structure, read_coco_json
+from convnext_mm.datasets.own.problem import repeated
 from convnext_mm.datasets.own.recognise import Layout
 from convnext_mm.messages.findings import Finding, Level
 from convnext_mm.messages.wording import counted, listed, shown
@@ -25,7 +26,7 @@ from convnext_mm.messages.wording import counted, listed, shown
 _LISTED_IDS = 8
 _LARGEST_ID = 2**53  # the integers up to here are exact as floating-point numbers
 _INTEGER = re.compile(r'0|-?[1-9]\d{0,17}', re.ASCII)
-_MOST_OBJECTS = 100  # of an image that most recipes return
+_MOST_OBJECTS = 100  # detections that most recipes return in an image
 # The keys of objects that refer to the other lists.
 _REFERENCES = {'images': 'image_id', 'categories': 'category_id'}
 
@@ -150,24 +151,24 @@ def _repair_ids(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
         if not _is_plain_id(identity)
     ]
     # Ids that are not integers may not be hashable.
-    repeated = [] if no_integers else [f'id {times}' for times in _repeated(ids)]
+    duplicates = [] if no_integers else [f'id {times}' for times in repeated(ids)]
     zeros = [f'object {identity}' for identity in ids if identity == 0]
-    if no_integers or repeated or zeros:
+    if no_integers or duplicates or zeros:
         for number, obj in enumerate(objects, 1):
             obj['id'] = number
     yield from problems.NO_INTEGER_ID.cases(split, no_integers)
-    yield from problems.DUPLICATE_OBJECT_IDS.cases(split, repeated)
+    yield from problems.DUPLICATE_OBJECT_IDS.cases(split, duplicates)
     yield from problems.ID_ZERO.cases(split, zeros)
 
 
 def _check_duplicates(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
     images, categories = coco.content['images'], coco.content['categories']
-    repeated = _repeated(image['id'] for image in images)
-    yield from problems.DUPLICATE_IMAGE_IDS.cases(split, repeated)
-    repeated = _repeated(category['id'] for category in categories)
-    yield from problems.DUPLICATE_CATEGORY_IDS.cases(split, repeated)
+    ids = repeated(image['id'] for image in images)
+    yield from problems.DUPLICATE_IMAGE_IDS.cases(split, ids)
+    ids = repeated(category['id'] for category in categories)
+    yield from problems.DUPLICATE_CATEGORY_IDS.cases(split, ids)
     names = (' '.join(name.split()) for name in coco.classes)
-    yield from problems.DUPLICATE_NAMES.cases(split, _repeated(names))
+    yield from problems.DUPLICATE_NAMES.cases(split, repeated(names))
 
 
 def _check_references(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
@@ -289,8 +290,3 @@ def _objects_by_category(coco: CocoAnnotations) -> Counter:
 def _image_paths(coco: CocoAnnotations) -> set[Path]:
     folder = coco.paths.images
     return {folder / image['file_name'] for image in coco.content['images']}
-
-
-def _repeated(values: Iterable[object]) -> list[str]:
-    counts = Counter(values)
-    return [f'{value} ({count} times)' for value, count in counts.items() if count > 1]

@@ -18,7 +18,7 @@ from convnext_mm.messages.findings import Finding
 def check_images(
     split: str, coco: CocoAnnotations, decode: bool, progress: Progress | None
 ) -> Iterator[Finding]:
-    """Check the image files of a split; repair paths, and missing sizes, in the coco."""
+    """Check the image files of a split; repair paths and missing sizes in memory."""
     folder, images = coco.paths.images, coco.content['images']
     yield from _repair_paths(split, images, folder)
     paths = [folder / image['file_name'] for image in images]

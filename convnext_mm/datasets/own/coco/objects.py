@@ -21,16 +21,16 @@ _TOLERANCE = 1.0
 _MANY = 0.2
 # pycocotools needs 40 bytes for each pixel of an outline.
 _LONGEST_OUTLINE = 2e6
-# An area may differ from that of the mask by this share of it, plus width and height of the box:
+# An area may differ from the area of the mask by this share, plus width and height of the box:
 # the areas of polygons and of pixels differ, most for small objects.
 _AREA_TOLERANCE = 0.5
 _LARGEST_AREA = 1e12  # px
-# Without a mask, the area may be that of a thin object across its box.
+# Without a mask, the object may be thin and lie across its box.
 _LEAST_OF_BOX = 0.01
 
 
 def check_objects(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
-    """Check masks, boxes and areas, in this order: each is computed from those before it.
+    """Check masks, boxes and areas, in this order: each is computed from the earlier ones.
 
     An object whose image has no known size is not checked, because there is an error already.
     """

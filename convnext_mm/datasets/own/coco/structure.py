@@ -167,7 +167,7 @@ def polygons_in(segmentation: list) -> list[list[float]]:
 
 @contextmanager
 def _decoding() -> Iterator[None]:
-    """Decode three times as fast, and refuse nesting that only this reader could follow."""
+    """Decode three times as fast, and refuse nesting that is too deep for a training."""
     was_enabled, limit = gc.isenabled(), sys.getrecursionlimit()
     gc.disable()  # Python would look for garbage among millions of new lists.
     try:

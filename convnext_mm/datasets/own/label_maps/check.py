@@ -55,7 +55,7 @@ def _check_names(split: str, maps: LabelMaps) -> Iterator[Finding]:
     folder, suffix = maps.paths.annotations, maps.map_suffix
     others = [path.name for path in maps.other_images]
     yield from problems.OTHER_SUFFIX.cases(split, others, suffix=maps.image_suffix)
-    # A split that is made, and others, are a list of stems: MMSegmentation strips each line.
+    # A split may be read from a list of stems, and MMSegmentation strips each line of it.
     unusable = [stem for stem in maps.stems if not is_text(stem) or stem != stem.strip()]
     yield from problems.UNUSABLE_NAMES.cases(split, unusable)
     expected = {maps.label_map(stem): stem for stem in maps.stems}

@@ -7,7 +7,6 @@ names file can say so: its first line may begin with the id, ``0: sky`` or ``1: 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from convnext_mm.datasets.own.label_maps.names_file import (
     NamesFile,
     find_names,
 )
+from convnext_mm.datasets.own.problem import repeated
 from convnext_mm.datasets.own.recognise import Layout
 from convnext_mm.messages.findings import Finding
 from convnext_mm.messages.wording import counted, listed
@@ -91,12 +91,12 @@ def find_classes(layout: Layout, ids: Collection[int]) -> tuple[LabelClasses, li
 
 
 def _read_zero(file: NamesFile, labels: set[int], like_ade20k: bool) -> tuple[bool, list[Finding]]:
-    """Tell whether id 0 is no class, with a finding if something else than the file decides.
+    """Return whether id 0 is no class, with a finding if the names file does not say so.
 
     Args:
         file: The names, at least one.
         labels: All ids in the label maps, except 255.
-        like_ade20k: Whether the folders have the names of ADE20K's, where id 0 is no class.
+        like_ade20k: Whether the folders are named as in ADE20K, where id 0 is no class.
     """
     names, fields = file.names, dict(name=file.names[0], path=file.path)
     if file.path.name == ADE20K_FILE:
@@ -136,8 +136,7 @@ def _with_background(classes: LabelClasses) -> LabelClasses:
 
 def _check_names(file: NamesFile, classes: LabelClasses) -> Iterator[Finding]:
     if file.path.name != ADE20K_FILE:  # which has some short names twice
-        repeated = [f'{name} ({n} times)' for name, n in Counter(file.names).items() if n > 1]
-        yield from problems.DUPLICATE_NAMES.cases('', repeated, path=file.path)
+        yield from problems.DUPLICATE_NAMES.cases('', repeated(file.names), path=file.path)
     if classes.ids[-1] >= IGNORED:
         fields = dict(count=len(classes.names), first=classes.ids[0])
         yield problems.TOO_MANY_NAMES.finding('', **fields)

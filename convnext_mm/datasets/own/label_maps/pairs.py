@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convnext_mm.datasets.image_files import UNREADABLE, first_line, open_image
+from convnext_mm.datasets.image_files import UNREADABLE, open_image
 from convnext_mm.datasets.own.recognise import (
     Layout,
     SplitPaths,
@@ -17,7 +17,7 @@ from convnext_mm.datasets.own.recognise import (
     label_maps_in,
 )
 from convnext_mm.errors import UserError
-from convnext_mm.messages.wording import printable
+from convnext_mm.messages.wording import first_line, printable
 
 _MAP_MODES = ('L', 'P', '1')  # of Pillow: one channel
 _SAMPLE = 20  # images by whose names the ending of the label maps is found
@@ -57,7 +57,7 @@ class LabelMaps:
 
     @property
     def labelled(self) -> list[str]:
-        """The stems of the other images."""
+        """The stems of the images with a pixel that has a class."""
         return [stem for stem in self.stems if stem not in self.unlabelled]
 
     def image(self, stem: str) -> Path:
@@ -94,10 +94,8 @@ def read_map(path: Path) -> MapContent:
             if image.mode not in _MAP_MODES:
                 return MapContent(error=f'mode {image.mode}: {len(image.getbands())} channels')
             ids = np.flatnonzero(image.histogram())
-            if (
-                image.mode == '1'
-            ):  # The histogram counts at 0 and 255. MMSegmentation reads 0 and 1.
-                ids = np.minimum(ids, 1)
+            # The histogram of a bitmap counts at 0 and 255. MMSegmentation reads 0 and 1.
+            ids = np.minimum(ids, 1) if image.mode == '1' else ids
             return MapContent(image.size, frozenset(ids.tolist()))
     except UNREADABLE as error:
         return MapContent(error=first_line(error))
