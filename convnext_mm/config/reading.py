@@ -137,8 +137,11 @@ def find_work_dir(cfg: Config, given: str | Path | None = None) -> Path:
     config that lies in the folder of a run belongs to that run.
 
     Raises:
-        UserError: Nothing names the folder: the config was not read from a file.
+        UserError: Nothing names the folder: the config was not read from a file. Or `given` is
+            empty, as from a variable of a shell that is not set.
     """
+    if given == '':
+        raise UserError('the path of the work dir is empty')
     if given or cfg.get('work_dir'):
         return Path(given or cfg.work_dir)
     if not cfg.filename:
