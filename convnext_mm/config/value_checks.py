@@ -18,6 +18,8 @@ _INTEGERS = {
     **{f'train_cfg.{key}': 1 for key in ('max_epochs', 'max_iters', 'val_interval')},
     'randomness.seed': 0,
 }
+# Sizes in pixels, in the pipelines. A -1 is no limit.
+_SIZES = {'scale', 'crop_size'}
 _NUMBERS = {f'optim_wrapper.optimizer.{key}': 0 for key in ('lr', 'weight_decay')}
 
 
@@ -37,6 +39,21 @@ def check_values(cfg: Config, parts: Collection[str] = tuple(PLACES)) -> Iterato
         if not is_number or not value >= least:  # NaN is not
             kind = 'a number' if key in _NUMBERS else 'a whole number'
             yield error(key, f'{value!r} must be {kind} of at least {least}')
+    for loader in (loader for loader in _LOADERS if loader in parts):
+        yield from _check_sizes(cfg.get(loader), loader)
+
+
+def _check_sizes(node: object, path: str) -> Iterator[Finding]:
+    """Check the sizes of images in a pipeline: OpenCV fails late if a side has no pixels."""
+    if isinstance(node, Mapping):
+        for key in _SIZES & node.keys():
+            sides = node[key] if isinstance(node[key], (list, tuple)) else [node[key]]
+            if any(side == 0 for side in sides if not isinstance(side, bool)):
+                yield error(f'{path}.{key}', f'{node[key]!r}: an image has sides of at least 1 px')
+    elif not isinstance(node, (list, tuple)):
+        return
+    for key, child in node.items() if isinstance(node, Mapping) else enumerate(node):
+        yield from _check_sizes(child, f'{path}.{key}')
 
 
 def _value(cfg: Config, key: str) -> object:

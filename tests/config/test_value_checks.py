@@ -31,6 +31,13 @@ def test_a_wrong_number_is_refused_with_the_smallest_one(key, value, wanted):
     assert str(raised.value) == f'{key}: {value!r} must be {wanted}'
 
 
+def test_an_image_without_pixels_is_refused():
+    key = 'val_dataloader.dataset.pipeline.1.scale'
+    with pytest.raises(UserError) as raised:
+        load_checked_config(CONFIG, {key: (0, 0)})
+    assert str(raised.value) == f'{key}: (0, 0): an image has sides of at least 1 px'
+
+
 def test_all_wrong_numbers_are_named_at_once():
     options = {'train_dataloader.batch_size': 0, 'randomness.seed': -1}
     with pytest.raises(UserError, match=r'(?s)batch_size: 0 must.*seed: -1 must'):

@@ -225,7 +225,9 @@ def _labels(path: Path, file: _File, shape: tuple[int, int], classes: Sequence[s
             if png[_DEPTH] in (2, 4) and image.mode == 'L':  # which Pillow scales to 0..255
                 raise UserError(f'{name} has {png[_DEPTH]} bits per pixel, expected 8 or 16')
             labels = np.asarray(image)
-    except (*UNREADABLE, *_BROKEN) as error:
+    except UserError:
+        raise
+    except UNREADABLE as error:
         raise UserError(f'{name} is no PNG, or is damaged: {error}') from error
     if labels.max(initial=0) >= len(classes):
         raise UserError(
