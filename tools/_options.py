@@ -26,8 +26,9 @@ from convnext_mm.errors import UserError  # noqa: E402
 from convnext_mm.messages.wording import printable_lines  # noqa: E402
 
 _REPORT = (
-    'This is a mistake in convnext-mm. Please report it with the lines above, the command and the '
-    'output of tools/doctor.py'
+    'A class may refuse a value of the config in this way. If not, this is a mistake in '
+    'convnext-mm: please report it with the lines above, the command and the output of '
+    'tools/doctor.py'
 )
 
 
