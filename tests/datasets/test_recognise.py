@@ -185,7 +185,7 @@ def test_a_file_that_is_no_coco_json_is_refused_with_the_reason(tmp_path, name, 
     if name == 'train.json':
         with pytest.raises(UserError) as raised:
             recognise(tmp_path)
-        assert f'No COCO JSON is train.json: {reason}' in str(raised.value)
+        assert f'No COCO JSON is train.json ({reason}' in str(raised.value)
 
 
 def test_a_split_whose_json_is_cut_off_is_not_passed_over(tmp_path):

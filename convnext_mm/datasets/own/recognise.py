@@ -119,7 +119,7 @@ def _recognise(path: Path) -> Layout:
     layout = _recognise_coco(path) or _recognise_maps(path)
     if layout is None:
         reasons = {file.relative_to(path): _why_no_coco(file) for file in _jsons(path)}
-        broken = [f'{file}: {reason}' for file, reason in reasons.items() if reason]
+        broken = [f'{file} ({reason})' for file, reason in reasons.items() if reason]
         jsons = f'. No COCO JSON is {listed(broken)}' if broken else ''
         raise UserError(
             f'{path}: neither a COCO JSON (looked for *.json and */*.json with images, annotations '
