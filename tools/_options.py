@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import logging
 import os
 import sys
 import traceback
@@ -26,8 +27,9 @@ from convnext_mm.errors import UserError  # noqa: E402
 from convnext_mm.messages.wording import printable_lines  # noqa: E402
 
 _REPORT = (
-    'This is a mistake in convnext-mm. Please report it with the lines above, the command and the '
-    'output of tools/doctor.py'
+    'A class may refuse a value of the config in this way. If not, this is a mistake in '
+    'convnext-mm: please report it with the lines above, the command and the output of '
+    'tools/doctor.py'
 )
 
 
@@ -143,12 +145,20 @@ def exit_code(job: Callable[[argparse.Namespace], object], arguments: argparse.N
         traceback.print_exception(error)
         print(f'error: {type(error).__name__}: {error}\n{_REPORT}', file=sys.stderr)
         return 1
-    end_process_group()
+    leave_processes(code)
     return code
 
 
-def end_process_group() -> None:
-    """Close the connections to other processes; open ones can abort the process when it exits."""
+def leave_processes(code: int) -> None:
+    """End a process of several here, without the end of the interpreter.
+
+    The threads of PyTorch's gloo sometimes abort a process while the interpreter ends. A launcher
+    would take that for a failed training.
+    """
     torch = sys.modules.get('torch')
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

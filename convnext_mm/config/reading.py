@@ -14,6 +14,7 @@ from convnext_mm.config.argument_checks import check_arguments
 from convnext_mm.config.key_checks import check_names, check_options
 from convnext_mm.config.nodes import with_type_names
 from convnext_mm.config.places import PLACES
+from convnext_mm.config.value_checks import check_values
 from convnext_mm.errors import ConfigError, UserError
 from convnext_mm.messages.findings import raise_errors
 
@@ -46,7 +47,7 @@ def load_checked_config(
     options: Mapping[str, object] | None = None,
     parts: Collection[str] = tuple(PLACES),
 ) -> Config:
-    """Read a config, override settings, and check that all names in it exist; build nothing.
+    """Read a config, override settings, and check its names and numbers; build nothing.
 
     Args:
         config: As for :func:`load_config`.
@@ -54,11 +55,11 @@ def load_checked_config(
         parts: The top-level settings that will be used; others are not checked.
 
     Raises:
-        UserError: As for :func:`load_config`, or a setting, class or argument does not exist. The
-            message has a line for each.
+        UserError: As for :func:`load_config`, a setting, class or argument does not exist, or a
+            number is wrong. The message has a line for each.
     """
     cfg = load_config(config, options)
-    raise_errors([*check_names(cfg), *check_arguments(cfg, parts)])
+    raise_errors([*check_names(cfg), *check_arguments(cfg, parts), *check_values(cfg, parts)])
     return cfg
 
 
@@ -136,8 +137,11 @@ def find_work_dir(cfg: Config, given: str | Path | None = None) -> Path:
     config that lies in the folder of a run belongs to that run.
 
     Raises:
-        UserError: Nothing names the folder: the config was not read from a file.
+        UserError: Nothing names the folder: the config was not read from a file. Or `given` is
+            empty, as from a variable of a shell that is not set.
     """
+    if given == '':
+        raise UserError('the path of the work dir is empty')
     if given or cfg.get('work_dir'):
         return Path(given or cfg.work_dir)
     if not cfg.filename:

@@ -14,16 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_KEYS = (b'"images"', b'"annotations"', b'"categories"')
+_KEYS = ('images', 'annotations', 'categories')
 _FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 _IMAGE_ID = re.compile(rb'"image_id"\s*:')
 _CHUNK = 2**24  # bytes
 
 
-def looks_like_coco(path: Path) -> bool:
-    """Return whether a file has the three keys of COCO annotations."""
+def missing_keys(path: Path) -> list[str]:
+    """Return which of the three keys of COCO annotations a file lacks."""
     with _bytes_of(path) as text:
-        return all(text.find(key) >= 0 for key in _KEYS)
+        return [key for key in _KEYS if text.find(f'"{key}"'.encode()) < 0]
 
 
 def is_cut_off(path: Path) -> bool:

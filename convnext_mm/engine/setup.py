@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -31,7 +31,7 @@ from convnext_mm.engine.terminal import Terminal
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Finding, Level, as_text, raise_errors
 from convnext_mm.messages.log import log_once
-from convnext_mm.messages.wording import such_as
+from convnext_mm.messages.wording import listed, such_as
 from convnext_mm.weights.files import local_file, read_checkpoint
 
 # The names under which PyTorch's and MMCV's synchronised batch norm can be in a config.
@@ -43,14 +43,25 @@ def read_config(
     options: Mapping[str, object] | None = None,
     work_dir: str | Path | None = None,
     launcher: str = 'none',
+    needed: Collection[str] = (),
 ) -> Config:
     """Read and check the config of a run, and set its work dir and launcher.
 
+    Args:
+        config: A config file, or a config, which is copied.
+        options: Settings of the config to override, by dotted name.
+        work_dir: The folder of the run, if the config does not choose it.
+        launcher: How the processes were started.
+        needed: The top-level settings that the run cannot do without.
+
     Raises:
-        UserError: The config has a mistake, its work dir cannot be written, or the processes were
-            not started by the launcher.
+        UserError: The config has a mistake or lacks a setting, its work dir cannot be written, or
+            the processes were not started by the launcher.
     """
     cfg = load_checked_config(config, options)
+    if missing := [key for key in needed if cfg.get(key) is None]:
+        name = cfg.filename or 'the config'
+        raise UserError(f'{name}: not the config of a run: it has no {listed(missing)}')
     tell(check_variables(options or {}))
     cfg.launcher = launcher
     cfg.work_dir = str(find_work_dir(cfg, work_dir))

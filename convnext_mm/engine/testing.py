@@ -25,6 +25,7 @@ from convnext_mm.evaluation.tta.config import augment_test
 from convnext_mm.messages.findings import raise_errors
 from convnext_mm.messages.log import log_once
 
+_NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 _WRITERS = 'convnext_mm.evaluation.results.metrics'
 
 
@@ -65,7 +66,7 @@ def test(
         UserError: A setting, the data or the checkpoint is wrong. The message says what to do.
     """
     with Terminal(verbose) as terminal:
-        cfg = read_config(config, options, work_dir, launcher)
+        cfg = read_config(config, options, work_dir, launcher, needed=_NEEDED)
         trained_from = cfg.get('load_from')
         cfg.load_from = str(checkpoint)
         if show_dir:

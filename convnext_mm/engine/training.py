@@ -39,6 +39,7 @@ from convnext_mm.errors import StoppedError, UserError
 from convnext_mm.messages.log import log_once
 from convnext_mm.weights.files import local_file
 
+_NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 _RELIABLE = 'convnext_mm.engine.hooks.checkpoint.ReliableCheckpointHook'
 
 
@@ -108,9 +109,11 @@ def train(
         raise UserError('accumulate and auto_scale_lr exclude each other: choose one')
     if resume_anyway and not resume:
         raise UserError('--resume-anyway changes only --resume: give both')
+    if not checkpoint_minutes >= 0:  # NaN is not
+        raise UserError(f'checkpoint_minutes={checkpoint_minutes} must be 0, for never, or more')
     with Terminal(verbose) as terminal:
-        cfg = read_config(config, options, work_dir, launcher)
-        if data:
+        cfg = read_config(config, options, work_dir, launcher, needed=_NEEDED)
+        if data is not None:
             cfg = adapt_to_own_data(cfg, data, options or (), accumulate=accumulate)
         tell(erased_decay(cfg))
         tell(cut_off_schedule(cfg))  # before accumulate, which changes the numbers in its advice

@@ -9,6 +9,7 @@ from difflib import SequenceMatcher, get_close_matches
 _LISTED = 3
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
+_SHORT.maxlevel = 2
 _LONG = 14  # letters of a name in which two may be wrong; one in a shorter name
 
 

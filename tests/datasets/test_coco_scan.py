@@ -8,7 +8,7 @@ from convnext_mm.datasets.coco_scan import (
     categories,
     image_names,
     is_cut_off,
-    looks_like_coco,
+    missing_keys,
     object_count,
 )
 
@@ -25,7 +25,7 @@ def test_names_and_objects_are_found(path):
     images = [dict(id=i, file_name=name) for i, name in enumerate(names)]
     objects = [dict(id=i, image_id=0) for i in range(3)]
     path.write_text(json.dumps(dict(images=images, annotations=objects, categories=CATEGORIES)))
-    assert looks_like_coco(path) and not is_cut_off(path)
+    assert not missing_keys(path) and not is_cut_off(path)
     assert list(image_names(path)) == names
     assert object_count(path) == 3
     assert categories(path) == CATEGORIES
@@ -47,9 +47,9 @@ def test_missing_categories_are_an_error(path, text, message):
 
 def test_other_jsons_and_empty_files_are_not_coco(path):
     path.write_text('{"images": 3}')
-    assert not looks_like_coco(path)
+    assert missing_keys(path) == ['annotations', 'categories']
     path.write_text('')
-    assert not looks_like_coco(path) and is_cut_off(path)
+    assert missing_keys(path) and is_cut_off(path)
     assert list(image_names(path)) == [] and object_count(path) == 0
 
 

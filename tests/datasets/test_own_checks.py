@@ -124,6 +124,21 @@ def test_objects_with_id_zero_or_repeated_or_missing_ids_are_renumbered(written)
         assert ids == list(range(1, 9))
 
 
+def test_a_copy_of_an_object_is_noted(written):
+    train = content()
+    objects = train['annotations']
+    objects.append(dict(objects[0], id=50))
+    objects.append(dict(objects[1], id=51, bbox=[2, 2, 10, 9]))
+    what = 'objects with the class, box and mask of another one'
+    assert problems(written(train=train)) == {what: (NOTE, 1, 'object 50')}
+
+
+def test_a_json_without_categories_has_none_declared(written, capsys, tool):
+    assert tool.main([str(written(train=dict(content(), categories=[])))]) == 1
+    text = capsys.readouterr().out
+    assert 'the declared ids are none: add' in text and '0 classes\n' in text
+
+
 def test_findings_name_objects_by_the_ids_in_the_file(written):
     train = content()
     for obj in train['annotations']:
@@ -403,7 +418,8 @@ def test_narrow_boxes_are_widened_within_the_image(written):
 def test_more_than_100_objects_in_an_image_are_a_note(written):
     train = content()
     for number in range(100):
-        train['annotations'].append(dict(train['annotations'][0], id=100 + number))
+        box = [2, 2, 10, 9 - number / 100]
+        train['annotations'].append(dict(train['annotations'][0], id=100 + number, bbox=box))
     found = problems(written(train=train))
     assert found == {'images with more than 100 objects': (NOTE, 1, '0.png has 102')}
 

@@ -166,6 +166,46 @@ def test_unclear_layouts_are_errors_that_say_why(tmp_path, files, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    'name, content, reason',
+    [
+        ('train.json', b'', 'it is empty, or its end is missing'),
+        ('train.json', b'{"images": [], "annotations": [{', 'it is empty, or its end is missing'),
+        ('train.json', b'{"images": [], "annotations": []}', "it has no 'categories'"),
+        ('train.json', '{"images": []}'.encode('utf-16'), "it has no 'images', 'annotations'"),
+        ('data.zip', b'PK', 'it is an archive; unpack it'),
+        ('a.jpg', b'{{{', "it has no 'images', 'annotations', 'categories'"),
+    ],
+)
+def test_a_file_that_is_no_coco_json_is_refused_with_the_reason(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as raised:
+        recognise(tmp_path / name)
+    assert f'{name}: not a COCO JSON: {reason}' in str(raised.value)
+    if name == 'train.json':
+        with pytest.raises(UserError) as raised:
+            recognise(tmp_path)
+        assert f'No COCO JSON is train.json ({reason}' in str(raised.value)
+
+
+def test_a_split_whose_json_is_cut_off_is_not_passed_over(tmp_path):
+    coco(tmp_path / 'train.json', '1.png')
+    (tmp_path / 'val.json').write_text('{"images": [], "annotations": [')
+    with pytest.raises(UserError, match=r'val\.json: .* its end is missing; .* or remove it'):
+        recognise(tmp_path)
+
+
+def test_a_list_of_test_images_is_no_split(tmp_path):
+    coco(tmp_path / 'train.json', '1.png')
+    (tmp_path / 'test.json').write_text('{"images": [], "categories": []}')
+    assert list(recognise(tmp_path).splits) == ['train']
+
+
+def test_an_empty_path_is_not_the_current_folder():
+    with pytest.raises(UserError, match='the path of the data set is empty'):
+        recognise('')
+
+
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(UserError, match='no such file or folder'):
         recognise(tmp_path / 'no')

@@ -104,6 +104,27 @@ def test_two_ways_to_deal_with_the_batch_size_are_an_error():
         engine.train('any.py', accumulate=True, auto_scale_lr=True)
 
 
+@pytest.mark.parametrize('minutes', [-1, float('nan')])
+def test_a_negative_time_between_checkpoints_is_an_error(minutes):
+    with pytest.raises(UserError, match=r'checkpoint_minutes=.* must be 0, for never, or more'):
+        engine.train('any.py', checkpoint_minutes=minutes)
+
+
+def test_an_empty_path_is_not_the_default(tmp_path):
+    config = tmp_path / 'small.py'
+    config.touch()
+    with pytest.raises(UserError, match='the path of the work dir is empty'):
+        find_work_dir(Config.fromfile(config), '')
+
+
+def test_a_file_that_is_no_config_of_a_run_is_refused(tmp_path):
+    file = tmp_path / 'instances_train.json'
+    file.write_text('{"images": [], "annotations": [], "categories": []}')
+    for start in (engine.train, lambda file: engine.test(file, 'any.pth')):
+        with pytest.raises(UserError, match='not the config of a run: it has no model, t'):
+            start(file)
+
+
 def test_the_package_has_train_and_test_without_loading_them(monkeypatch):
     import convnext_mm
 

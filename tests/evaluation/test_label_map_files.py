@@ -212,7 +212,7 @@ def test_results_of_another_kind_of_model_are_refused(cfg, small_detector, folde
     with pytest.raises(UserError, match='the results of a segmentor are a folder or'):
         write_report(cfg, tmp_path / 'found.json')
     (tmp_path / 'detector.py').write_text(small_detector)
-    with pytest.raises(UserError, match='holds label maps, but the config is for a detector'):
+    with pytest.raises(UserError, match=r'for a detector: its results are a .json or'):
         write_report(tmp_path / 'detector.py', folder)
 
 

@@ -45,5 +45,6 @@ def test_values_and_names_of_a_user_stay_printable_and_short():
         *('null', 'true', '1.5', r"'a\x1b'")
     ]
     assert len(shown('x' * 5000)) < 80 and len(shown([[[['x' * 5000]]]] * 50)) < 500
+    assert shown({'images': [{'id': 1}], 'info': {}}) == "{'images': [{...}], 'info': {}}"
     assert printable('größe \x1b[31m\ud800\n') == r'größe \x1b[31m\ud800\n'
     assert printable('x' * 5000, limit=5) == 'xxxxx ...'

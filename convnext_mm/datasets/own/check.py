@@ -103,7 +103,8 @@ def show_checked(checked: CheckedData, console: Console) -> None:
     if checked.labels:  # The ids do not always prove which id a name belongs to.
         classes = [f'{i} {name}' for i, name in zip(checked.labels.ids, classes)]
     names = listed(map(printable, classes), LISTED_CLASSES)
-    console.print(f'  {KINDS[layout.kind]}, {counted(len(classes), "class")}: {names}')
+    text = f'  {KINDS[layout.kind]}, {counted(len(classes), "class")}'
+    console.print(f'{text}: {names}' if names else text)
     for split, content in checked.splits.items():
         paths = content.paths
         places = f'annotations {relative(paths.annotations, layout.root)}, '

@@ -30,10 +30,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from convnext_mm.datasets.coco_scan import image_names, looks_like_coco
+from convnext_mm.datasets.coco_scan import image_names, is_cut_off, missing_keys
 from convnext_mm.errors import UserError
 from convnext_mm.messages.wording import listed, printable
 
+_ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.7z', '.rar')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 # The words in a name that mean a split.
@@ -96,6 +97,8 @@ def recognise(path: str | Path) -> Layout:
         UserError: Nothing is recognised, or it is not clear which of several files to use; the
             message names the folders and files that are recognised.
     """
+    if not str(path):
+        raise UserError('the path of the data set is empty')
     path = _absolute(path)
     try:
         layout = _recognise(path)
@@ -110,17 +113,31 @@ def recognise(path: str | Path) -> Layout:
 def _recognise(path: Path) -> Layout:
     if path.is_file():
         root = path.parent.parent if path.parent.name == 'annotations' else path.parent
-        if not looks_like_coco(path):
-            raise UserError(f'{path}: not a COCO JSON with images, annotations and categories')
+        if reason := _why_no_coco(path):
+            raise UserError(f'{path}: not a COCO JSON: {reason}')
         return Layout(root, 'coco', {'train': _coco_split(root, path)})
     layout = _recognise_coco(path) or _recognise_maps(path)
     if layout is None:
+        reasons = {file.relative_to(path): _why_no_coco(file) for file in _jsons(path)}
+        broken = [f'{file} ({reason})' for file, reason in reasons.items() if reason]
+        jsons = f'. No COCO JSON is {listed(broken)}' if broken else ''
         raise UserError(
             f'{path}: neither a COCO JSON (looked for *.json and */*.json with images, annotations '
             f'and categories) nor label maps (looked for {" or ".join(_IMAGE_FOLDERS[:2])} and '
-            f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val inside or around them)'
+            f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val inside or around them){jsons}. '
+            'Convert other formats, such as YOLO, to COCO first'
         )
     return _choose_validation(layout)
+
+
+def _why_no_coco(path: Path) -> str:
+    """Say why a file cannot be COCO annotations; empty if it has their three keys."""
+    missing, suffix = missing_keys(path), path.suffix.lower()
+    if missing and suffix in _ARCHIVES:
+        return 'it is an archive; unpack it, and give the folder'
+    if missing and suffix == '.json' and is_cut_off(path):
+        return 'it is empty, or its end is missing; copy it again'
+    return f'it has no {listed(map(repr, missing))} in UTF-8' if missing else ''
 
 
 def _absolute(path: str | Path) -> Path:
@@ -243,9 +260,14 @@ def _choose_validation(layout: Layout) -> Layout:
 
 def _recognise_coco(root: Path) -> Layout | None:
     jsons = [file for file in _jsons(root) if not _OTHER_TASKS.match(file.name)]
-    jsons = [file for file in jsons if looks_like_coco(file)]
+    others = [file for file in jsons if missing_keys(file)]
+    jsons = [file for file in jsons if file not in others]
     if not jsons:
         return None
+    # The file of a split must not be passed over in silence. A list of test images is one too.
+    for file in filter(_split_of_json, others):
+        if is_cut_off(file):
+            raise UserError(f'{file}: not a COCO JSON: {_why_no_coco(file)}, or remove it')
     if len(jsons) == 1:
         return Layout(root, 'coco', {'train': _coco_split(root, jsons[0])})
     by_split: dict[str | None, list[Path]] = {}

@@ -67,7 +67,10 @@ def read_detection_data(
     if not isinstance(predictions, Path) or predictions.suffix in pickled.SUFFIXES:
         found, paths = _from_records(predictions, api, len(classes))
     elif _holds_label_maps(predictions):
-        raise UserError(f'{predictions} holds label maps, but the config is for a detector')
+        raise UserError(
+            f'{predictions}: a folder or .zip has the results of a segmentor. The config is for a '
+            'detector: its results are a .json or .pkl file'
+        )
     else:
         images = [image for _, _, image in _images(cfg, split)]
         paths = {image['img_id']: image['img_path'] for image in images}

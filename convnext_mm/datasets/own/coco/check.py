@@ -187,7 +187,8 @@ def _check_references(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
         if identity not in known
     ]
     declared = listed(map(shown, sorted(known, key=str)), _LISTED_IDS)
-    yield from problems.UNDECLARED_CATEGORIES.cases(split, undeclared, declared=declared)
+    told = dict(declared=declared or 'none')
+    yield from problems.UNDECLARED_CATEGORIES.cases(split, undeclared, **told)
 
 
 def _check_use(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
@@ -196,6 +197,7 @@ def _check_use(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
     content, counts = coco.content, _objects_by_category(coco)
     unused = [c['name'] for c in content['categories'] if not counts[c['id']]]
     yield from problems.UNUSED_CATEGORIES.cases(split, unused)
+    yield from problems.REPEATED_OBJECTS.cases(split, name_objects(_copies(content['annotations'])))
     used = Counter(obj['image_id'] for obj in content['annotations'])
     empty = [image['file_name'] for image in content['images'] if image['id'] not in used]
     yield from problems.EMPTY_IMAGES.cases(split, empty)
@@ -209,6 +211,17 @@ def _check_use(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
         yield problems.NO_OBJECTS.finding(split)
     elif not coco.ids_with_single_objects:
         yield problems.ONLY_CROWDS.finding(split)
+
+
+def _copies(objects: list[dict]) -> Iterator[dict]:
+    """Yield the objects that an earlier one has the class, box and mask of."""
+    first: dict[tuple, dict] = {}
+    for obj in objects:
+        if obj.get('bbox'):
+            key = (obj['image_id'], obj['category_id'], *obj['bbox'])
+            same = first.setdefault(key, obj)
+            if same is not obj and same.get('segmentation') == obj.get('segmentation'):
+                yield obj
 
 
 # --- several splits

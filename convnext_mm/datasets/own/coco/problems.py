@@ -90,6 +90,10 @@ UNUSED_CATEGORIES = Problem.note('categories without objects', 'they stay classe
 EMPTY_IMAGES = Problem.note(
     'images without objects', 'used in validation; most recipes skip them in training'
 )
+REPEATED_OBJECTS = Problem.note(
+    'objects with the class, box and mask of another one',
+    'each is learned and scored: remove the copies if they are a mistake',
+)
 MANY_OBJECTS = Problem.note(
     'images with more than {limit} objects',
     'detectors return {limit} at most in an image, and AP counts no more of a class',
