@@ -13,7 +13,8 @@ from convnext_mm.messages.findings import Finding, error, note
 from convnext_mm.messages.wording import counted, such_as
 from convnext_mm.weights.fitting import compare
 
-BATCH_SIZE = 'batch_size'  # of one process, in the `meta` of a checkpoint
+# Keys in the `meta` of a checkpoint: the batch size of one process, the length of the data set.
+BATCH_SIZE, SAMPLES = 'batch_size', 'training_samples'
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,18 @@ class Resumed:
         classes: The names of the classes; empty if the data set names none.
         processes: The number of processes.
         batch_size: The batch size of one process, if it is known.
+        samples: The number of samples in an epoch, if it is known.
     """
 
     classes: tuple[str, ...]
     processes: int
     batch_size: int | None
+    samples: int | None
 
-    def has_other_batch_size(self, other: Resumed) -> bool:
-        """Return whether the batch sizes are known and differ."""
-        known = None not in (self.batch_size, other.batch_size)
-        return known and self.batch_size != other.batch_size
+    def has_other(self, name: str, other: Resumed) -> bool:
+        """Return whether a property is known of both trainings and differs."""
+        pair = getattr(self, name), getattr(other, name)
+        return None not in pair and pair[0] != pair[1]
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,13 @@ def differences(before: Resumed, now: Resumed) -> Iterator[Difference]:
             f'{now.processes}',
             f'{start} without the break; learning rate and schedule stay as in the config',
         )
-    if before.has_other_batch_size(now):
+    if before.has_other('samples', now):
+        yield Difference(
+            f'was trained on {counted(before.samples, "sample")}, but the data have '
+            f'{now.samples:,}',
+            f'{start} without the break; learning rate and schedule stay as in the config',
+        )
+    if before.has_other('batch_size', now):
         yield Difference(
             f'was written with batch_size={before.batch_size}, but this training has '
             f'{now.batch_size}',
@@ -87,7 +96,7 @@ def differences(before: Resumed, now: Resumed) -> Iterator[Difference]:
 
 def changes_the_order(before: Resumed, now: Resumed) -> bool:
     """Return whether a position in the epoch stands for other images than before."""
-    return before.processes != now.processes or before.has_other_batch_size(now)
+    return any(before.has_other(name, now) for name in ('processes', 'batch_size', 'samples'))
 
 
 def check_shapes(model: Mapping[str, Tensor], checkpoint: Mapping, source: str) -> None:
@@ -116,4 +125,5 @@ def trained_before(checkpoint: Mapping, processes: int) -> Resumed:
         processes: The number of processes that wrote it.
     """
     classes = checkpoint_metainfo(checkpoint).get('classes') or ()
-    return Resumed(tuple(classes), processes, (checkpoint.get('meta') or {}).get(BATCH_SIZE))
+    meta = checkpoint.get('meta') or {}
+    return Resumed(tuple(classes), processes, meta.get(BATCH_SIZE), meta.get(SAMPLES))

@@ -28,6 +28,7 @@ from convnext_mm.engine.hooks.unwrap import unwrap
 from convnext_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_mm.engine.resume_checks import (
     BATCH_SIZE,
+    SAMPLES,
     Resumed,
     changes_the_order,
     check_shapes,
@@ -116,7 +117,8 @@ class Runner(MMEngineRunner):
         states = all_gather_object(self._process_state())
         meta = kwargs['meta'] = dict(kwargs.get('meta') or {})
         meta.setdefault('evaluated', self._evaluating)
-        meta[BATCH_SIZE] = self._properties().batch_size
+        own = self._properties()
+        meta |= {BATCH_SIZE: own.batch_size, SAMPLES: own.samples}
         if get_rank() != 0:
             return
         path = Path(out_dir, filename)
@@ -215,7 +217,8 @@ class Runner(MMEngineRunner):
     def _properties(self) -> Resumed:
         loader = self.train_dataloader
         batch_size = getattr(loader.batch_sampler, 'batch_size', None)
-        return Resumed(classes_of(loader.dataset), get_world_size(), batch_size)
+        classes, samples = classes_of(loader.dataset), len(loader.dataset)
+        return Resumed(classes, get_world_size(), batch_size, samples)
 
     def restore_random_states(self) -> None:
         """Set the random states of the checkpoint, once, before the first step or evaluation."""

@@ -153,11 +153,21 @@ def test_another_number_of_processes_is_refused(tmp_path):
     assert 'was written by 1 process, but this training has 2' in errors
 
 
-def test_another_batch_size_is_refused_or_starts_the_epoch_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(batch_size=3), 'written with batch_size=2, but this training has 3'),
+        (
+            dict(dataset=dict(type='NoisyPoints', length=8)),
+            'trained on 12 samples, but the data have 8',
+        ),
+    ],
+)
+def test_other_batches_are_refused_or_start_the_epoch_again(change, message, tmp_path, monkeypatch):
     run(config(tmp_path), kill_after=8)  # in the second epoch of 6 iterations
     cfg = config(tmp_path)
-    cfg['train_dataloader']['batch_size'] = 3
-    with pytest.raises(UserError, match='written with batch_size=2, but this training has 3'):
+    cfg['train_dataloader'].update(change)
+    with pytest.raises(UserError, match=message):
         run(cfg, resume=True)
     monkeypatch.setattr(Runner, 'resume_anyway', True)
     log = {}
