@@ -507,6 +507,15 @@ def test_paths_of_another_computer_are_shortened(written):
     assert checked.splits['train'].content['images'][0]['file_name'] == '0.png'
 
 
+def test_images_are_found_by_names_with_other_capital_letters(written):
+    root = written(train=content())
+    (root / 'train' / '0.png').rename(root / 'train' / '0.PNG')
+    checked = check_own_data(root)
+    (found,) = checked.findings
+    assert found.level is REPAIRED and found.examples == ('0.png is 0.PNG',)
+    assert checked.splits['train'].content['images'][0]['file_name'] == '0.PNG'
+
+
 def test_ids_and_names_used_twice_are_errors(written):
     train = content()
     train['images'][1]['id'] = 0

@@ -34,14 +34,31 @@ def check_images(
 
 
 def _repair_paths(split: str, images: list[dict], folder: Path) -> Iterator[Finding]:
-    moved = []
+    moved, other_case = [], []
+    by_lower: dict[str, str] | None = None
     for image in images:
         name = image['file_name']
-        inside = folder / base_name(name)
-        if not os.path.isfile(folder / name) and os.path.isfile(inside):
-            image['file_name'] = inside.name
+        if os.path.isfile(folder / name):
+            continue
+        inside = base_name(name)
+        if os.path.isfile(folder / inside):
+            image['file_name'] = inside
             moved.append(name)
+            continue
+        if by_lower is None:  # Most data sets need no list of their files.
+            by_lower = _names_by_lower(folder)
+        if found := by_lower.get(inside.lower()):
+            image['file_name'] = found
+            other_case.append(f'{name} is {found}')
     yield from problems.MOVED_IMAGES.cases(split, moved, folder=folder)
+    yield from problems.OTHER_CASE.cases(split, other_case)
+
+
+def _names_by_lower(folder: Path) -> dict[str, str]:
+    """Return the files of a folder by their names in lower case; names that clash are left out."""
+    names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    counts = Counter(map(str.lower, names))
+    return {name.lower(): name for name in names if counts[name.lower()] == 1}
 
 
 def _check_sizes(

@@ -123,6 +123,9 @@ UNCLEAR_ROTATION = Problem.note(
 MOVED_IMAGES = Problem.repaired(
     'images that are not at their path in the JSON', 'found by name in {folder}'
 )
+OTHER_CASE = Problem.repaired(
+    'images whose names have other capital letters than in the JSON', 'the names of the files'
+)
 NO_SIZE = Problem.repaired('images without width and height', 'read from the image files')
 REPEATED_FILES = Problem.note('files that are listed as several images')
 
