@@ -25,6 +25,7 @@ from mmengine.config import Config
 from convnext_mm.config.argument_checks import check_arguments
 from convnext_mm.config.key_checks import check_names, known_settings
 from convnext_mm.config.reading import load_config
+from convnext_mm.config.value_checks import check_values
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Finding
 
@@ -38,7 +39,7 @@ FOLDERS = {
 
 def check(cfg: Config) -> list[Finding]:
     """Return all that the check finds in a config."""
-    return [*check_names(cfg), *check_arguments(cfg)]
+    return [*check_names(cfg), *check_arguments(cfg), *check_values(cfg)]
 
 
 def whole_configs(folder: Path) -> Iterator[tuple[Path, Config | None]]:

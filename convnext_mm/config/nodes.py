@@ -90,7 +90,9 @@ def _with_names(node: object, scope: str | None) -> object:
 
 def _name_in_config(value: object, scope: str | None) -> object:
     """Return the name by which MMEngine finds a class or function; others stay as they are."""
-    module, name = getattr(value, '__module__', ''), getattr(value, '__qualname__', '')
+    module, name = getattr(value, '__module__', None), getattr(value, '__qualname__', None)
+    if not module or not name:  # such as a method of a module in C
+        return value
     package = module.partition('.')[0]
     registered, own_scope = _registered(value)
     if package in _ALWAYS_IMPORTED and registered and own_scope == 'mmengine':

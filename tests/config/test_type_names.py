@@ -93,6 +93,11 @@ class Own(nn.Module):
     """A class that is registered nowhere."""
 
 
+def test_values_that_no_config_can_name_stay():
+    join = ', '.join  # a method in C, which has no module
+    assert with_type_names(Config(dict(default_scope='mmdet', join=join))).join is join
+
+
 def test_classes_of_other_packages_are_named_by_their_module():
     cfg = Config(dict(a=dict(type=Own), b=dict(type=ConvNeXt), c=dict(type=torch.optim.AdamW)))
     cfg.d = [dict(type=nn.BatchNorm2d), (dict(type=print),)]
