@@ -224,7 +224,7 @@ def test_an_unexpected_error_shows_its_traceback_and_how_to_report_it(capsys):
     assert _options.exit_code(broken, None) == 1
     printed = capsys.readouterr().err
     assert 'Traceback' in printed and 'error: ZeroDivisionError' in printed
-    assert 'Please report it' in printed
+    assert 'this is a mistake in convnext-mm: please report it' in printed
 
 
 def test_verbose_shows_the_traceback_of_a_mistake(folder, tmp_path):
