@@ -57,7 +57,7 @@ def whole_configs(folder: Path) -> Iterator[tuple[Path, Config | None]]:
 
 
 def all_configs() -> None:
-    """Print what the check finds in all configs."""
+    """Print the findings of the check in all configs."""
     print(f'{"configs of":<28} {"checked":>8} {"unreadable":>11} {"reported":>9} {"ms each":>8}')
     reported = []
     for name, folder in FOLDERS.items():

@@ -249,7 +249,7 @@ def _did_you_mean(name: str) -> str:
 
 
 def _look_up(kind: object, place: Place) -> list[Callable] | None:
-    """Return what a type may be.
+    """Return the classes that a type may name.
 
     There are several if registries have the same name for different classes, and none if the type
     is unknown. The result is None if a module of a library cannot be imported, so that the classes

@@ -52,7 +52,7 @@ class Place:
         complete: Whether the required arguments must be in the dict or in `given`.
         certain: Whether the type must be known.
         likely: Keys that a dict of free keys has most likely, to recognise a misspelt one.
-        children: The places of the dicts below, by key. None: what is below is not checked.
+        children: The places of the dicts below, by key. None: nothing below is checked.
     """
 
     registries: tuple[Registry, ...] = ()

@@ -28,7 +28,7 @@ class Arguments:
         names: Their names, first of the class itself, then of its base classes.
         required: The names without a default.
         any: Whether it may take other arguments too.
-        defaults: The defaults of the other arguments, without those of base classes.
+        defaults: The defaults of the other arguments; base classes are left out.
     """
 
     names: tuple[str, ...]
@@ -100,7 +100,7 @@ def _old_names(function: Callable) -> list[str]:
 
 
 def _uses_of_kwargs(function: Callable, kwargs: str) -> tuple[list[str], _Base | None]:
-    """Find what a function does with its ``**kwargs``.
+    """Find the use that a function makes of its ``**kwargs``.
 
     Returns:
         The names that it reads from them, and the constructor that gets the rest. It is None if
