@@ -47,8 +47,8 @@ def main() -> int:
     parser.add_argument(
         '--resume-anyway',
         action='store_true',
-        help='resume also with another number of processes, batch size or classes; warnings say '
-        'what is given up',
+        help='resume also with another number of processes or images, another batch size or other '
+        'classes; warnings name the consequences',
     )
     parser.add_argument(
         '--checkpoint-minutes',

@@ -90,9 +90,9 @@ def train(
         amp: Train in mixed precision.
         resume: Resume from the newest whole checkpoint in the work dir (True), or from this file.
             The result is the same as without the break.
-        resume_anyway: Resume also with other classes, another batch size or another number of
-            processes. Warnings say what the training loses. The checkpoint of another model or with
-            other optimizer settings is still refused.
+        resume_anyway: Resume also with other classes, another batch size, or another number of
+            processes or samples. Warnings name the consequences. The checkpoint of another model or
+            with other optimizer settings is still refused.
         checkpoint_minutes: Write a checkpoint when so many minutes have passed since the last one,
             beside the checkpoints of the config; 0 for none.
         launcher: How the processes were started: ``none``, ``pytorch``, ``slurm`` or ``mpi``.

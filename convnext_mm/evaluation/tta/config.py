@@ -30,8 +30,8 @@ def _check_mergeable(cfg: Config) -> None:
     evaluators = list(dicts_below(cfg.get('test_evaluator')))
     if any(type_name(e).endswith('CocoPanopticMetric') for e in evaluators):
         raise UserError(
-            '--tta: the views of a panoptic segmentation cannot be merged, only those of detectors '
-            'with boxes or instance masks'
+            '--tta: views of a panoptic segmentation cannot be merged. Detectors with boxes or '
+            'instance masks can be tested with it'
         )
     masks = any('segm' in (e.get('metric') or ()) for e in evaluators)
     if masks and type_name(cfg.tta_model).endswith('DetTTAModel'):

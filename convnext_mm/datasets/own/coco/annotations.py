@@ -18,8 +18,8 @@ class CocoAnnotations:
         content: The content of the JSON, with the repairs.
         repaired: Whether the content differs from the file.
         is_strict: Whether the file is plain JSON, which every reader understands.
-        is_complete: Whether all entries are there. Entries with errors are left out, so checks
-            across entries would report what is not so.
+        is_complete: Whether all entries are there. Entries with errors are left out. Checks
+            that compare entries would then report wrong problems.
     """
 
     paths: SplitPaths
