@@ -310,7 +310,7 @@ class Judge:
         It is the whole data set, or the validation split beside correct training annotations.
 
         Raises:
-            Wrong: The data set is not what the check said.
+            Wrong: The data set differs from the result of the check.
         """
         for name in ('train', 'val'):
             (self.folder / f'{name}.json').unlink(missing_ok=True)

@@ -520,7 +520,7 @@ def _says_what_cannot_be_proved(case: Case) -> bool:
 
 
 def _fault(case: Case, cfg: Config, undecided: bool) -> str:
-    """Read the data as a training does; say what is wrong with it."""
+    """Read the data as a training does, and name the differences."""
     init_default_scope('mmseg')
     seen: list[str] = []
     for split in ('train', 'val'):
