@@ -122,15 +122,15 @@ class _Block(torch.autograd.Function):
         inner = gather_samples(x, kept, dtype)
         channels, height, width = inner.shape[1:]
         keeps = recompute == 'pointwise' and any(ctx.needs_input_grad)
-        on_cpu = x.device.type == 'cpu'
-        keeps_hidden = keeps and (channels > MAX_RECOMPUTED_CHANNELS or not on_cpu)
+        keeps_rows = keeps and not _computes_in_slices(x)
+        keeps_hidden = keeps and (keeps_rows or channels > MAX_RECOMPUTED_CHANNELS)
         hidden_slices = [] if keeps_hidden else None
         rows = _rows(_conv(inner, params))
         mlp_params = _norm_mlp_params(params, norm_eps, scale, dtype)
         branch = norm_mlp(rows, mlp_params, height * width, hidden_slices)
         factor = None if _merges_gamma(params, dtype) else params.gamma * scale
         out = add_residual_slices(x, branch, kept, factor)
-        kept_rows = rows if keeps and not on_cpu else None
+        kept_rows = rows if keeps_rows else None
         ctx.save_for_backward(*params, inner, kept_rows, *(hidden_slices or ()))
         return out
 
@@ -177,6 +177,10 @@ class _Block(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_x = add_residual(grad, grad_inner, ctx.kept)
         return grad_x, None, None, None, None, None, *grads
+
+
+def _computes_in_slices(x: Tensor) -> bool:
+    return x.device.type == 'cpu'
 
 
 def _conv(x: Tensor, p: BlockParams) -> Tensor:

@@ -95,6 +95,25 @@ def test_output_and_gradients_equal_the_plain_block(kind, level, size):
         )
 
 
+@pytest.mark.parametrize('kind', KINDS)
+def test_keeping_as_much_as_on_a_gpu_changes_no_result(kind, monkeypatch):
+    levels = blocks(kind, rate=0.5)
+    expected, expected_grads = run(levels['block'], image())
+    monkeypatch.setattr(operation, '_computes_in_slices', lambda x: False)
+    out, grads = run(levels['pointwise'], image())
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+    for name, grad in grads.items():
+        torch.testing.assert_close(grad, expected_grads[name], rtol=1e-4, atol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize('level', LEVELS)
+def test_gradients_have_the_strides_of_their_parameters(level):
+    block = blocks('v1')[level].to(memory_format=torch.channels_last)
+    block(image()).sum().backward()
+    for name, parameter in block.named_parameters():
+        assert parameter.grad.stride() == parameter.stride(), name
+
+
 @pytest.mark.parametrize('arch', ['tiny', 'v2_atto'])
 @pytest.mark.parametrize('level', LEVELS)
 def test_maps_and_gradients_of_a_whole_backbone_equal_the_plain_backbone(arch, level):
