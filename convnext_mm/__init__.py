@@ -11,8 +11,9 @@
 
 Where things are. A room imports only from the rooms above it::
 
-    errors.py compat.py   mistakes of a user; workarounds for other packages
+    errors.py             mistakes of a user
     messages/             findings, wording and log lines: what a person reads
+    recipes.py compat.py  the recipes by name; workarounds for other packages
 
     archs.py              the table of variants
     layer_decay.py        parameter name -> layer id -> learning-rate scale
@@ -20,6 +21,7 @@ Where things are. A room imports only from the rooms above it::
     ops/                  the block as one operation; its kernels
     weights/              published files: names, formats, safe reading, loading, download
     backbone.py optim.py  ConvNeXt; layer-wise learning-rate decay
+    registration.py       both in the registries of MMEngine
     ------------------    above: the core, which needs torch and MMEngine only
     config/               read a config, build its model, rescale its schedule, check both
     visualization/        draw objects and label maps
@@ -29,7 +31,8 @@ Where things are. A room imports only from the rooms above it::
     diagnose/             doctor, learning rates, parameters and FLOPs, browse, weights files
     export/               ONNX
     engine/               train and test with MMEngine's Runner; hooks; a quiet terminal
-    cli/                  the commands
+    cli/                  the command convnext-mm
+    __main__.py           the same: python -m convnext_mm
 
 Importing the package registers its classes in MMEngine's root registries and does nothing else. It
 imports neither torch nor MMEngine: the registration waits until MMEngine is imported. A config can

@@ -36,8 +36,11 @@ def recipe(name: str) -> str:
     path = FOLDER / f'{short}.py'
     if path.is_file():
         return str(path)
-    remedy = f'{command("configs list")} lists all recipes'
     near = difflib.get_close_matches(short, recipe_names(), n=1, cutoff=0.7)
-    if near:
-        remedy = f'did you mean {near[0]}? {remedy}'
-    raise UserError(f'{name}: no such file, and no recipe has this name; {remedy}')
+    if not near and Path(name).suffix:
+        raise UserError(f'{name}: no such file')
+    meant = f'did you mean {near[0]}? ' if near else ''
+    raise UserError(
+        f'{name}: no such file, and no recipe has this name; {meant}'
+        f'{command("configs list")} lists the recipes'
+    )

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Run a script in several processes of this machine: tools/launch.py PROCESSES SCRIPT ARGUMENTS..."""
+"""Run a script in several processes: tools/launch.py PROCESSES SCRIPT ..."""
 
 import sys
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from convnext_mm.cli.exit_codes import exit_code
 from convnext_mm.cli.options import Parser
 from convnext_mm.errors import UserError
+from convnext_mm.messages.commands import command
 from convnext_mm.recipes import FOLDER, PREFIX, recipe, recipe_names
 
 
@@ -49,6 +50,8 @@ def copy(args: argparse.Namespace) -> None:
     if target.is_dir():
         target = target / source.name
     text = with_absolute_bases(source)
+    name = source.relative_to(FOLDER)
+    text = text.replace(f'tools/train.py configs/{name}', f'{command("train")} {target}')
     try:
         with open(target, 'x', encoding='utf-8') as file:
             file.write(text)

@@ -1,8 +1,8 @@
 """Train or test on several GPUs of this machine: launch GPUS train CONFIG ...
 
-``tools/dist_train.sh`` and ``dist_test.sh`` call it with a script in place of a command: GPUS
-SCRIPT ARGUMENTS. Each process gets the environment that ``--launcher pytorch`` reads. On several machines, call it on each, with NNODES, NODE_RANK and
-MASTER_ADDR in the environment, and PORT if 29500 is taken.
+``tools/dist_train.sh`` and ``dist_test.sh`` call it with a script in place of a command. Each
+process gets the environment that ``--launcher pytorch`` reads. On several machines, call it on
+each, with NNODES, NODE_RANK and MASTER_ADDR in the environment, and PORT if 29500 is taken.
 
 torchrun does the same, but an interrupted training needs more: torchrun kills the processes 30
 seconds after a signal, while they may still write a checkpoint, and it replaces their exit code by

@@ -22,6 +22,7 @@ from convnext_mm.config.model_file import load_model
 from convnext_mm.config.nodes import leaf_datasets, type_name
 from convnext_mm.errors import UserError
 from convnext_mm.inference.sources import Frame
+from convnext_mm.messages.commands import command
 from convnext_mm.weights.files import read_checkpoint
 
 
@@ -53,7 +54,7 @@ class Predictor:
     def __init__(self, cfg: Config, checkpoint: str | Path, device: str | None = None) -> None:
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         if device.startswith('cuda') and not torch.cuda.is_available():
-            raise UserError(f'device {device}: PyTorch sees no GPU; tools/doctor.py says why')
+            raise UserError(f'device {device}: PyTorch sees no GPU; {command("doctor")} says why')
         self.device = torch.device(device)
         self._load, self._transform = _split_pipeline(cfg)
         model_cfg = copy.deepcopy(cfg.model)
