@@ -91,10 +91,13 @@ def _config_text(cfg: Config) -> str:
     """Write a config with the settings that its data sets share as variables at the top."""
     cfg = Config(cfg.to_dict())
     shared = {'data_root': None, 'metainfo': None}
+    test_pipeline = cfg.pop('test_pipeline', None)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         for dataset in leaf_datasets(cfg.get(loader)):
             for key in shared:
                 shared[key], dataset[key] = dataset[key], f'<{key}>'
+            if dataset.pipeline == test_pipeline:
+                dataset.pipeline = '<test_pipeline>'
     classes, palette = shared['metainfo']['classes'], shared['metainfo']['palette']
     colours = textwrap.fill(', '.join(map(str, palette)), _LINE, break_long_words=False)
     top = [
@@ -103,8 +106,10 @@ def _config_text(cfg: Config) -> str:
         *('palette = [', textwrap.indent(colours, '    '), ']'),
         'metainfo = dict(classes=classes, palette=palette)',
     ]
+    if test_pipeline:
+        top.append(Config(dict(test_pipeline=test_pipeline)).pretty_text)
     rest = cfg.pretty_text
-    for key in shared:
+    for key in (*shared, 'test_pipeline'):
         rest = rest.replace(f"'<{key}>'", key)
     return '\n'.join([*top, rest])
 
