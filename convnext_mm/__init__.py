@@ -35,8 +35,8 @@ Importing the package registers its classes in MMEngine's root registries and do
 config can use ``type='convnext_mm.ConvNeXt'`` without an import, and ``type='ConvNeXt'`` after the
 import of the package.
 
-The commands in Python: :func:`train`, :func:`test` and :func:`predict` are loaded at first use, and
-``convnext_mm.export.export`` writes an ONNX file. The commands in ``cli/`` call nothing else.
+In Python, :func:`train`, :func:`test`, :func:`load` and :func:`predict` are imported at first use,
+and ``convnext_mm.export.export`` writes an ONNX file. The commands in ``cli/`` call nothing else.
 """
 
 import importlib
@@ -56,7 +56,7 @@ from convnext_mm.compat import allow_mmengine_checkpoints
 from convnext_mm.optim import LayerDecayOneCycleLR, LayerDecayOptimWrapperConstructor
 from convnext_mm.weights.loading import ConvNeXtPretrained
 
-_COMMANDS = {'train': 'engine', 'test': 'engine', 'predict': 'inference'}
+_COMMANDS = {'train': 'engine', 'test': 'engine', 'load': 'inference', 'predict': 'inference'}
 
 __version__ = '0.1.0'
 

@@ -17,6 +17,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.work_dir import OWN_DATA_CONFIG
 from convnext_mm.datasets.own.adapt_config import adapt_config
 from convnext_mm.datasets.own.check import CheckedData, check_own_data, show_checked
 from convnext_mm.datasets.own.write import write_atomically, write_data
@@ -25,7 +26,6 @@ from convnext_mm.messages.findings import as_text
 from convnext_mm.messages.log import log_once
 from convnext_mm.messages.wording import counted
 
-CONFIG_NAME = 'own_data.py'
 # The folder in the work dir for repaired annotations, and splits that were made.
 _FOLDER = 'own_data'
 _LINE = 96  # characters of colours in a written config
@@ -61,7 +61,7 @@ def adapt_to_own_data(
     for change in changes:
         log_once(change)
     if first:
-        _write_config(cfg, work_dir / CONFIG_NAME, changes)
+        _write_config(cfg, work_dir / OWN_DATA_CONFIG, changes)
     return cfg
 
 
