@@ -39,8 +39,8 @@ imports neither torch nor MMEngine: the registration waits until MMEngine is imp
 use ``type='convnext_mm.ConvNeXt'`` without an import, and ``type='ConvNeXt'`` after the import of
 the package.
 
-The commands in Python: :func:`train`, :func:`test` and :func:`predict` are loaded at first use, and
-``convnext_mm.export.export`` writes an ONNX file. The commands in ``cli/`` call nothing else.
+In Python, :func:`train`, :func:`test`, :func:`load` and :func:`predict` are imported at first use,
+and ``convnext_mm.export.export`` writes an ONNX file. The commands in ``cli/`` call nothing else.
 """
 
 import importlib
@@ -66,6 +66,7 @@ _MODULES = {
     'ConvNeXtPretrained': 'weights.loading',
     'LayerDecayOneCycleLR': 'optim',
     'LayerDecayOptimWrapperConstructor': 'optim',
+    'load': 'inference',
     'predict': 'inference',
     'recipe': 'recipes',
     'test': 'engine',

@@ -17,6 +17,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.work_dir import OWN_DATA_CONFIG
 from convnext_mm.datasets.own.adapt_config import adapt_config
 from convnext_mm.datasets.own.check import CheckedData, check_own_data, show_checked
 from convnext_mm.datasets.own.write import write_atomically, write_data
@@ -26,7 +27,6 @@ from convnext_mm.messages.findings import as_text
 from convnext_mm.messages.log import log_once
 from convnext_mm.messages.wording import counted
 
-CONFIG_NAME = 'own_data.py'
 # The folder in the work dir for repaired annotations, and splits that were made.
 _FOLDER = 'own_data'
 _LINE = 96  # characters of colours in a written config
@@ -62,7 +62,7 @@ def adapt_to_own_data(
     for change in changes:
         log_once(change)
     if first:
-        _write_config(cfg, work_dir / CONFIG_NAME, changes)
+        _write_config(cfg, work_dir / OWN_DATA_CONFIG, changes)
     return cfg
 
 
@@ -92,10 +92,13 @@ def _config_text(cfg: Config) -> str:
     """Write a config with the settings that its data sets share as variables at the top."""
     cfg = Config(cfg.to_dict())
     shared = {'data_root': None, 'metainfo': None}
+    test_pipeline = cfg.pop('test_pipeline', None)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         for dataset in leaf_datasets(cfg.get(loader)):
             for key in shared:
                 shared[key], dataset[key] = dataset[key], f'<{key}>'
+            if dataset.pipeline == test_pipeline:
+                dataset.pipeline = '<test_pipeline>'
     classes, palette = shared['metainfo']['classes'], shared['metainfo']['palette']
     colours = textwrap.fill(', '.join(map(str, palette)), _LINE, break_long_words=False)
     top = [
@@ -104,8 +107,10 @@ def _config_text(cfg: Config) -> str:
         *('palette = [', textwrap.indent(colours, '    '), ']'),
         'metainfo = dict(classes=classes, palette=palette)',
     ]
+    if test_pipeline:
+        top.append(Config(dict(test_pipeline=test_pipeline)).pretty_text)
     rest = cfg.pretty_text
-    for key in shared:
+    for key in (*shared, 'test_pipeline'):
         rest = rest.replace(f"'<{key}>'", key)
     return '\n'.join([*top, rest])
 
