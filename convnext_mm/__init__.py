@@ -19,7 +19,9 @@ Where things are. A room imports only from the rooms above it::
     layers.py             LayerNorm2d, GRN, stochastic depth
     ops/                  the block as one operation; its kernels
     weights/              published files: names, formats, safe reading, loading, download
+    stages.py             a stem, four stages and their outputs
     backbone.py optim.py  ConvNeXt; layer-wise learning-rate decay
+    roadmap/              the networks between ResNet and ConvNeXt, step by step
     ------------------    above: the core, which needs torch and MMEngine only
     config/               read a config, build its model, rescale its schedule, check both
     visualization/        draw objects and label maps
@@ -54,6 +56,7 @@ from convnext_mm.archs import ARCHS, Arch
 from convnext_mm.backbone import ConvNeXt, ConvNeXtBlock
 from convnext_mm.compat import allow_mmengine_checkpoints
 from convnext_mm.optim import LayerDecayOneCycleLR, LayerDecayOptimWrapperConstructor
+from convnext_mm.roadmap import Roadmap
 from convnext_mm.weights.loading import ConvNeXtPretrained
 
 _COMMANDS = {'train': 'engine', 'test': 'engine', 'predict': 'inference'}
@@ -68,6 +71,7 @@ __all__ = [
     'ConvNeXtPretrained',
     'LayerDecayOneCycleLR',
     'LayerDecayOptimWrapperConstructor',
+    'Roadmap',
 ]
 
 allow_mmengine_checkpoints()  # also a registration: of types that torch.load may read

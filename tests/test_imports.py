@@ -13,7 +13,7 @@ PACKAGE = Path(convnext_mm.__file__).parent
 # A room may import the rooms above it. docs/architecture.md says what each of them holds.
 CORE = (
     *('errors', 'compat', 'messages', 'archs', 'layer_decay', 'layers', 'ops', 'weights'),
-    *('backbone', 'optim'),
+    *('stages', 'backbone', 'optim', 'roadmap'),
 )
 ROOMS = (
     *CORE,
