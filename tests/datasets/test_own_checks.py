@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from convnext_mm.datasets.own.check import check_own_data
+from convnext_mm.datasets.own.files import base_name
 from convnext_mm.datasets.own.problem import Problem
-from convnext_mm.datasets.own.recognise import base_name
 from convnext_mm.datasets.own.splitting import choose_validation
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level

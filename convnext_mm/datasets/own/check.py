@@ -10,11 +10,12 @@ from rich.text import Text
 
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
 from convnext_mm.datasets.own.coco.check import check_coco, read_coco
+from convnext_mm.datasets.own.files import relative
 from convnext_mm.datasets.own.label_maps.check import check_label_maps
 from convnext_mm.datasets.own.label_maps.classes import LabelClasses
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
 from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
-from convnext_mm.datasets.own.recognise import Layout, recognise, relative
+from convnext_mm.datasets.own.recognise import Layout, recognise
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
 from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
 from convnext_mm.messages.wording import counted, listed, printable

@@ -22,27 +22,26 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from convnext_mm.datasets.coco_scan import image_names, is_cut_off, missing_keys
+from convnext_mm.datasets.own.files import (
+    base_name,
+    files_below,
+    fits_config,
+    folders_in,
+    split_of,
+    walk,
+)
 from convnext_mm.errors import UserError
 from convnext_mm.messages.wording import listed, printable
 
 _ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.7z', '.rar')
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
-# The words in a name that mean a split.
-_SPLIT_WORDS = {
-    'train': ('train', 'training'),
-    'val': ('val', 'valid', 'validation', 'dev'),
-    'test': ('test', 'testing'),
-}
 _IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'JPEGImages', 'leftImg8bit')
 _MAP_FOLDERS = (
     *('annotations', 'masks', 'mask', 'labels', 'label', 'labelmaps', 'ann', 'anns', 'gt'),
@@ -50,9 +49,6 @@ _MAP_FOLDERS = (
 )
 # JSONs of COCO for other tasks than object detection.
 _OTHER_TASKS = re.compile(r'^(captions|person_keypoints|stuff|panoptic|image_info)_')
-# Categories of Unicode: control characters, surrogates (bytes in a file name that are not UTF-8),
-# and the ends of lines and paragraphs.
-_NO_TEXT = ('Cc', 'Cs', 'Zl', 'Zp')
 _SAMPLE = 50  # image names that are looked for in a folder
 
 
@@ -161,86 +157,6 @@ def _check_fits_config(path: Path) -> None:
         )
 
 
-def is_text(value: str) -> bool:
-    """Tell whether a name has no control characters or line ends, and is UTF-8."""
-    return not any(unicodedata.category(character) in _NO_TEXT for character in value)
-
-
-def fits_config(value: str) -> bool:
-    """Tell whether a config that is written and read again still has this text."""
-    return is_text(value) and '{{' not in value  # MMEngine replaces {{ }} in configs.
-
-
-def split_of(name: str) -> str | None:
-    """Return the split that a name means: ``val`` for ``instances_val2017``."""
-    words = re.findall(r'[a-z]+', name.lower())
-    return next((s for s, known in _SPLIT_WORDS.items() if any(w in known for w in words)), None)
-
-
-def files_below(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
-    """Return the files in a folder and in the folders below it, sorted by path.
-
-    Hidden files and folders are left out, such as the ``._a.png`` that macOS writes beside
-    ``a.png``. Links to folders are followed, but no folder is read twice.
-
-    Args:
-        folder: A folder.
-        skipped: A list that takes the folders that were left out, and links to nothing.
-
-    Raises:
-        UserError: A folder cannot be read.
-    """
-    return sorted(_files_below(folder, [] if skipped is None else skipped))
-
-
-def images_in(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
-    """Return the images of :func:`files_below`."""
-    return [file for file in files_below(folder, skipped) if file.suffix.lower() in IMAGE_SUFFIXES]
-
-
-def _files_below(folder: Path, skipped: list[Path]) -> Iterator[Path]:
-    read, waiting = set(), deque([folder])
-    while waiting:
-        current = waiting.popleft()
-        real = os.path.realpath(current)
-        if real in read:
-            skipped.append(current)
-            continue
-        read.add(real)
-        for entry in _entries(current):
-            path = current / entry.name
-            is_link, hidden = entry.is_symlink(), entry.name.startswith('.')
-            if os.path.isdir(path) if is_link else entry.is_dir():
-                if hidden:
-                    skipped.append(path)
-                elif is_link:
-                    waiting.append(path)  # after the folders themselves
-                else:
-                    waiting.appendleft(path)
-            elif not hidden:
-                if is_link and not os.path.exists(path):
-                    skipped.append(path)
-                yield path
-
-
-def _entries(folder: Path) -> list[os.DirEntry]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise UserError(f'{folder}: cannot be read: {error.strerror}') from None
-
-
-def base_name(file_name: str) -> str:
-    """Return a ``file_name`` without its folders, which another computer may have written."""
-    return re.split(r'[\\/]', file_name)[-1]
-
-
-def relative(path: Path, root: Path) -> str:
-    """Write a path relative to a root if it is inside, else as it is."""
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
 def _choose_validation(layout: Layout) -> Layout:
     """Require a training split; validate on the test split if there is no other."""
     splits = layout.splits
@@ -345,10 +261,10 @@ def _recognise_maps(root: Path) -> Layout | None:
     if pair and (splits := _splits_inside(pair)):
         like_ade20k = pair.annotations.name == 'annotations' and (pair.images / 'training').is_dir()
         used = {paths.images for paths in splits.values()}
-        others = [folder.name for folder in _folders_in(pair.images) if folder not in used]
+        others = [folder.name for folder in folders_in(pair.images) if folder not in used]
         notes = [f'not used: {listed(map(printable, others))} in {pair.images}'] if others else []
         return Layout(root, 'maps', splits, tuple(notes), like_ade20k)
-    named = (folder for folder in _folders_in(root) if split_of(folder.name))
+    named = (folder for folder in folders_in(root) if split_of(folder.name))
     pairs = {folder: inner for folder in named if (inner := _folder_pair(folder))}
     splits = {split: pairs[folder] for split, folder in _by_split(pairs).items()}
     if not splits and pair:
@@ -357,7 +273,7 @@ def _recognise_maps(root: Path) -> Layout | None:
 
 
 def _splits_inside(pair: SplitPaths) -> dict[str, SplitPaths]:
-    images, maps = (_by_split(_folders_in(top)) for top in (pair.images, pair.annotations))
+    images, maps = (_by_split(folders_in(top)) for top in (pair.images, pair.annotations))
     return {split: SplitPaths(images[split], maps[split]) for split in images if split in maps}
 
 
@@ -381,15 +297,10 @@ def _by_split(folders: Iterable[Path]) -> dict[str, Path]:
     return {split: folder for split, (folder,) in by_split.items()}
 
 
-def _folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden ones."""
-    return [path for path in sorted(folder.glob('[!.]*')) if os.path.isdir(path)]
-
-
 def _folder_pair(root: Path) -> SplitPaths | None:
     images = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), None)
     maps = next((root / name for name in _MAP_FOLDERS if (root / name).is_dir()), None)
-    if images and maps and any(map(_is_png, _files_below(maps, []))):
+    if images and maps and any(map(_is_png, walk(maps, []))):
         return SplitPaths(images, maps)
     return None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from convnext_mm.datasets.image_files import Progress, read_each, read_size
 from convnext_mm.datasets.own.coco import problems
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
-from convnext_mm.datasets.own.recognise import base_name
+from convnext_mm.datasets.own.files import base_name
 from convnext_mm.messages.findings import Finding
 
 
