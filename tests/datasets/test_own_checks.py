@@ -466,11 +466,11 @@ def test_images_missing_broken_or_of_another_size_are_errors(written):
     assert {what: count for what, (_, count, _) in found.items()} == {
         'images that are missing': 1,
         'images that cannot be read completely': 1,
-        'images whose size differs from the JSON': 1,
+        'images whose size differs from the annotations': 1,
         'images that their EXIF data rotates, while their annotations are not rotated': 1,
     }
-    assert found['images whose size differs from the JSON'][2] == (
-        '2.png is 10x10, the JSON says 40x30'
+    assert found['images whose size differs from the annotations'][2] == (
+        '2.png is 10x10, the annotations say 40x30'
     )
 
 

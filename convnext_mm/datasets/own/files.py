@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from convnext_mm.errors import UserError
@@ -23,6 +24,19 @@ _SPLIT_WORDS = {
 _NO_TEXT = ('Cc', 'Cs', 'Zl', 'Zp')
 
 
+@dataclass(frozen=True)
+class SplitPaths:
+    """The files of one split.
+
+    Attributes:
+        images: The folder of its images.
+        annotations: Its COCO JSON, or the folder of its label maps.
+    """
+
+    images: Path
+    annotations: Path
+
+
 def is_text(value: str) -> bool:
     """Tell whether a name has no control characters or line ends, and is UTF-8."""
     return not any(unicodedata.category(character) in _NO_TEXT for character in value)
@@ -37,6 +51,12 @@ def split_of(name: str) -> str | None:
     """Return the split that a name means: ``val`` for ``instances_val2017``."""
     words = re.findall(r'[a-z]+', name.lower())
     return next((s for s, known in _SPLIT_WORDS.items() if any(w in known for w in words)), None)
+
+
+def split_of_folder(folder: Path, root: Path) -> str | None:
+    """Return the split that a folder, or one between it and the root, is named after."""
+    names = folder.relative_to(root).parts if folder.is_relative_to(root) else ()
+    return next(filter(None, map(split_of, reversed(names))), None)
 
 
 def files_below(folder: Path, skipped: list[Path] | None = None) -> list[Path]:

@@ -1,8 +1,9 @@
 """Recognise a data set by the names of its folders and files.
 
-Only names are read here; :mod:`convnext_mm.datasets.own.check` reads the contents. In COCO format
-these layouts are recognised, where ``*`` is ``train``, ``training``, ``val``, ``valid``,
-``validation``, ``dev`` or ``test``, alone or as a word of a longer name::
+:mod:`convnext_mm.datasets.own.check` reads the contents; only the begin of files in other formats
+than COCO is read here. In COCO format these layouts are recognised, where ``*`` is ``train``,
+``training``, ``val``, ``valid``, ``validation``, ``dev`` or ``test``, alone or as a word of a
+longer name::
 
     annotations/instances_*2017.json  *2017/          as COCO
     */_annotations.coco.json          */              as Roboflow exports it, images beside the JSON
@@ -16,31 +17,38 @@ Label maps are PNGs whose pixels are class ids, named like their images::
     images/     masks/                                no splits: one is made
 
 The names of their classes are in ``classes.txt``, one per line, in the order of their ids.
+
+Other formats of objects are in :mod:`convnext_mm.datasets.own.formats`.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from convnext_mm.datasets.coco_scan import image_names, is_cut_off, missing_keys
 from convnext_mm.datasets.own.files import (
+    SplitPaths,
     base_name,
     files_below,
     fits_config,
     folders_in,
+    images_in,
     split_of,
+    split_of_folder,
     walk,
 )
+from convnext_mm.datasets.own.formats.known import FORMATS
+from convnext_mm.datasets.own.formats.not_taken import PACKED, name_annotations
+from convnext_mm.datasets.own.formats.source import Folder, Source
 from convnext_mm.errors import UserError
 from convnext_mm.messages.wording import listed, printable
-
-_ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.7z', '.rar')
 
 _IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'JPEGImages', 'leftImg8bit')
 _MAP_FOLDERS = (
@@ -49,20 +57,8 @@ _MAP_FOLDERS = (
 )
 # JSONs of COCO for other tasks than object detection.
 _OTHER_TASKS = re.compile(r'^(captions|person_keypoints|stuff|panoptic|image_info)_')
+Split = TypeVar('Split')
 _SAMPLE = 50  # image names that are looked for in a folder
-
-
-@dataclass(frozen=True)
-class SplitPaths:
-    """The files of one split.
-
-    Attributes:
-        images: The folder of its images.
-        annotations: Its COCO JSON, or the folder of its label maps.
-    """
-
-    images: Path
-    annotations: Path
 
 
 @dataclass(frozen=True)
@@ -71,12 +67,14 @@ class Layout:
 
     Attributes:
         root: The folder of the user, absolute.
-        kind: ``coco`` for COCO annotations, ``maps`` for label maps.
+        kind: ``coco`` for objects, ``maps`` for label maps.
         splits: ``train``, and ``val`` and ``test`` if there are such. Without ``val``, validation
             images are taken from the training images later.
         notes: Decisions that the user should know.
         like_ade20k: For label maps, whether the folders are named as in ADE20K, where id 0 is not a
             class.
+        format: The format of objects.
+        read: Reads objects in another format than COCO, whose splits are known only then.
     """
 
     root: Path
@@ -84,10 +82,12 @@ class Layout:
     splits: dict[str, SplitPaths]
     notes: tuple[str, ...] = ()
     like_ade20k: bool = False
+    format: str = 'COCO'
+    read: Callable[[], Source] | None = None
 
 
 def recognise(path: str | Path) -> Layout:
-    """Recognise the data set in a folder, or the data set of a COCO JSON.
+    """Recognise the data set in a folder, or the data set of one file with annotations.
 
     Raises:
         UserError: Nothing is recognised, or it is not clear which of several files to use; the
@@ -109,27 +109,61 @@ def recognise(path: str | Path) -> Layout:
 def _recognise(path: Path) -> Layout:
     if path.is_file():
         root = path.parent.parent if path.parent.name == 'annotations' else path.parent
-        if reason := _why_no_coco(path):
-            raise UserError(f'{path}: not a COCO JSON: {reason}')
-        return Layout(root, 'coco', {'train': _coco_split(root, path)})
-    layout = _recognise_coco(path) or _recognise_maps(path)
-    if layout is None:
-        reasons = {file.relative_to(path): _why_no_coco(file) for file in _jsons(path)}
-        broken = [f'{file} ({reason})' for file, reason in reasons.items() if reason]
-        jsons = f'. No COCO JSON is {listed(broken)}' if broken else ''
-        raise UserError(
-            f'{path}: neither a COCO JSON (looked for *.json and */*.json with images, annotations '
-            f'and categories) nor label maps (looked for {" or ".join(_IMAGE_FOLDERS[:2])} and '
-            f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val inside or around them){jsons}. '
-            'Convert other formats, such as YOLO, to COCO first'
-        )
-    return _choose_validation(layout)
+        if not (reason := _why_no_coco(path)):
+            return Layout(root, 'coco', {'train': _coco_split(root, path)})
+        folder = Folder(path)
+        if layout := _recognise_others(folder):
+            return layout
+        known = name_annotations(folder) if path.suffix.lower() not in PACKED else ''
+        raise UserError(f'{path}: not a COCO JSON: {reason}{known and f". {known}"}')
+    if layout := _recognise_coco(path):
+        return _choose_validation(layout)
+    folder, maps = Folder(path), _recognise_maps(path)
+    others = None if maps and _has_map_for_each_image(maps) else _recognise_others(folder)
+    if others:
+        return others
+    if maps:
+        return _choose_validation(maps)
+    raise UserError(_describe_unknown(folder))
+
+
+def _recognise_others(folder: Folder) -> Layout | None:
+    """Find annotations of objects in another format than COCO."""
+    found = [form for form in FORMATS if form.finds(folder)]
+    if not found:
+        return None
+    first, *others = found
+    notes = (f'not used: {other.name} annotations' for other in others)
+    read = partial(first.read, folder)
+    return Layout(folder.root, 'coco', {}, tuple(notes), format=first.name, read=read)
+
+
+def _describe_unknown(folder: Folder) -> str:
+    root, formats = folder.root, listed((form.name for form in FORMATS), len(FORMATS))
+    reasons = {file.relative_to(root): _why_no_coco(file) for file in _jsons(root)}
+    broken = [f'{file} ({reason})' for file, reason in reasons.items() if reason]
+    jsons = f'. No COCO JSON is {listed(broken)}' if broken else ''
+    task = next((file for file in reasons if _OTHER_TASKS.match(file.name)), None)
+    known = f'{task} is for another task than objects' if task else name_annotations(folder)
+    return (
+        f'{root}: neither a COCO JSON (looked for *.json and */*.json with images, annotations '
+        f'and categories) nor label maps (looked for {" or ".join(_IMAGE_FOLDERS[:2])} and '
+        f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val inside or around them) nor '
+        f'annotations of {formats}{jsons}{known and f". {known}"}'
+    )
+
+
+def _has_map_for_each_image(layout: Layout) -> bool:
+    return all(
+        len(label_maps_in(paths.annotations)) >= len(images_in(paths.images))
+        for paths in layout.splits.values()
+    )
 
 
 def _why_no_coco(path: Path) -> str:
     """Say why a file cannot be COCO annotations; empty if it has their three keys."""
     missing, suffix = missing_keys(path), path.suffix.lower()
-    if missing and suffix in _ARCHIVES:
+    if missing and suffix in PACKED:
         return 'it is an archive; unpack it, and give the folder'
     if missing and suffix == '.json' and is_cut_off(path):
         return 'it is empty, or its end is missing; copy it again'
@@ -158,17 +192,25 @@ def _check_fits_config(path: Path) -> None:
 
 
 def _choose_validation(layout: Layout) -> Layout:
-    """Require a training split; validate on the test split if there is no other."""
-    splits = layout.splits
+    splits, notes = with_validation(layout.root, layout.splits)
+    return replace(layout, splits=splits, notes=(*layout.notes, *notes))
+
+
+def with_validation(root: Path, splits: dict[str, Split]) -> tuple[dict[str, Split], list[str]]:
+    """Validate on the test split if there is no other; return the splits, and notes.
+
+    Raises:
+        UserError: There is no training split.
+    """
     if 'train' not in splits:
         raise UserError(
-            f'{layout.root}: there is no training split, only {", ".join(splits)}: put "train" '
+            f'{root}: there is no training split, only {", ".join(splits)}: put "train" '
             'into the name of its folder or JSON, or give the path of one JSON to be split'
         )
     if 'val' in splits or 'test' not in splits:
-        return layout
+        return splits, []
     note = 'no validation split: the test split is used for validation'
-    return replace(layout, splits={**splits, 'val': splits['test']}, notes=(*layout.notes, note))
+    return {**splits, 'val': splits['test']}, [note]
 
 
 # --- COCO format
@@ -220,7 +262,7 @@ def _coco_split(root: Path, annotations: Path) -> SplitPaths:
     sample = list(islice(image_names(annotations), _SAMPLE))
 
     def rank(folder: Path) -> tuple[int, ...]:
-        own_split = _split_of_folder(folder, root)
+        own_split = split_of_folder(folder, root)
         # os.path.isfile is False, and no error, for names that no file can have.
         at_path = sum(os.path.isfile(folder / name) for name in sample)
         count = at_path or sum(os.path.isfile(folder / base_name(name)) for name in sample)
@@ -234,12 +276,6 @@ def _coco_split(root: Path, annotations: Path) -> SplitPaths:
         return count > 0, fits, at_path > 0, bool(split) and own_split == split, count
 
     return SplitPaths(max(_image_folders(root, annotations), key=rank), annotations)
-
-
-def _split_of_folder(folder: Path, root: Path) -> str | None:
-    """Return the split that a folder, or one between it and the root, is named after."""
-    names = folder.relative_to(root).parts if folder.is_relative_to(root) else ()
-    return next(filter(None, map(split_of, reversed(names))), None)
 
 
 def _image_folders(root: Path, annotations: Path) -> Iterable[Path]:
