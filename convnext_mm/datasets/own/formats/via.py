@@ -42,6 +42,7 @@ ONLY_CLASS = 'object'
 # If several attributes are filled equally often, the class is the first of these.
 _KEYS = ('class', 'label', 'category', 'name', 'type', 'object', 'species')
 _COLUMNS = ('filename', 'region_shape_attributes', 'region_attributes')
+_CELLS = ('shape_attributes', 'region_attributes')
 _IMAGE = re.compile(r'\{\s*"[^"]*"\s*:\s*\{\s*("fileref"[^{]*)?"filename"')
 
 
@@ -195,8 +196,8 @@ def _csv(source: Source, file: Path) -> Iterator[tuple[str, Entry, dict]]:
             place = f'{source.folder.place(file)} line {rows.line_num}'
             name = row.get('filename') or ''
             try:
-                cells = {key: msgspec.json.decode(row[key] or '{}') for key in _COLUMNS[1:]}
-                region = convert(cells, Region)
+                cells = (msgspec.json.decode(row[key] or '{}') for key in _COLUMNS[1:])
+                region = convert(dict(zip(_CELLS, cells)), Region)
             except (msgspec.DecodeError, RecursionError, KeyError) as error:
                 source.problem(problems.UNREADABLE, f'{place}: {error}')
                 continue

@@ -36,6 +36,7 @@ NAME = 'Pascal VOC'
 _SAMPLE = 20  # XML files of which one must be of this format
 _LISTS = {'train': ('train', 'trainval'), 'val': ('val',), 'test': ('test',)}
 _SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
+_FLAG = re.compile(r'\s+-?[01]\s*$')
 _EXPECTED = 'four numbers xmin, ymin, xmax and ymax in pixels'
 
 
@@ -180,8 +181,10 @@ def _split(source: Source, images: list[Image]) -> None:
     listed = set()
     for split, path in lists.items():
         for line in (source.text(path) or '').splitlines():
-            stem = line.split()[0] if line.split() else ''
-            if image := by_stem.get(Path(stem).name) or by_stem.get(Path(stem).stem):
+            # In the lists of a class, 1 or -1 follows. Some tools write paths.
+            stem = line.strip()
+            stem = stem if stem in by_stem else _FLAG.sub('', stem)
+            if image := by_stem.get(stem) or by_stem.get(Path(stem).stem):
                 source.add(image, split)
                 listed.add(image.file)
             elif stem:
