@@ -178,6 +178,7 @@ def _split(source: Source, images: list[Image]) -> None:
             source.add(image, split_of_folder(image.file.parent, source.folder.root))
         return
     by_stem = {image.file.stem: image for image in images}
+    annotated = {file.stem for file in source.folder.with_suffix('.xml')}
     listed = set()
     for split, path in lists.items():
         for line in (source.text(path) or '').splitlines():
@@ -187,7 +188,7 @@ def _split(source: Source, images: list[Image]) -> None:
             if image := by_stem.get(stem) or by_stem.get(Path(stem).stem):
                 source.add(image, split)
                 listed.add(image.file)
-            elif stem:
+            elif stem and stem not in annotated:
                 source.problem(problems.LISTED_WITHOUT_FILE, f'{source.folder.place(path)}: {stem}')
     for image in images:
         if image.file not in listed:
