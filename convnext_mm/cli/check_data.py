@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog='Exit code: 0 ready to train on, after the repairs that are listed, which training '
         'makes in a copy; 1 there are errors; 2 the data set cannot be read.',
     )
-    parser.add_argument('path', help='a folder, or a COCO JSON')
+    parser.add_argument('path', help='a folder, or one file with annotations')
     args = parser.parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
