@@ -120,7 +120,7 @@ def test_the_page_has_every_section_and_no_external_address(page):
     outline = Outline(page.read_text())
     assert outline.headings == [
         *('shapes', 'Accuracy', 'Classes', 'Precision and recall', 'Score threshold', 'Errors'),
-        *('Class confusions', 'Objects', 'Images', 'Worst', 'Best', 'Training'),
+        *('Class confusions', 'Objects', 'Labels to look at', 'Images', 'Training'),
         'Recipe and environment',
     ]
     assert outline.addresses
@@ -218,7 +218,7 @@ def segmentor_page(segmentor, shapes_ade, tmp_path_factory):
 def test_a_segmentation_report_has_classes_confusions_and_label_maps(segmentor_page):
     outline = Outline(segmentor_page.read_text())
     assert outline.headings == [
-        *('ade', 'Accuracy', 'Classes', 'Class confusions', 'Images', 'Worst', 'Best'),
+        *('ade', 'Accuracy', 'Classes', 'Class confusions', 'Images'),
         'Recipe and environment',
     ]
     iou = {row[0]: row[1] for row in outline.rows if len(row) == 5}
