@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmengine.dist import all_gather_object, collect_results, is_main_process
 from mmengine.evaluator import BaseMetric
@@ -36,6 +37,7 @@ class ReportHook(Hook):
         self.name = name
         self._predictions: list[dict] = []
         self._evaluated = ''
+        self._checkpoint = Path()
 
     def before_train(self, runner: Runner) -> None:
         metrics = runner.val_loop.evaluator.metrics if runner.val_loop else ()
@@ -69,6 +71,8 @@ class ReportHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         by_epoch = 'max_epochs' in runner.cfg.train_cfg
         self._evaluated = f'epoch {runner.epoch}' if by_epoch else f'iteration {runner.iter:,}'
+        name = f'epoch_{runner.epoch}.pth' if by_epoch else f'iter_{runner.iter}.pth'
+        self._checkpoint = Path(runner.work_dir, name)
 
     def after_train(self, runner: Runner) -> None:
         if not self._evaluated:
@@ -99,6 +103,7 @@ class ReportHook(Hook):
             predictions,
             work_dir=runner.work_dir,
             weights=self._evaluated,
+            checkpoint=self._checkpoint if self._checkpoint.is_file() else None,
             name=self.name,
             split='val',
         )

@@ -139,15 +139,15 @@ class Doubt:
 def doubtful_labels(matches: Matches, overlaps: Overlaps, threshold: float) -> list[Doubt]:
     """Return the labels that confident detections speak against, the strongest doubt first.
 
-    - ``missing label``: a detection from the threshold on with an IoU below 0.1 with all objects. The
-      weight is its score.
-    - ``other class``: a detection of another class, with an IoU of at least 0.5 and a higher score than
-      all detections of the labelled class. The weight is the difference of the two scores.
+    - ``missing label``: a detection from the threshold on that has an IoU below 0.1 with every
+      object. The weight is its score.
+    - ``other class``: a detection of another class, with an IoU of at least 0.5 and a higher score
+      than all detections of the labelled class. The weight is the difference of the scores.
     - ``loose box``: the IoU with the detection of the same class is unusually low (below the lower
       quartile by more than 1.5 times the distance of the quartiles). The weight is the score times
       the share of the median IoU that is missing.
-    - ``nothing there``: no detection of any class near the label. The weight is the share of the objects
-      of the same size that are found, because a weak detector misses correct labels too.
+    - ``nothing there``: no detection of any class near the label. The weight is the share of the
+      objects of the same size that are found, because a weak detector misses correct labels too.
     """
     objects, score = matches.objects, np.append(matches.scores, 0.0)
     by, count = overlaps.objects, len(objects)
