@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--score-thr',
         type=float,
-        help='leave out objects below this score; 0 keeps all, for an evaluation (the best F1 in the '
-        'report of the checkpoint, else 0.3)',
+        help='leave out objects below this score; 0 keeps all, for an evaluation (the score with '
+        'the best F1 in the report of this checkpoint, else 0.3)',
     )
     parser.add_argument(
         '--batch-size',
