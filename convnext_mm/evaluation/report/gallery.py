@@ -163,7 +163,7 @@ class DetectionImages:
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         for shape in shapes:
             x, y, w, h = shape[3]
-            shape[3] = _scaled((x - x1, y - y1, w, h), scale)
+            shape[3] = scaled((x - x1, y - y1, w, h), scale)
         return dict(
             name=Path(path).name,
             caption=caption,
@@ -179,17 +179,17 @@ class DetectionImages:
         data, entry = self._data, self._matches.objects[i]
         annotation = data.api.dataset['annotations'][entry.number - 1]
         shape = [int(entry.label), 'found' if self._found[i] else 'missed', 0]
-        shape.append(_scaled(annotation['bbox'], scale))
+        shape.append(scaled(annotation['bbox'], scale))
         if outlined and annotation.get('segmentation'):
-            shape.append(_outline(data.api.annToMask(annotation), scale))
+            shape.append(outline(data.api.annToMask(annotation), scale))
         return shape
 
     def _detection(self, i: int, scale: float, outlined: bool) -> list:
         found = self._data.found
         shape = [int(found.labels[i]), str(self._kinds[i]) or 'correct']
-        shape += [round(float(self._matches.scores[i]), 3), _scaled(found.boxes[i], scale)]
+        shape += [round(float(self._matches.scores[i]), 3), scaled(found.boxes[i], scale)]
         if outlined and found.masks is not None:
-            shape.append(_outline(rle.decode(_bytes(found.masks[i])), scale))
+            shape.append(outline(rle.decode(_bytes(found.masks[i])), scale))
         return shape
 
 
@@ -222,7 +222,7 @@ def draw_label_maps(
         caption=caption,
         src=store.add(image),
         size=list(size),
-        maps=[store.add(_coloured(labels, palette, size), '.png') for labels in pair],
+        maps=[store.add(coloured(labels, palette, size), '.png') for labels in pair],
         classes=[int(i) for i in np.argsort(-counts, kind='stable') if counts[i]],
     )
 
@@ -237,10 +237,10 @@ def filters(classes: Sequence[str], kinds: Mapping[str, str], threshold: float) 
     return dict(classes=list(classes), kinds=dict(kinds), threshold=threshold)
 
 
-def _coloured(
+def coloured(
     labels: np.ndarray, palette: Sequence[Sequence[int] | None], size: tuple[int, int]
 ) -> np.ndarray:
-    """Return a label map as BGRA; pixels without a colour are transparent."""
+    """Return a label map as BGRA of a size (width, height); pixels without a colour are clear."""
     labels = cv2.resize(labels.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
     clear = (0, 0, 0, 0)
     colours = [clear if colour is None else (*colour[::-1], 255) for colour in palette]
@@ -253,7 +253,7 @@ def _bytes(mask: dict) -> dict:
     return dict(mask, counts=counts.encode() if isinstance(counts, str) else counts)
 
 
-def _outline(mask: np.ndarray, scale: float) -> str:
+def outline(mask: np.ndarray, scale: float) -> str:
     """Return the outline of a (H, W) mask as SVG path data."""
     # At twice the size the outline runs around the pixels instead of through their centres.
     doubled = cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
@@ -268,5 +268,6 @@ def _ring(contour: np.ndarray, scale: float) -> str:
     return 'M' + ' '.join(f'{x:g},{y:g}' for x, y in points.round(1)) + 'Z'
 
 
-def _scaled(box: Sequence[float], scale: float) -> list[float]:
+def scaled(box: Sequence[float], scale: float) -> list[float]:
+    """Return a box in the coordinates of a resized image."""
     return [round(float(value) * scale, 1) for value in box]

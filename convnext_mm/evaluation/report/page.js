@@ -34,7 +34,7 @@ for (const table of document.querySelectorAll('table.cards')) {
 
 const read = (id) => JSON.parse(document.getElementById(id)?.textContent ?? 'null');
 const settings = read('filters');
-const PAGE = { pairs: 12, maps: 12, crops: 24 }; // images until "Show more"
+const PAGE = { pairs: 12, maps: 12, crops: 24, samples: 24 }; // images until "Show more"
 
 function html(name, attributes = {}, ...children) {
   const element = document.createElement(name);
@@ -51,13 +51,13 @@ function svg(name, attributes = {}, ...children) {
 }
 
 const className = (shape) => settings.classes[shape[0]];
-const style = (kind) => (['found', 'missed', 'correct'].includes(kind) ? kind : 'wrong');
+const style = (kind) => (['found', 'missed', 'correct', 'crowd'].includes(kind) ? kind : 'wrong');
 
 // A shape is a list: class, kind, score (0 for an object), box, and the outline of its mask.
 function drawShape(shape) {
   const [, kind, score, [x, y, width, height], outline] = shape;
   const text = settings.kinds[kind] ? `wrong: ${settings.kinds[kind]}` : kind;
-  const title = `${className(shape)}, ${text}${score ? `, score ${score.toFixed(2)}` : ''}`;
+  const title = `${className(shape)}${settings.colours ? '' : `, ${text}`}${score ? `, score ${score.toFixed(2)}` : ''}`;
   const box = { x, y, width, height };
   const parts = outline
     ? [
@@ -69,7 +69,12 @@ function drawShape(shape) {
         svg('rect', { class: 'halo', ...box }),
         svg('rect', { class: `shape ${style(kind)}`, ...box }),
       ];
-  return svg('g', {}, svg('title', {}, title), ...parts);
+  const group = svg('g', {}, svg('title', {}, title), ...parts);
+  const colour = settings.colours?.[shape[0]];
+  for (const part of colour ? group.querySelectorAll('.shape') : []) {
+    part.style.fill = part.style.stroke = colour;
+  }
+  return group;
 }
 
 // Names are placed above their boxes, below them or inside, without overlap. A name without a free
@@ -103,7 +108,8 @@ function drawPane(item, index, large) {
   const pane = svg('svg', { x: index * (width + gap), width, height });
   const photo = { href: item.src, width, height };
   if (item.panes) {
-    const letters = Math.max(width, height) / (large ? 45 : item.panes.length > 1 ? 26 : 18);
+    const small = item.kind ? 18 : item.panes.length > 1 ? 26 : 32; // a crop, a pair, one image
+    const letters = Math.max(width, height) / (large ? 45 : small);
     const shapes = item.panes[index];
     pane.append(svg('image', photo), ...shapes.map(drawShape));
     // More names would hide a small image.
@@ -116,7 +122,7 @@ function drawPane(item, index, large) {
 }
 
 function drawItem(item, large = false) {
-  const panes = item.panes ? item.panes.length : 3;
+  const panes = item.panes ? item.panes.length : item.maps.length + 1;
   const [width, height] = item.size;
   const total = width * panes + (width / 40) * (panes - 1);
   const image = svg('svg', { viewBox: `0 0 ${total} ${height}`, role: 'img', 'aria-label': item.name });
@@ -199,7 +205,7 @@ function setUp(name, items, layout) {
     least = () => (slider.value > low + 0.005 ? Number(slider.value) : 0);
   }
   let order = () => 'worst';
-  if (layout !== 'crops') {
+  if (layout === 'pairs' || layout === 'maps') {
     const orders = [['worst', 'worst first'], ['best', 'best first'], ['name', 'by name']];
     order = add(choice('order', orders, changed));
   }
@@ -253,7 +259,7 @@ function setUp(name, items, layout) {
   show();
 }
 
-for (const name of ['labels', 'images']) {
+for (const name of ['labels', 'images', 'samples']) {
   const items = read(`${name}-data`);
   const layout = (gallery) => [...gallery.classList].find((c) => c in PAGE);
   if (items) setUp(name, items, layout(document.getElementById(`${name}-gallery`)));
