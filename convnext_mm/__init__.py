@@ -29,13 +29,14 @@ Where things are. A room imports only from the rooms above it::
     diagnose/             doctor, learning rates, parameters and FLOPs, browse, weights files
     export/               ONNX
     engine/               train and test with MMEngine's Runner; hooks; a quiet terminal
+    cli/                  the commands
 
 Importing the package registers its classes in MMEngine's root registries and does nothing else. A
 config can use ``type='convnext_mm.ConvNeXt'`` without an import, and ``type='ConvNeXt'`` after the
 import of the package.
 
 The commands in Python: :func:`train`, :func:`test` and :func:`predict` are loaded at first use, and
-``convnext_mm.export.export`` writes an ONNX file. The scripts in ``tools/`` call nothing else.
+``convnext_mm.export.export`` writes an ONNX file. The commands in ``cli/`` call nothing else.
 """
 
 import importlib

@@ -14,7 +14,6 @@ import struct
 from collections import OrderedDict
 from html.parser import HTMLParser
 
-import _options
 import numpy as np
 import pytest
 import torch
@@ -22,6 +21,7 @@ from mmengine.logging import HistoryBuffer
 from rich.console import Console
 from safetensors.torch import save_file
 
+from convnext_mm.cli.exit_codes import exit_code
 from convnext_mm.config.classes import checkpoint_metainfo
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.config.reading import load_config
@@ -330,7 +330,7 @@ def test_no_name_controls_the_terminal(capsys):
     def job(_):
         raise UserError(f'{ESCAPES}: no such file\nsecond line')
 
-    assert _options.exit_code(job, argparse.Namespace()) == 2
+    assert exit_code(job, argparse.Namespace()) == 2
     printed = capsys.readouterr().err
     assert not re.search(r'[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]', printed)
     assert r'\x1b]0;title\x07' in printed and printed.count('\n') == 2

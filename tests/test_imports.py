@@ -18,7 +18,7 @@ CORE = (
 ROOMS = (
     *CORE,
     *('config', 'visualization', 'datasets', 'evaluation', 'inference', 'diagnose', 'export'),
-    'engine',
+    *('engine', 'cli'),
 )
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 MODULES = {

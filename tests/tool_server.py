@@ -36,5 +36,4 @@ def _run(name: str, arguments: list[str], cwd: Path, output: Path) -> None:
     os.chdir(cwd)
     script = str(TOOLS / name)
     sys.argv = [script, *arguments]
-    sys.path.insert(0, str(TOOLS))
     runpy.run_path(script, run_name='__main__')

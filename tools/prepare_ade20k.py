@@ -3,9 +3,7 @@
 
 import sys
 
-from prepare_coco import main  # the script beside this one
-
-from convnext_mm.datasets.published.catalogue import ADE20K
+from convnext_mm.cli.prepare_ade20k import main
 
 if __name__ == '__main__':
-    sys.exit(main(ADE20K))
+    sys.exit(main())

@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Train a detector or segmentor: tools/train.py configs/cascade/convnext_t_coco.py"""
 
-import argparse
 import os
 import sys
 
@@ -9,81 +8,7 @@ import sys
 # CPU that makes training several times slower. OpenMP reads this when torch is loaded.
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')
 
-from _options import Parser, add_run_options, exit_code, set_local_rank
-
-from convnext_mm.engine import train
-
-
-def main() -> int:
-    parser = Parser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    add_run_options(parser)
-    parser.add_argument(
-        '--data',
-        metavar='PATH',
-        help='train on a data set of your own: objects in COCO format, or images and label maps; '
-        'classes, heads and schedule are adapted, and the config is written into the work dir',
-    )
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    batch = parser.add_mutually_exclusive_group()
-    batch.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate in proportion to the batch size',
-    )
-    batch.add_argument(
-        '--accumulate',
-        action='store_true',
-        help='keep the batch size of the recipe on fewer GPUs: accumulate gradients',
-    )
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const=True,
-        default=False,
-        metavar='CHECKPOINT',
-        help='resume from this checkpoint or, without one, from the newest in the work dir',
-    )
-    parser.add_argument(
-        '--resume-anyway',
-        action='store_true',
-        help='resume also with another number of processes or images, another batch size or other '
-        'classes; warnings name the consequences',
-    )
-    parser.add_argument(
-        '--checkpoint-minutes',
-        type=float,
-        default=15,
-        metavar='MINUTES',
-        help='also write a checkpoint when so much time has passed; 0 for never (%(default)s)',
-    )
-    parser.add_argument(
-        '--no-report',
-        dest='report',
-        action='store_false',
-        help='write no report.html of the last evaluation into the work dir',
-    )
-    return exit_code(run, parser.parse_args())
-
-
-def run(args: argparse.Namespace) -> None:
-    set_local_rank(args)
-    train(
-        args.config,
-        data=args.data,
-        work_dir=args.work_dir,
-        options=args.cfg_options,
-        accumulate=args.accumulate,
-        auto_scale_lr=args.auto_scale_lr,
-        amp=args.amp,
-        resume=args.resume,
-        resume_anyway=args.resume_anyway,
-        checkpoint_minutes=args.checkpoint_minutes,
-        launcher=args.launcher,
-        report=args.report,
-        verbose=args.verbose,
-    )
-
+from convnext_mm.cli.train import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -345,7 +345,6 @@ def parser_of(script: str) -> argparse.ArgumentParser:
     with (
         mock.patch.object(argparse.ArgumentParser, 'parse_args', stop),
         mock.patch.object(sys, 'argv', [str(path)]),
-        mock.patch.object(sys, 'path', [str(path.parent), *sys.path]),
         mock.patch.dict(os.environ),
         warnings.catch_warnings(),
     ):

@@ -1,12 +1,12 @@
 """The problems of a data set: found all at once, with examples, and repaired in a copy."""
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from convnext_mm.cli import check_data
 from convnext_mm.datasets.own.check import check_own_data
 from convnext_mm.datasets.own.problem import Problem
 from convnext_mm.datasets.own.recognise import base_name
@@ -51,15 +51,6 @@ def content(images=4, **changes):
     )
 
 
-@pytest.fixture(scope='module')
-def tool():
-    """tools/check_data.py as a module."""
-    spec = importlib.util.spec_from_file_location('check_data', ROOT / 'tools' / 'check_data.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def written(tmp_path):
     """A function that writes COCO annotations with their images, and returns the folder."""
@@ -93,7 +84,7 @@ def test_a_missing_image_is_an_error_though_another_split_has_one_of_its_name(wr
     assert problems(root) == {'images that are missing': (ERROR, 1, '1.png')}
 
 
-def test_all_problems_are_printed_at_once_errors_first(written, capsys, tool):
+def test_all_problems_are_printed_at_once_errors_first(written, capsys):
     train = content()
     train['annotations'][0]['id'] = 0
     del train['annotations'][1]['area'], train['info']
@@ -101,7 +92,7 @@ def test_all_problems_are_printed_at_once_errors_first(written, capsys, tool):
     train['images'].append(dict(id=9, file_name='gone.png', width=40, height=30))
     root = written(train=train, val=dict(content(1), annotations=[]))
     (root / 'train' / 'gone.png').unlink()
-    assert tool.main([str(root)]) == 1
+    assert check_data.main([str(root)]) == 1
     text = capsys.readouterr().out
     undeclared = 'category ids that are not declared: 1 (id 7 of 1 object)'
     assert f'error    train {undeclared}' in text
@@ -133,8 +124,8 @@ def test_a_copy_of_an_object_is_noted(written):
     assert problems(written(train=train)) == {what: (NOTE, 1, 'object 50')}
 
 
-def test_a_json_without_categories_has_none_declared(written, capsys, tool):
-    assert tool.main([str(written(train=dict(content(), categories=[])))]) == 1
+def test_a_json_without_categories_has_none_declared(written, capsys):
+    assert check_data.main([str(written(train=dict(content(), categories=[])))]) == 1
     text = capsys.readouterr().out
     assert 'the declared ids are none: add' in text and '0 classes\n' in text
 
@@ -443,13 +434,13 @@ def test_nesting_that_a_training_could_not_read_is_an_error(written):
         check_own_data(root)
 
 
-def test_brackets_in_names_are_no_markup(written, capsys, tool):
+def test_brackets_in_names_are_no_markup(written, capsys):
     root = written(train=changed('categories', 0, name='[/red]cat[red]'))
     folder = root / 'a [' / 'b]'
     folder.mkdir(parents=True)
     (root / 'train').rename(folder / 'train')
     (root / 'train.json').rename(folder / 'train.json')
-    assert tool.main([str(folder)]) == 0
+    assert check_data.main([str(folder)]) == 0
     assert '[/red]cat[red]' in capsys.readouterr().out
 
 
@@ -574,21 +565,21 @@ def test_unused_categories_empty_images_and_shared_images_are_notes(written):
     assert found['images that are also in the training split'][1] == 4
 
 
-def test_the_files_of_the_user_stay_unchanged(written, tool):
+def test_the_files_of_the_user_stay_unchanged(written):
     train = content()
     train['annotations'][0]['id'] = 0
     root = written(train=train)
     before = {path: path.read_bytes() for path in root.rglob('*') if path.is_file()}
-    assert tool.main([str(root)]) == 0
+    assert check_data.main([str(root)]) == 0
     assert {path: path.read_bytes() for path in root.rglob('*') if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
     'text', ['{"images": [], "annotations": [], "categories": ', '[1]', '[' * 100_000, '"a" \0']
 )
-def test_an_unreadable_json_is_an_error_in_one_line_and_exit_code_2(tmp_path, capsys, tool, text):
+def test_an_unreadable_json_is_an_error_in_one_line_and_exit_code_2(tmp_path, capsys, text):
     (tmp_path / 'train.json').write_text(text + ' "images" "annotations" "categories"')
-    assert tool.main([str(tmp_path / 'train.json')]) == 2
+    assert check_data.main([str(tmp_path / 'train.json')]) == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and error.count('\n') == 1
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.util
 import io
 import json
 import stat
@@ -15,6 +14,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from convnext_mm.cli.prepare import check_published
 from convnext_mm.datasets.published import fetch
 from convnext_mm.datasets.published.catalogue import (
     ADE20K,
@@ -118,21 +118,12 @@ def smaller(dataset: PublishedDataset, server, counts) -> PublishedDataset:
     )
 
 
-@pytest.fixture(scope='module')
-def main():
-    """The function that both tools call."""
-    spec = importlib.util.spec_from_file_location('prepare_coco', ROOT / 'tools/prepare_coco.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
 @pytest.fixture
-def run(main, capsys):
+def run(capsys):
     """A function that runs a tool, and returns its exit code and output."""
 
     def run(dataset, *arguments):
-        code = main(dataset, [str(argument) for argument in arguments])
+        code = check_published(dataset, [str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         return code, out + err
 

@@ -7,11 +7,12 @@ import shutil
 import sys
 import warnings
 
-import _options
 import pytest
 import torch
 from mmengine.config import Config
 
+from convnext_mm.cli.exit_codes import exit_code
+from convnext_mm.cli.options import Parser, add_config_options
 from convnext_mm.config.disk import check_disk_space, check_folder
 from convnext_mm.config.reading import load_config
 from convnext_mm.diagnose.browse import browse
@@ -97,8 +98,8 @@ def test_a_setting_below_a_list_or_a_text_says_why_it_cannot_be_changed(folder):
 
 
 def test_a_dict_is_a_value_of_an_option():
-    parser = _options.Parser()
-    _options.add_config_options(parser)
+    parser = Parser()
+    add_config_options(parser)
     arguments = parser.parse_args(
         [
             '--cfg-options',
@@ -213,7 +214,7 @@ def test_ctrl_c_before_a_training_leaves_no_traceback(capsys):
     def interrupted(arguments):
         raise KeyboardInterrupt
 
-    assert _options.exit_code(interrupted, None) == 130
+    assert exit_code(interrupted, None) == 130
     assert capsys.readouterr() == ('', '')
 
 
@@ -221,7 +222,7 @@ def test_an_unexpected_error_shows_its_traceback_and_how_to_report_it(capsys):
     def broken(arguments):
         return 1 / 0
 
-    assert _options.exit_code(broken, None) == 1
+    assert exit_code(broken, None) == 1
     printed = capsys.readouterr().err
     assert 'Traceback' in printed and 'error: ZeroDivisionError' in printed
     assert 'this is a mistake in convnext-mm: please report it' in printed

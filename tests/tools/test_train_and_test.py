@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections import Counter
 
-import _options
 import cv2
 import pytest
 import torch
 
+from convnext_mm.cli.options import add_config_options
 from tests.conftest import ROOT, run_tool
 from tests.small_models import segmentor
 
@@ -320,7 +320,7 @@ def test_without_coco_it_stops_at_once_and_says_how_to_get_it(tmp_path):
 
 def test_the_help_says_how_a_setting_is_written():
     parser = argparse.ArgumentParser()
-    _options.add_config_options(parser)
+    add_config_options(parser)
     assert '--cfg-options KEY=VALUE [KEY=VALUE ...]' in parser.format_help()
 
 

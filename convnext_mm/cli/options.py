@@ -1,36 +1,11 @@
-"""What the scripts of this folder share: options, and how a mistake of the user is reported."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
 import ast
-import logging
 import os
-import sys
-import traceback
-from collections.abc import Callable
-from types import TracebackType
 from typing import NoReturn
-
-
-def _show_uncaught(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    """Print an error that nothing catches, but not the traceback of a Ctrl-C."""
-    if kind is not KeyboardInterrupt:
-        sys.__excepthook__(kind, error, trace)
-
-
-sys.excepthook = _show_uncaught  # before the imports below, which take seconds
-
-from convnext_mm.errors import UserError  # noqa: E402
-from convnext_mm.messages.wording import printable_lines  # noqa: E402
-
-_REPORT = (
-    'A class may refuse a value of the config in this way. If not, this is a mistake in '
-    'convnext-mm: please report it with the lines above, the command and the output of '
-    'tools/doctor.py'
-)
 
 
 class Parser(argparse.ArgumentParser):
@@ -121,44 +96,3 @@ def set_local_rank(args: argparse.Namespace) -> None:
     """Set LOCAL_RANK, which MMEngine reads, where a launcher passed it as an option only."""
     if args.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-
-
-def exit_code(job: Callable[[argparse.Namespace], object], arguments: argparse.Namespace) -> int:
-    """Run a job. A mistake of the user becomes one clear message and exit code 2.
-
-    Errors that are no mistake of the user have an exit code of their own. ``--verbose`` shows the
-    traceback too. An unexpected error is a mistake of this package: it ends in its traceback, how
-    to report it, and exit code 1.
-    """
-    code = 0
-    try:
-        job(arguments)
-    except KeyboardInterrupt:
-        return 130  # as shells do after Ctrl-C
-    except (UserError, OSError) as error:  # An OSError names a file or a host.
-        if getattr(arguments, 'verbose', False):
-            traceback.print_exception(error)
-        # In one write: several processes may print at once.
-        sys.stderr.write(f'error: {printable_lines(str(error))}\n')
-        code = getattr(error, 'exit_code', 2)
-    except Exception as error:
-        traceback.print_exception(error)
-        print(f'error: {type(error).__name__}: {error}\n{_REPORT}', file=sys.stderr)
-        return 1
-    leave_processes(code)
-    return code
-
-
-def leave_processes(code: int) -> None:
-    """End a process of several here, without the end of the interpreter.
-
-    The threads of PyTorch's gloo sometimes abort a process while the interpreter ends. A launcher
-    would take that for a failed training.
-    """
-    torch = sys.modules.get('torch')
-    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)

@@ -1,0 +1,1 @@
+"""The commands: read arguments, call one function of the package, return an exit code."""
