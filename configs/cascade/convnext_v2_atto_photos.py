@@ -10,14 +10,20 @@ _base_ = './convnext_atto_shapes.py'
 data_root = 'data/people/'
 metainfo = dict(_delete_=True, classes=('person',), palette=[(220, 20, 60)])
 
-# Images get 256 to 416 px along their longer side. Training uses crops of 256 px to save time. Boxes
-# are computed from the cropped masks, so that they stay as tight as the masks.
+# Images get 256 to 416 px along their longer side. Training uses crops of 256 px to save time.
+# Boxes are computed from the cropped masks, so that they stay as tight as the masks.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomResize', scale=[(256, 256), (416, 416)], keep_ratio=True),
-    dict(type='RandomCrop', crop_type='absolute', crop_size=(256, 256), recompute_bbox=True),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1)),
+    dict(
+        type='RandomCrop',
+        crop_type='absolute',
+        crop_size=(256, 256),
+        recompute_bbox=True,
+        allow_negative_crop=True,
+    ),
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackDetInputs'),
