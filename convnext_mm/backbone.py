@@ -62,7 +62,6 @@ class ConvNeXtBlock(nn.Module):
         self.drop_path_rate = drop_path_rate
         self.recompute = recompute
         self.dwconv = Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
-        self.dwconv.use_kernels = recompute in ('pointwise', 'block')
         self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
         self.pwconv1 = nn.Linear(channels, 4 * channels)
         self.grn = GRN(4 * channels) if grn else None
@@ -124,12 +123,12 @@ class ConvNeXt(BaseModule):
             - ``'none'``: no activation. The block is plain PyTorch.
             - ``'pointwise'``: the cheap operations, which are all but the linear layers. A block
               keeps the input of its depthwise convolution and, with more than 128 channels, the
-              input of its GELU. On a CPU this takes no more time than ``'none'``.
+              input of its GELU. On a CPU this takes no more time than ``'none'``. On a GPU it also
+              keeps the input of LayerNorm, and the input of every GELU.
             - ``'block'``: the whole block. It keeps its input only, and the backward pass takes the
               time of a forward pass more.
-            - None, the default: ``'pointwise'`` on a CPU, ``'none'`` on every other device. On a
-              GPU, ``'pointwise'`` and ``'block'`` also turn on our Triton kernels, which have not
-              been measured on a GPU yet.
+            - None, the default: ``'pointwise'`` on a CPU, ``'none'`` on every other device, because
+              the others have not been measured on a GPU yet.
 
             A block with hooks or replaced layers (adapters, quantisation) runs as plain PyTorch,
             under ``'block'`` with :func:`torch.utils.checkpoint.checkpoint`. Bytes for each level:
@@ -139,7 +138,7 @@ class ConvNeXt(BaseModule):
             gives further arguments of ``torch.compile``, such as
             ``dict(mode='max-autotune-no-cudagraphs')``. The detector around the backbone is not
             compiled. Compiled blocks are plain PyTorch: ``recompute='block'`` still recomputes,
-            ``'pointwise'`` has no effect but the kernels, and samples that stochastic depth drops
+            ``'pointwise'`` has no effect, and samples that stochastic depth drops
             are computed.
         init_cfg: MMEngine initialisation config, such as
             ``dict(type='ConvNeXtPretrained', checkpoint='convnext_tiny_in1k')``. A config of
