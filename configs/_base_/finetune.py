@@ -1,8 +1,8 @@
 # Fine-tuning of a published COCO detector on data of your own, on one GPU: the settings that its
 # recipes share. They take them from here, because a config may set no key of another base.
 #
-# 12 epochs with a batch of 4 images, and no fewer than 1,000 steps with --data. The learning rate is
-# half of the authors', whose batch is 16, and falls with a cosine. Not measured: there was no GPU.
+# 12 epochs with a batch of 4 images, and no fewer than 1,000 steps with --data. The learning rate
+# is half of the authors', whose batch is 16, and falls with a cosine. No AP was measured here.
 pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),

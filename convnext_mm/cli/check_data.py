@@ -1,5 +1,6 @@
 """Check a data set of your own before training on it."""
 
+import shlex
 import sys
 
 from rich.console import Console
@@ -28,4 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     show_checked(checked, console)
     console.print(verdict(checked))
+    if not checked.errors:
+        command = shlex.join(['tools/recommend.py', args.path])
+        console.print(f'{command} recommends a recipe for it.')
     return 1 if checked.errors else 0
