@@ -1,5 +1,6 @@
 """Check a data set of your own before training on it."""
 
+import shlex
 import sys
 
 from rich.console import Console
@@ -7,6 +8,7 @@ from rich.console import Console
 from convnext_mm.cli.options import Parser
 from convnext_mm.datasets.own.check import check_own_data, show_checked, verdict
 from convnext_mm.errors import UserError
+from convnext_mm.messages.commands import command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         checked = check_own_data(args.path, console=console)
         show_checked(checked, console)
         console.print(verdict(checked))
+        if not checked.errors:
+            recommend = f'{command("recommend")} {shlex.quote(args.path)}'
+            console.print(f'{recommend} recommends a recipe for it.')
         if args.report:
             # Not at the top: it loads the plotting library.
             from convnext_mm.evaluation.report.data_page import write_data_page
