@@ -85,9 +85,9 @@ def copy_checkout(folder: Path) -> None:
             shutil.rmtree(str(path)) if path.is_dir() else path.unlink()
     listing = subprocess.check_output(['git', 'ls-files', '-z'], cwd=str(ROOT)).decode()
     for name in filter(None, listing.split('\0')):
-        if (ROOT / name).is_file():
+        if (ROOT / name).exists():  # convnext_mm/.mim/configs is a link to a folder
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(str(ROOT / name), str(folder / name))
+            shutil.copy2(str(ROOT / name), str(folder / name), follow_symlinks=False)
 
 
 def install_wheel(folder: Path) -> None:
