@@ -105,12 +105,16 @@ def find_recipes() -> None:
     recipes are for the scope of MMDetection or MMSegmentation, so no scope is returned here.
     """
     from mmengine.config import Config
+    from mmengine.config.utils import MODULE2PACKAGE
 
     find_others = Config._get_cfg_path
 
     def find(cfg_path: str, filename: str) -> tuple[str, str | None]:
         if cfg_path.startswith(PREFIX):
             return recipe(cfg_path), None
+        package = MODULE2PACKAGE.get(cfg_path.partition('::')[0]) if '::' in cfg_path else None
+        if package:
+            install_package(package)  # MMEngine would advise the wrong family
         return find_others(cfg_path, filename)
 
     Config._get_cfg_path = staticmethod(find)

@@ -16,6 +16,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 import convnext_mm  # noqa: F401  (allows the types)
 from convnext_mm.compat import apply_workarounds
 from convnext_mm.errors import UserError
+from tests.conftest import run_tool
 
 
 def test_a_message_hub_of_mmengine_loads_with_weights_only(tmp_path):
@@ -117,3 +118,14 @@ def test_a_base_is_found_when_its_distribution_has_another_name(no_pip, monkeypa
 def test_a_package_that_is_missing_is_named_and_not_installed(no_pip):
     with pytest.raises(UserError, match='mmrotate is not installed: install mmrotate, or'):
         get_config('mmrotate::rotated_retinanet/config.py')
+
+
+def test_a_base_in_a_package_that_is_missing_names_both_families(tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text("_base_ = 'mmrotate::rotated_retinanet/config.py'\n")
+    done = run_tool('lr_table.py', config)
+    assert done.code == 2
+    assert done.output == (
+        f'error: {config}: mmrotate is not installed: install mmrotate, or the maintained package '
+        'onedl-mmrotate if you have onedl-mmcv\n'
+    )

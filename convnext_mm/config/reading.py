@@ -121,7 +121,8 @@ def _where_it_failed(path: Path, failure: Exception) -> str:
     if isinstance(failure, ImportError):
         text = str(failure.__cause__ or failure)  # MMEngine adds all of sys.path to it.
     text = ' '.join(text.split())
-    return f'{name}{line}: {type(failure).__name__}: {text}'
+    kind = '' if isinstance(failure, UserError) else f'{type(failure).__name__}: '
+    return f'{name}{line}: {kind}{text}'
 
 
 def _override(cfg: Config, options: Mapping[str, object]) -> None:
