@@ -78,16 +78,21 @@ def find_python(row) -> str:
 
 
 def copy_checkout(folder: Path) -> None:
-    """Copy the files that git knows; only .venv stays from an earlier run."""
+    """Copy the files of the checkout; only .venv stays from an earlier run."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if path.name not in ('.venv', '.venv.lock'):
             shutil.rmtree(str(path)) if path.is_dir() else path.unlink()
-    listing = subprocess.check_output(['git', 'ls-files', '-z'], cwd=str(ROOT)).decode()
-    for name in filter(None, listing.split('\0')):
-        if (ROOT / name).exists():  # convnext_mm/.mim/configs is a link to a folder
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(str(ROOT / name), str(folder / name), follow_symlinks=False)
+    ignored = (ROOT / '.gitignore').read_text().split()
+    at_the_top = {'.git', *(line.strip('/') for line in ignored if line.startswith('/'))}
+    anywhere = shutil.ignore_patterns('_build', *(line.strip('/') for line in ignored))
+    for path in ROOT.iterdir():
+        if path.name in at_the_top:
+            continue
+        if path.is_dir():
+            shutil.copytree(str(path), str(folder / path.name), symlinks=True, ignore=anywhere)
+        else:
+            shutil.copy2(str(path), str(folder / path.name))
 
 
 def install_wheel(folder: Path) -> None:
