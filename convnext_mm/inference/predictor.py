@@ -28,6 +28,7 @@ from convnext_mm.config.work_dir import best_checkpoint, find_config
 from convnext_mm.errors import UserError
 from convnext_mm.inference.predictions import Detections, Segmentation
 from convnext_mm.inference.sources import Frame, is_video, reason_unread
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.log import log_once
 from convnext_mm.visualization.palette import palette
 from convnext_mm.weights.files import read_checkpoint
@@ -94,7 +95,7 @@ class Predictor:
     def __init__(self, cfg: Config, checkpoint: str | Path, device: str | None = None) -> None:
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         if device.startswith('cuda') and not torch.cuda.is_available():
-            raise UserError(f'device {device}: PyTorch sees no GPU; tools/doctor.py says why')
+            raise UserError(f'device {device}: PyTorch sees no GPU; {command("doctor")} says why')
         self.device = torch.device(device)
         self._load, self._transform = _split_pipeline(cfg)
         model_cfg = copy.deepcopy(cfg.model)

@@ -22,6 +22,7 @@ from convnext_mm.datasets.own.adapt_config import adapt_config
 from convnext_mm.datasets.own.check import CheckedData, check_own_data, show_checked
 from convnext_mm.datasets.own.write import write_atomically, write_data
 from convnext_mm.errors import UserError
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import as_text
 from convnext_mm.messages.log import log_once
 from convnext_mm.messages.wording import counted
@@ -68,7 +69,7 @@ def adapt_to_own_data(
 def _describe_errors(checked: CheckedData, path: str | Path, printed: bool) -> str:
     kinds = f'{counted(len(checked.errors), "kind")} of error'
     if printed:
-        return f'{path} has {kinds}, listed above; tools/check_data.py {path} lists them again'
+        return f'{path} has {kinds}, listed above; {command("check-data")} {path} lists them again'
     return f'{path} has {kinds}:\n{as_text(checked.errors)}'
 
 
@@ -76,7 +77,7 @@ def _write_config(cfg: Config, path: Path, changes: list[str]) -> None:
     """Write a config that inherits from none; keep an older one, which the user may have edited."""
     recipe = Path(cfg.filename or 'config.py').name
     header = [f'{recipe} for your own data. Changes:', *(f'  {change}' for change in changes)]
-    header.append(f'To train again, edited or not:  tools/train.py {path}')
+    header.append(f'To train again, edited or not:  {command("train")} {path}')
     # A line break in a path would end the comment.
     comments = (' '.join(line.splitlines()) for line in header)
     text = ''.join(f'# {line}\n' for line in comments) + _config_text(cfg)
@@ -84,7 +85,7 @@ def _write_config(cfg: Config, path: Path, changes: list[str]) -> None:
         os.replace(path, path.with_suffix('.py.old'))
         log_once(f'{path} existed already and is now {path.name}.old')
     write_atomically(path, text)
-    log_once(f'written, to edit and run again: tools/train.py {path}')
+    log_once(f'written, to edit and run again: {command("train")} {path}')
 
 
 def _config_text(cfg: Config) -> str:
