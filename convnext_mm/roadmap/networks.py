@@ -96,10 +96,9 @@ class Roadmap(StagedBackbone):
     The last step rounds map sizes down at each stride. The others round them up, except in the
     patchify stem.
 
-    The paper leaves three details open, and the published FLOPs do not depend on them. Here,
-    ``fewer_activations`` also takes the activation from the stem. ``fewer_norms`` also takes the
-    norms from the stem and the shortcuts. A convolution has a bias unless a BatchNorm follows. All
-    steps start from the initialisation of ConvNeXt.
+    The paper leaves some details open, and the published FLOPs do not depend on them. Here,
+    ``fewer_activations`` also removes the activation of the stem. ``fewer_norms`` also removes the
+    norms of the stem and of the shortcuts. A convolution has a bias unless a BatchNorm follows.
 
     Args:
         step: A name in :data:`convnext_mm.roadmap.STEPS`.
