@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import PretrainedInit
+from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -26,12 +26,8 @@ from convnext_mm.ops import (
     resolve_recompute,
 )
 from convnext_mm.ops.convolution import Conv2d
-from convnext_mm.stages import STEM_STRIDE, StagedBackbone
+from convnext_mm.stages import NORM_EPS, V1_LAYER_SCALE, StagedBackbone, downsample, stem
 from convnext_mm.weights.formats import to_backbone
-
-NORM_EPS = 1e-6
-# The value of the paper. A pretrained checkpoint overwrites it.
-V1_LAYER_SCALE = 1e-6
 
 
 class ConvNeXtBlock(nn.Module):
@@ -94,7 +90,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 @MODELS.register_module()
-class ConvNeXt(StagedBackbone):
+class ConvNeXt(StagedBackbone, BaseModule):
     """ConvNeXt V1 or V2 with a LayerNorm on each output, for MMDetection and MMSegmentation.
 
     The four stages have strides 4, 8, 16 and 32. Map sizes round down at each stride: an image of
@@ -203,22 +199,6 @@ class ConvNeXt(StagedBackbone):
         """
         _rename_to_own_names(state_dict, prefix, dict(self.named_parameters()))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def stem(in_channels: int, channels: int) -> nn.Sequential:
-    """The stem: 4x4 convolution with stride 4, then LayerNorm."""
-    return nn.Sequential(
-        Conv2d(in_channels, channels, kernel_size=STEM_STRIDE, stride=STEM_STRIDE),
-        LayerNorm2d(channels, eps=NORM_EPS),
-    )
-
-
-def downsample(in_channels: int, channels: int) -> nn.Sequential:
-    """The layers before stages 1, 2 and 3: LayerNorm, then 2x2 convolution with stride 2."""
-    return nn.Sequential(
-        LayerNorm2d(in_channels, eps=NORM_EPS),
-        Conv2d(in_channels, channels, kernel_size=2, stride=2),
-    )
 
 
 def _resolve_init_cfg(init_cfg: Mapping | Sequence[Mapping] | None):

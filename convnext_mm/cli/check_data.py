@@ -11,8 +11,8 @@ from convnext_mm.errors import UserError
 
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(
-        description='Check a data set of your own, as tools/train.py CONFIG --data PATH does first.'
-        ' No file is changed.',
+        description='Check a data set of your own, as training with --data PATH does first. No '
+        'file is changed.',
         epilog='Exit code: 0 ready to train on, after the repairs that are listed, which training '
         'makes in a copy; 1 there are errors; 2 the data set cannot be read.',
     )

@@ -1,6 +1,6 @@
 """Write the report of a test without the model.
 
-`tools/test.py CONFIG CHECKPOINT --out RESULTS` writes RESULTS. For a detector, a COCO results JSON
+`test CONFIG CHECKPOINT --out RESULTS` writes RESULTS. For a detector, a COCO results JSON
 of another tool works as well. Reading RESULTS runs no code. The report goes to the work dir. If a
 training logged there, the report shows its curves.
 """
@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         'results',
         metavar='RESULTS',
-        help='predictions: COCO results (.json), label maps (folder, .zip), or a .pkl of test.py',
+        help='predictions: COCO results (.json), label maps (folder, .zip), or a .pkl',
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(

@@ -5,7 +5,7 @@ import argparse
 from convnext_mm.cli.exit_codes import exit_code
 from convnext_mm.cli.options import Parser, add_config_options
 
-CONFIG = 'configs/roadmap/atss_shapes.py'
+CONFIG = 'roadmap/atss_shapes'
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,7 +14,10 @@ def main(arguments: list[str] | None = None) -> int:
         epilog='The same command goes on after an interruption.',
     )
     parser.add_argument(
-        'config', nargs='?', default=CONFIG, help='a detector with a Roadmap backbone (%(default)s)'
+        'config',
+        nargs='?',
+        default=CONFIG,
+        help='a detector whose backbone is convnext_mm.Roadmap (%(default)s)',
     )
     parser.add_argument('--work-dir', default='work_dirs/roadmap', help='(%(default)s)')
     parser.add_argument(

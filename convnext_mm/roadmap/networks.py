@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from convnext_mm.archs import NUM_STAGES, Arch
-from convnext_mm.backbone import NORM_EPS, V1_LAYER_SCALE, downsample
 from convnext_mm.errors import SettingError
 from convnext_mm.layers import LayerNorm2d, drop_path
 from convnext_mm.roadmap.steps import Settings, resolve_settings
-from convnext_mm.stages import STEM_STRIDE, StagedBackbone
+from convnext_mm.stages import (
+    NORM_EPS,
+    STEM_STRIDE,
+    V1_LAYER_SCALE,
+    StagedBackbone,
+    downsample,
+)
 
 EXPANSION = 4  # wide channels of a block / narrow channels
 
@@ -81,7 +87,7 @@ class RoadmapBlock(nn.Module):
 
 
 @MODELS.register_module()
-class Roadmap(StagedBackbone):
+class Roadmap(StagedBackbone, BaseModule):
     """The network of one step of the roadmap from ResNet to ConvNeXt.
 
     .. code-block:: python

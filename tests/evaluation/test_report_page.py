@@ -315,7 +315,7 @@ def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, r
 
 
 def test_files_that_are_no_predictions_are_an_error(detector, tmp_path):
-    with pytest.raises(UserError, match=r'tools/test.py --out .*no.pkl writes it'):
+    with pytest.raises(UserError, match=r'convnext-mm test --out .*no.pkl writes it'):
         write_report(detector, tmp_path / 'no.pkl', work_dir=tmp_path)
     (tmp_path / 'weights.pkl').write_bytes(b'\x80\x04}.')  # an empty dict
     with pytest.raises(UserError, match='was not written by'):

@@ -22,6 +22,7 @@ from convnext_mm.evaluation.report.comparison import compare_with_published
 from convnext_mm.evaluation.report.evaluated_data import Predictions
 from convnext_mm.evaluation.training_log import read_trainings
 from convnext_mm.evaluation.tta.config import augment_test
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.wording import counted, percent
 
 _NAME = 'report.html'
@@ -66,7 +67,7 @@ def write_report(
         predictions = Path(predictions)
         if not predictions.exists():
             raise UserError(
-                f'{predictions}: no such file; tools/test.py --out {predictions} writes it'
+                f'{predictions}: no such file; {command("test")} --out {predictions} writes it'
             )
     folder = find_work_dir(cfg, work_dir)
     name = name or Path(cfg.filename or 'model').name
