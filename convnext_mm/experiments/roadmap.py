@@ -21,6 +21,7 @@ from convnext_mm.config.schedule import rescaled_schedulers
 from convnext_mm.datasets.own.adapt import adapt_to_own_data
 from convnext_mm.datasets.shapes import write as shapes
 from convnext_mm.diagnose.stats import ModulePart, model_stats
+from convnext_mm.engine.terminal import Terminal
 from convnext_mm.errors import UserError
 from convnext_mm.experiments.runs import Run, run_all
 from convnext_mm.roadmap import ROADMAP, STEPS, Published, Roadmap
@@ -31,7 +32,7 @@ SHAPES = dict(train=1100, val=500)
 CLEAR = 2  # A difference is clear if it is larger than so many of its standard errors.
 _TRACK = 'resnet50'
 _METRIC = 'coco/bbox_mAP'
-_SIZES = range(8, 132, 4)  # channels of a reference
+_SIZES = range(8, 129)  # channels of a reference
 
 
 @dataclass(frozen=True)
@@ -108,16 +109,17 @@ def compare_steps(
     if jobs < 1:
         raise UserError(f'jobs={jobs} must be at least 1')
     work_dir = Path(work_dir)
-    cfg = load_checked_config(config, options)
-    cfg.work_dir = str(work_dir)
-    if data is not None:
-        cfg = adapt_to_own_data(cfg, data, options or ())
-    else:
-        _use_shapes(cfg, work_dir / 'shapes')
-    _set_length(cfg, cfg.train_cfg.max_iters if iterations is None else iterations)
-
-    networks = {name: _with_step(cfg, name) for name in steps}
-    networks |= {f'mmdet {name}': _with_reference(cfg, name) for name in references}
+    with Terminal(verbose=False):
+        cfg = load_checked_config(config, options)
+        cfg.work_dir = str(work_dir)
+        if data is not None:
+            cfg = adapt_to_own_data(cfg, data, options or ())
+        else:
+            _use_shapes(cfg, work_dir / 'shapes')
+        _set_length(cfg, cfg.train_cfg.max_iters if iterations is None else iterations)
+        networks = {name: _with_step(cfg, name) for name in steps}
+        networks |= {f'mmdet {name}': _with_reference(cfg, name) for name in references}
+        parts = {name: _backbone(network) for name, network in networks.items()}
     # All networks with the first seed, then all with the next.
     runs = {
         (name, seed): _run(network, work_dir, name, seed)
@@ -127,8 +129,7 @@ def compare_steps(
     results = run_all(list(runs.values()), jobs, console or Console())
     ap = {key: 100 * metrics[_METRIC] for key, metrics in zip(runs, results, strict=True)}
     measured = []
-    for name, network in networks.items():
-        part = _backbone(network)
+    for name, part in parts.items():
         own = {seed: ap[name, seed] for seed in seeds}
         measured.append(Measured(name, part.flops / 1e9, part.params / 1e6, own))
     (work_dir / RESULTS).write_text(json.dumps([asdict(one) for one in measured], indent=2) + '\n')
@@ -200,6 +201,7 @@ def _set_length(cfg: Config, iterations: int) -> None:
     cfg.param_scheduler = rescaled_schedulers(cfg, cfg.train_cfg.max_iters, iterations)
     cfg.train_cfg.update(max_iters=iterations, val_interval=iterations)
     cfg.default_hooks.checkpoint.interval = iterations
+    cfg.default_hooks.logger.interval = min(10, iterations)
 
 
 def _with_step(cfg: Config, step: str) -> Config:

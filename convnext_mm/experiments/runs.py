@@ -14,7 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,15 +80,16 @@ def run_all(runs: Sequence[Run], jobs: int, console: Console) -> list[dict]:
     columns = (
         *(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()),
         *(
-            TextColumn('iterations'),
+            TextColumn('iterations,'),
             TimeElapsedColumn(),
-            TextColumn('left:'),
+            TextColumn('left'),
             TimeRemainingColumn(),
         ),
     )
     running: dict[subprocess.Popen, Run] = {}
-    with _interrupted_by_sigterm(), Progress(*columns, console=console) as bar:
-        task = bar.add_task('', total=sum(t.iterations for t in runs))
+    progress = Progress(*columns, console=console, speed_estimate_period=600)
+    with _interrupted_by_sigterm(), progress as bar:
+        task = bar.add_task('', total=sum(t.iterations for t in runs), completed=finished)
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
@@ -101,7 +103,7 @@ def run_all(runs: Sequence[Run], jobs: int, console: Console) -> list[dict]:
                     finished += run.iterations
                 done = finished + sum(_iterations_done(t.folder) for t in running.values())
                 left = len(waiting) + len(running)
-                bar.update(task, completed=done, description=f'{counted(left, "training")} left')
+                bar.update(task, completed=done, description=f'{counted(left, "training")} to do:')
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         except KeyboardInterrupt:
             raise StoppedError('stopped; the same command goes on') from None
@@ -164,14 +166,14 @@ def _failure(run: Run) -> str:
     return f'the training {run.name} failed: {said.removeprefix("error: ")} ({output})'
 
 
-class _interrupted_by_sigterm:
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
     """Turn SIGTERM into KeyboardInterrupt, so that no training is left behind."""
-
-    def __enter__(self) -> None:
-        self._earlier = None
-        if threading.current_thread() is threading.main_thread():
-            self._earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    def __exit__(self, *_: object) -> None:
-        if self._earlier is not None:
-            signal.signal(signal.SIGTERM, self._earlier)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
