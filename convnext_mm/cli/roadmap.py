@@ -19,13 +19,22 @@ def main(arguments: list[str] | None = None) -> int:
         default=CONFIG,
         help='a detector whose backbone is convnext_mm.Roadmap (%(default)s)',
     )
-    parser.add_argument('--work-dir', default='work_dirs/roadmap', help='(%(default)s)')
+    parser.add_argument(
+        '--work-dir',
+        default='work_dirs/roadmap',
+        help='where all trainings and the results go (%(default)s)',
+    )
     parser.add_argument(
         '--data', metavar='PATH', help='objects in COCO format, instead of the built-in shapes'
     )
     parser.add_argument('--steps', nargs='+', metavar='STEP', help='the steps to train (all)')
     parser.add_argument(
-        '--seeds', nargs='+', type=int, default=[0, 1, 2], metavar='N', help='(0 1 2)'
+        '--seeds',
+        nargs='+',
+        type=int,
+        default=[0, 1, 2],
+        metavar='N',
+        help='each network is trained once with each seed (0 1 2)',
     )
     parser.add_argument(
         '--reference',
