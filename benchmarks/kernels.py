@@ -3,11 +3,12 @@
 
 benchmarks/kernels.py --json kernels.json
 
+`convnext_mm/ops/kernel_choice.py` keeps the result: the operations in which our kernel is faster.
 One table for each stage, with median milliseconds of GPU time:
 
 - torch: the implementation in PyTorch that the kernel replaces, with cuDNN on channels-last maps.
 - NCHW: PyTorch's own depthwise kernel on contiguous maps.
-- Triton: the fastest of our kernels.
+- Triton: our kernel.
 - floor: the lower bound for an H200. It is the time to read and write the memory once, or the time
   of the multiply-adds outside tensor cores if that is longer.
 """
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor
 
 from convnext_mm.archs import resolve_arch
-from convnext_mm.ops import depthwise, gelu, merge, norm, residual
+from convnext_mm.ops import depthwise, gelu, norm
 
 REPEATS = 21
 TYPES = dict(bf16=torch.bfloat16, fp16=torch.float16, fp32=torch.float32)
@@ -47,8 +48,8 @@ class Case(NamedTuple):
 
 
 def cases(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> dict[str, Case]:
-    """Return the operations of a block with a map (N, C, H, W). Half of the samples are kept."""
-    n, channels = shape[:2]
+    """Return the operations of a block that have a kernel, for a map (N, C, H, W), by name."""
+    channels = shape[1]
     x, grad = (
         torch.randn(shape, device=device).to(dtype, memory_format=torch.channels_last)
         for _ in range(2)
@@ -60,38 +61,15 @@ def cases(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> 
     rows, grads = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (x, grad))
     normed = norm._layer_norm(rows, bias, bias, 1e-6)
     hidden, grad_hidden = (torch.cat([t] * 4, dim=1) for t in (rows, grads))
-    stream = x.float()
-    kept = torch.arange(0, n, 2, device=device)
-    half = grad[: len(kept)]
-    add, gather = residual._add_residual, residual._gather_samples
-    half_bytes = 2 * 4 * x.numel() + one // 2
-    linears = [
-        torch.randn(size, device=device)
-        for size in ((4 * channels, channels), 4 * channels, (channels, 4 * channels), channels)
-    ]
-    weights = linears[0].numel()
     return {
-        'depthwise': Case(depthwise._conv, (x, weight, bias), 2 * one, products),
-        'depthwise, data gradient': Case(
-            depthwise._data_grad, (grad, x, weight), 2 * one, products
-        ),
-        'depthwise, parameter gradients': Case(
-            depthwise._param_grads, (grad, x, weight), 2 * one, products
-        ),
-        'LayerNorm': Case(norm._layer_norm, (rows, bias, bias, 1e-6), 2 * one),
-        'LayerNorm, gradients': Case(
+        'depthwise_conv': Case(depthwise._conv, (x, weight, bias), 2 * one, products),
+        'depthwise_data_grad': Case(depthwise._data_grad, (grad, x, weight), 2 * one, products),
+        'depthwise_param_grads': Case(depthwise._param_grads, (grad, x, weight), 2 * one, products),
+        'layer_norm': Case(norm._layer_norm, (rows, bias, bias, 1e-6), 2 * one),
+        'layer_norm_backward': Case(
             norm._layer_norm_backward, (grads, rows, *normed[1:], bias, bias), 3 * one
         ),
-        'GELU, gradient': Case(gelu._gelu_backward, (grad_hidden, hidden, True), 16 * one),
-        'residual': Case(add, (stream, x, None, None), 2 * 4 * x.numel() + one),
-        'residual, half kept': Case(add, (stream, half, kept, None), half_bytes),
-        'gather half': Case(gather, (stream, kept, dtype), 2 * x.numel() + one // 2),
-        'merge parameters': Case(
-            merge._merge_params, (*linears, bias, 1.0, dtype), 2 * weights * (4 + dtype.itemsize)
-        ),
-        'split gradients': Case(
-            merge._split_param_grads, (*linears[2:], *linears[2:], bias, 1.0), 3 * 4 * weights
-        ),
+        'gelu_backward': Case(gelu._gelu_backward, (grad_hidden, hidden, True), 16 * one),
     }
 
 
@@ -134,8 +112,7 @@ def measure(shape: tuple[int, int, int, int], dtype: torch.dtype) -> dict[str, d
         functions = dict(torch=lambda case=case: case.reference(*case.args))
         if run := native(case):
             functions['NCHW'] = run
-        for number, kernel in enumerate(KERNELS[case.reference.__name__.lstrip('_')]):
-            functions[f'Triton {number}'] = lambda kernel=kernel, case=case: kernel(*case.args)
+        functions['Triton'] = lambda kernel=KERNELS[title], case=case: kernel(*case.args)
         found[title] = dict(milliseconds(functions), floor=case.floor())
     return found
 
@@ -145,11 +122,10 @@ def table(title: str, found: dict[str, dict]) -> str:
     lines = [f'\n**{title}**\n', '| ms | torch | NCHW | Triton | faster | floor |']
     lines.append('|---|--:|--:|--:|--:|--:|')
     for name, row in found.items():
-        triton = min(ms for key, ms in row.items() if key.startswith('Triton'))
         nchw = f'{row["NCHW"]:.3f}' if 'NCHW' in row else ''
         lines.append(
-            f'| {name} | {row["torch"]:.3f} | {nchw} | {triton:.3f} | '
-            f'{row["torch"] / triton:.1f}x | {row["floor"]:.3f} |'
+            f'| {name} | {row["torch"]:.3f} | {nchw} | {row["Triton"]:.3f} | '
+            f'{row["torch"] / row["Triton"]:.1f}x | {row["floor"]:.3f} |'
         )
     return '\n'.join(lines)
 

@@ -1,10 +1,10 @@
 """Write the report of a test without the model, or compare several runs on one page.
 
-`tools/test.py CONFIG CHECKPOINT --out RESULTS` writes RESULTS. For a detector, a COCO results JSON
+`test CONFIG CHECKPOINT --out RESULTS` writes RESULTS. For a detector, a COCO results JSON
 of another tool works as well. Reading RESULTS runs no code. The report goes to the work dir. If a
 training logged there, the report shows its curves.
 
-With the work dirs of several runs, `tools/report.py RUN RUN ...`, it writes comparison.html into
+With the work dirs of several runs, `report RUN RUN ...`, it writes comparison.html into
 the folder that holds them. Each needs the metrics.json that its report wrote.
 """
 
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         'results',
         metavar='RESULTS|RUN',
-        help='predictions: COCO results (.json), label maps (folder, .zip), or a .pkl of test.py; '
+        help='predictions: COCO results (.json), label maps (folder, .zip), or a .pkl; '
         'or the work dir of a run',
     )
     parser.add_argument(

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
 from convnext_mm.config.reading import find_work_dir, load_checked_config
@@ -14,7 +13,14 @@ from convnext_mm.errors import UserError
 from convnext_mm.evaluation.score_threshold import ScoreThreshold, find_score_threshold
 from convnext_mm.inference.predictor import Predictor
 from convnext_mm.inference.result_files import CocoWriter, LabelMapWriter, ResultWriter
-from convnext_mm.inference.sources import Frame, count_frames, find_files, is_video, read_video
+from convnext_mm.inference.sources import (
+    Frame,
+    count_frames,
+    find_files,
+    is_video,
+    read_video,
+    reason_unread,
+)
 from convnext_mm.messages.wording import counted
 from convnext_mm.weights.files import local_file
 
@@ -124,13 +130,5 @@ def _read(
             else:
                 yield predictor.read(path)
         except Exception as error:  # decoders raise errors of any type
-            unread[path] = _reason(path, error)
+            unread[path] = reason_unread(path, error)
             bar.update()
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if path.is_file() and not path.stat().st_size:
-        return 'the file is empty'
-    if isinstance(error, (AssertionError, cv2.error)):  # from MMCV's loader if OpenCV fails
-        return 'OpenCV cannot decode it as an image'
-    return getattr(error, 'strerror', None) or str(error).partition('\n')[0]

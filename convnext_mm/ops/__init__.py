@@ -9,7 +9,7 @@
 :mod:`.norm_mlp`       LayerNorm and the MLP; their steps are in :mod:`.norm`, :mod:`.linear`,
                        :mod:`.gelu` and :mod:`.grn`
 :mod:`.dtypes`         autocast and accumulation dtypes
-:mod:`.autotune`       choose between PyTorch and the Triton kernels of :mod:`.kernels` on a GPU
+:mod:`.kernel_choice`  which operations run the Triton kernels of :mod:`.kernels` on a GPU
 :mod:`.convolution`    the convolutions of a compiled backbone
 =====================  ==========================================================================
 

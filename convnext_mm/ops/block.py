@@ -14,14 +14,18 @@ two tensors and computes the others again. `recompute` says which:
 ``'none'``, V1      26     48    the input of every operation             nothing
 ``'none'``, V2      40     60    the input of every operation             nothing
 ``'pointwise'``     10     20    the inputs of the convolution and GELU   all but the linear layers
+the same on a GPU   12     24    and the input of LayerNorm               the cheap operations
 ``'block'``         2      4     the input of the convolution             the whole branch
 ==================  =====  ====  =======================================  ======================
 
 The numbers are bytes for each element of the (N, C, H, W) map, under autocast (mixed) and in fp32.
 ``'none'`` stands for the plain block, which does not call this function; under autocast on a CPU it
-keeps 2 bytes less, because LayerNorm is in bf16 there. With up to ``MAX_RECOMPUTED_CHANNELS``
-channels, ``'pointwise'`` keeps as little as ``'block'``: computing the GELU input again takes about
-as long as writing and reading it, and blocks with few channels have the largest maps.
+keeps 2 bytes less, because LayerNorm is in bf16 there.
+
+On a CPU, ``'pointwise'`` keeps as little as ``'block'`` up to ``MAX_RECOMPUTED_CHANNELS`` channels:
+computing the GELU input again takes about as long as writing and reading it, and blocks with few
+channels have the largest maps. A GPU does not compute in slices that stay in cache. Both inputs are
+in its memory anyway, so it keeps them.
 
 Forward pass:
 
@@ -117,18 +121,17 @@ class _Block(torch.autograd.Function):
             return x.clone()
         inner = gather_samples(x, kept, dtype)
         channels, height, width = inner.shape[1:]
-        keep_hidden = (
-            recompute == 'pointwise'
-            and channels > MAX_RECOMPUTED_CHANNELS
-            and any(ctx.needs_input_grad)
-        )
-        hidden_slices = [] if keep_hidden else None
+        keeps = recompute == 'pointwise' and any(ctx.needs_input_grad)
+        keeps_rows = keeps and not _computes_in_slices(x)
+        keeps_hidden = keeps and (keeps_rows or channels > MAX_RECOMPUTED_CHANNELS)
+        hidden_slices = [] if keeps_hidden else None
         rows = _rows(_conv(inner, params))
         mlp_params = _norm_mlp_params(params, norm_eps, scale, dtype)
         branch = norm_mlp(rows, mlp_params, height * width, hidden_slices)
         factor = None if _merges_gamma(params, dtype) else params.gamma * scale
         out = add_residual_slices(x, branch, kept, factor)
-        ctx.save_for_backward(*params, inner, *(hidden_slices or ()))
+        kept_rows = rows if keeps_rows else None
+        ctx.save_for_backward(*params, inner, kept_rows, *(hidden_slices or ()))
         return out
 
     @staticmethod
@@ -164,14 +167,20 @@ class _Block(torch.autograd.Function):
         # If gamma is not merged, it still multiplies the gradient: do not cast before that.
         branch_dtype = ctx.dtype if _merges_gamma(params, ctx.dtype) else grad.dtype
         grad_branch = gather_samples(grad, ctx.kept, branch_dtype)
-        inner, *hidden_slices = saved
+        inner, rows, *hidden_slices = saved
+        if rows is None:
+            rows = _rows(_conv(inner, params))
         grad_inner, grads = _branch_backward(
-            grad_branch, inner, hidden_slices, params, needs_grad, ctx
+            grad_branch, inner, rows, hidden_slices, params, needs_grad, ctx
         )
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = add_residual(grad, grad_inner, ctx.kept)
         return grad_x, None, None, None, None, None, *grads
+
+
+def _computes_in_slices(x: Tensor) -> bool:
+    return x.device.type == 'cpu'
 
 
 def _conv(x: Tensor, p: BlockParams) -> Tensor:
@@ -183,11 +192,11 @@ def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def _branch_backward(grad, inner, hidden_slices, p, needs_grad, ctx):
+def _branch_backward(grad, inner, rows, hidden_slices, p, needs_grad, ctx):
     """Return the gradient of the branch input and the gradients of the parameters."""
     dtype = ctx.dtype
     n, channels, height, width = inner.shape
-    rows, grad = _rows(_conv(inner, p)), _rows(grad)
+    grad = _rows(grad)
     mlp_params = _norm_mlp_params(p, ctx.norm_eps, ctx.scale, dtype)
     pixels = height * width
     if _merges_gamma(p, dtype):
@@ -234,7 +243,11 @@ def _as_grad_of(parameter: Tensor, grad: Tensor) -> Tensor:
         grad = grad.to(parameter.dtype)
     # DDP compares strides with its buckets, also in dimensions of size one.
     same = grad.shape == parameter.shape and grad.stride() == parameter.stride()
-    return grad if same else grad.view_as(parameter)
+    if same:
+        return grad
+    return grad.new_empty_strided(parameter.shape, parameter.stride()).copy_(
+        grad.view(parameter.shape)
+    )
 
 
 def _merges_gamma(p: BlockParams, dtype: torch.dtype) -> bool:

@@ -25,12 +25,7 @@ class Conv2d(nn.Conv2d):
     """``nn.Conv2d`` that calls the operator of this module in a compiled graph.
 
     Exported graphs contain PyTorch's convolution, because other programs do not know the operator.
-
-    Attributes:
-        use_kernels: Whether a depthwise operator may use our Triton kernels on a GPU.
     """
-
-    use_kernels = False
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', H', W')"""
@@ -38,10 +33,8 @@ class Conv2d(nn.Conv2d):
         if not is_compiled or x.dim() != 4 or not self._is_square():
             return super().forward(x)
         x = x.to(autocast_dtype(x) or x.dtype)
-        return _conv2d(
-            *(x, self.weight, self.bias),
-            *(self.stride[0], self.padding[0], self.groups, self.use_kernels),
-        )
+        settings = self.stride[0], self.padding[0], self.groups
+        return _conv2d(x, self.weight, self.bias, *settings)
 
     def _is_square(self) -> bool:
         """Whether the operator has arguments for these settings."""
@@ -58,17 +51,11 @@ class Conv2d(nn.Conv2d):
 
 @torch.library.custom_op('convnext_mm::conv2d', mutates_args=(), tags=_ANY_LAYOUT)
 def _conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    stride: int,
-    padding: int,
-    groups: int,
-    use_kernels: bool,
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int
 ) -> Tensor:
     x = x.contiguous(memory_format=_LAYOUT)
     if _is_depthwise(weight, stride, padding, groups):
-        out = depthwise_conv(x, weight, bias, use_kernels)
+        out = depthwise_conv(x, weight, bias)
     else:
         out = F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), stride, padding, groups=groups)
     return out.contiguous(memory_format=_LAYOUT)  # with one sample it may not be
@@ -82,13 +69,12 @@ def _conv2d_backward(
     stride: int,
     padding: int,
     groups: int,
-    use_kernels: bool,
     needs_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad, x = grad.contiguous(memory_format=_LAYOUT), x.contiguous(memory_format=_LAYOUT)
     if _is_depthwise(weight, stride, padding, groups):
-        grad_weight, grad_bias = depthwise_param_grads(grad, x, weight, use_kernels)
-        grad_x = depthwise_data_grad(grad, x, weight, use_kernels) if needs_x else None
+        grad_weight, grad_bias = depthwise_param_grads(grad, x, weight)
+        grad_x = depthwise_data_grad(grad, x, weight) if needs_x else None
     else:
         sizes = [weight.shape[0]], [stride, stride], [padding, padding], [1, 1]
         grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
@@ -106,14 +92,14 @@ def _is_depthwise(weight: Tensor, stride: int, padding: int, groups: int) -> boo
 
 
 @_conv2d.register_fake
-def _(x, weight, bias, stride, padding, groups, use_kernels):
+def _(x, weight, bias, stride, padding, groups):
     sides = [(side + 2 * padding - weight.shape[-1]) // stride + 1 for side in x.shape[2:]]
     shape = x.shape[0], weight.shape[0], *sides
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_LAYOUT)
 
 
 @_conv2d_backward.register_fake
-def _(grad, x, weight, stride, padding, groups, use_kernels, needs_x):
+def _(grad, x, weight, stride, padding, groups, needs_x):
     grad_x = torch.empty_like(x, memory_format=_LAYOUT) if needs_x else x.new_empty(0)
     grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
     return grad_x, grad_weight, weight.new_empty(weight.shape[0])
@@ -127,7 +113,7 @@ def _save_for_backward(ctx, inputs, output):
 def _differentiate(ctx, grad):
     needs_x = ctx.needs_input_grad[0]
     grads = _conv2d_backward(grad, *ctx.saved_tensors, *ctx.settings, needs_x)
-    return grads[0] if needs_x else None, *grads[1:], None, None, None, None
+    return grads[0] if needs_x else None, *grads[1:], None, None, None
 
 
 _conv2d.register_autograd(_differentiate, setup_context=_save_for_backward)

@@ -1,7 +1,6 @@
 """A depthwise convolution with stride 1 that keeps the size of the map, and its gradients.
 
-The results have the dtype of the map; sums over the map accumulate in fp32 or wider. With
-``use_kernels=False`` the Triton kernels are not tried on a GPU.
+The results have the dtype of the map; sums over the map accumulate in fp32 or wider.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convnext_mm.ops import autotune
+from convnext_mm.ops import kernel_choice
 from convnext_mm.ops.dtypes import accumulation_dtype
 
 # oneDNN computes the weight gradient of a depthwise convolution quickly for kernels up to 3 wide.
@@ -21,25 +20,19 @@ from convnext_mm.ops.dtypes import accumulation_dtype
 _CPU_WIDTHS = (3, 3, 1)
 
 
-def depthwise_conv(
-    x: Tensor, weight: Tensor, bias: Tensor | None, use_kernels: bool = True
-) -> Tensor:
+def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(N, C, H, W) with a (C, 1, k, k) kernel -> (N, C, H, W)."""
-    return _run(use_kernels, _conv, (x,), weight, bias)
+    return _run('depthwise_conv', _conv, (x,), weight, bias)
 
 
-def depthwise_data_grad(
-    grad: Tensor, x: Tensor, weight: Tensor, use_kernels: bool = True
-) -> Tensor:
+def depthwise_data_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """Return the gradient of the map: (N, C, H, W) -> (N, C, H, W)."""
-    return _run(use_kernels, _data_grad, (grad, x), weight)
+    return _run('depthwise_data_grad', _data_grad, (grad, x), weight)
 
 
-def depthwise_param_grads(
-    grad: Tensor, x: Tensor, weight: Tensor, use_kernels: bool = True
-) -> tuple[Tensor, Tensor]:
+def depthwise_param_grads(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients of the kernel (C, 1, k, k) and the bias (C,)."""
-    return _run(use_kernels, _param_grads, (grad, x), weight)
+    return _run('depthwise_param_grads', _param_grads, (grad, x), weight)
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -81,19 +74,23 @@ def depthwise_weight_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 def _conv_grad(grad, x, weight, padding, mask):
     padding = [padding, padding] if isinstance(padding, int) else list(padding)
-    return torch.ops.aten.convolution_backward(
-        grad, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], weight.shape[0], list(mask)
-    )
+    sizes = [1, 1], padding, [1, 1], False, [0, 0], weight.shape[0], list(mask)
+    try:
+        return torch.ops.aten.convolution_backward(grad, x, weight, None, *sizes)
+    except RuntimeError as error:
+        # cuDNN has no engine for some sizes. Without it PyTorch uses its own kernel.
+        if 'unable to find an engine' not in str(error):
+            raise
+    with torch.backends.cudnn.flags(enabled=False):
+        return torch.ops.aten.convolution_backward(grad, x, weight, None, *sizes)
 
 
 def _run(
-    use_kernels: bool, function: Callable, maps: tuple[Tensor, ...], weight: Tensor, *others: Any
+    operation: str, in_pytorch: Callable, maps: tuple[Tensor, ...], weight: Tensor, *others: Any
 ) -> Any:
     # The kernels are written for 7x7 and channels-last maps.
-    if (
-        use_kernels
-        and weight.shape[-1] == 7
-        and all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
+    if weight.shape[-1] == 7 and all(
+        m.is_contiguous(memory_format=torch.channels_last) for m in maps
     ):
-        return autotune.run_fastest(function, *maps, weight, *others)
-    return function(*maps, weight, *others)
+        return kernel_choice.run(operation, in_pytorch, *maps, weight, *others)
+    return in_pytorch(*maps, weight, *others)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convnext_mm.ops import autotune
+from convnext_mm.ops import kernel_choice
 from convnext_mm.ops.dtypes import accumulation_dtype
 
 
@@ -23,7 +23,8 @@ def gelu_backward(
     The column sums (C,) are the gradient of the bias of the linear layer before the GELU. They are
     in their accumulation dtype.
     """
-    return autotune.run_fastest(_gelu_backward, grad.contiguous(), hidden.contiguous(), with_output)
+    args = grad.contiguous(), hidden.contiguous(), with_output
+    return kernel_choice.run('gelu_backward', _gelu_backward, *args)
 
 
 def _gelu_backward(grad, hidden, with_output):

@@ -13,8 +13,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from convnext_mm.ops import autotune
-
 
 def merge_params(
     weight1: Tensor,
@@ -37,7 +35,10 @@ def merge_params(
     params = weight1, bias1, weight2, bias2
     if gamma is None and scale == 1.0 and all(p.dtype == dtype for p in params):
         return params
-    return autotune.run_fastest(_merge_params, *params, gamma, scale, dtype)
+    factor = scale if gamma is None else gamma * scale
+    column = scale if gamma is None else factor[:, None]
+    second = (weight2 * column).to(dtype), (bias2 * factor).to(dtype)
+    return weight1.to(dtype), bias1.to(dtype), *second
 
 
 def split_param_grads(
@@ -55,22 +56,9 @@ def split_param_grads(
             accumulation dtype.
         weight, bias, gamma, scale: The arguments that were merged.
     """
-    if gamma is None and scale == 1.0:
-        return grad_weight, grad_bias, None
-    return autotune.run_fastest(
-        _split_param_grads, grad_weight, grad_bias, weight, bias, gamma, scale
-    )
-
-
-def _merge_params(weight1, bias1, weight2, bias2, gamma, scale, dtype):
-    factor = scale if gamma is None else gamma * scale
-    column = scale if gamma is None else factor[:, None]
-    second = (weight2 * column).to(dtype), (bias2 * factor).to(dtype)
-    return weight1.to(dtype), bias1.to(dtype), *second
-
-
-def _split_param_grads(grad_weight, grad_bias, weight, bias, gamma, scale):
     if gamma is None:
+        if scale == 1.0:
+            return grad_weight, grad_bias, None
         return grad_weight * scale, grad_bias * scale, None
     factor = gamma * scale
     grad_gamma = ((grad_weight * weight).sum(1) + grad_bias * bias) * scale

@@ -5,21 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from convnext_mm.ops import autotune
+from convnext_mm.ops import kernel_choice
 from convnext_mm.ops.dtypes import accumulation_dtype
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
     """Return the normalised rows in the dtype of `x`, the mean (M, 1) and the rstd (M, 1)."""
-    return autotune.run_fastest(_layer_norm, x.contiguous(), weight, bias, eps)
+    return kernel_choice.run('layer_norm', _layer_norm, x.contiguous(), weight, bias, eps)
 
 
 def layer_norm_backward(
     grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, ...]:
     """Return the gradients of `x` (in its dtype), weight and bias (in their accumulation dtype)."""
-    grad, x = grad.contiguous(), x.contiguous()
-    return autotune.run_fastest(_layer_norm_backward, grad, x, mean, rstd, weight, bias)
+    args = grad.contiguous(), x.contiguous(), mean, rstd, weight, bias
+    return kernel_choice.run('layer_norm_backward', _layer_norm_backward, *args)
 
 
 def _layer_norm(x, weight, bias, eps):

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from convnext_mm.ops import autotune
-
 
 def gather_samples(x: Tensor, kept: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Return the kept samples of a map in `dtype`, channels-last in memory.
@@ -18,9 +16,16 @@ def gather_samples(x: Tensor, kept: Tensor | None, dtype: torch.dtype) -> Tensor
         kept: Indices of the samples that stochastic depth keeps, or None for all.
         dtype: The dtype of the result.
     """
-    if kept is not None and _is_channels_last(x):
-        return autotune.run_fastest(_gather_samples, x, kept, dtype)
-    return _gather_samples(x, kept, dtype)
+    layout = torch.channels_last
+    if kept is None:
+        return x.to(dtype).contiguous(memory_format=layout)
+    if x.device.type != 'cpu':
+        return x[kept].to(dtype).contiguous(memory_format=layout)
+    # Copy and cast each sample in one pass.
+    out = torch.empty_like(x[: len(kept)], dtype=dtype, memory_format=layout)
+    for target, sample in zip(out, kept.tolist()):
+        target.copy_(x[sample])
+    return out
 
 
 def add_residual(
@@ -34,9 +39,13 @@ def add_residual(
         kept: Indices of the samples that have a branch, (K,), or None for all.
         factor: A factor for each channel, (C,), or None for 1.
     """
-    if _is_channels_last(x) and _is_channels_last(branch):
-        return autotune.run_fastest(_add_residual, x, branch, kept, factor)
-    return _add_residual(x, branch, kept, factor)
+    if x.device.type == 'cpu':
+        return _add_rows_on_cpu(x, [branch.permute(0, 2, 3, 1).flatten(0, 2)], kept, factor)
+    if factor is not None:
+        branch = branch * factor.view(-1, 1, 1)
+    if kept is None:
+        return (x + branch).to(x.dtype)
+    return x.clone().index_add_(0, kept, branch.to(x.dtype))
 
 
 def add_residual_slices(
@@ -52,29 +61,6 @@ def add_residual_slices(
     n, channels, height, width = x.shape
     branch = rows.view(n if kept is None else len(kept), height, width, channels)
     return add_residual(x, branch.permute(0, 3, 1, 2), kept, factor)
-
-
-def _gather_samples(x, kept, dtype):
-    layout = torch.channels_last
-    if kept is None:
-        return x.to(dtype).contiguous(memory_format=layout)
-    if x.device.type != 'cpu':
-        return x[kept].to(dtype).contiguous(memory_format=layout)
-    # Copy and cast each sample in one pass.
-    out = torch.empty_like(x[: len(kept)], dtype=dtype, memory_format=layout)
-    for target, sample in zip(out, kept.tolist()):
-        target.copy_(x[sample])
-    return out
-
-
-def _add_residual(x, branch, kept, factor):
-    if x.device.type == 'cpu':
-        return _add_rows_on_cpu(x, [branch.permute(0, 2, 3, 1).flatten(0, 2)], kept, factor)
-    if factor is not None:
-        branch = branch * factor.view(-1, 1, 1)
-    if kept is None:
-        return (x + branch).to(x.dtype)
-    return x.clone().index_add_(0, kept, branch.to(x.dtype))
 
 
 def _add_rows_on_cpu(x, slices, kept, factor):
@@ -119,7 +105,3 @@ def _row_ranges(
         target = kept[nth] * pixels + first
         yield slice(done, done + count), slice(target, target + count)
         done += count
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last)

@@ -440,7 +440,7 @@ def show(source, folder, script):
 
 
 def test_files_that_are_no_predictions_are_an_error(detector, tmp_path):
-    with pytest.raises(UserError, match=r'tools/test.py --out .*no.pkl writes it'):
+    with pytest.raises(UserError, match=r'convnext-mm test --out .*no.pkl writes it'):
         write_report(detector, tmp_path / 'no.pkl', work_dir=tmp_path)
     (tmp_path / 'weights.pkl').write_bytes(b'\x80\x04}.')  # an empty dict
     with pytest.raises(UserError, match='was not written by'):

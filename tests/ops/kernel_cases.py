@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from convnext_mm import ConvNeXtBlock
-from convnext_mm.ops import autotune, depthwise, gelu, merge, norm, residual
+from convnext_mm.ops import depthwise, gelu, kernel_choice, norm
 from convnext_mm.ops.kernels import KERNELS
 from convnext_mm.ops.kernels import depthwise as depthwise_kernels
 
@@ -70,42 +70,47 @@ def seed():
 # --- depthwise
 
 
-@pytest.mark.parametrize('kernel', KERNELS['conv'])
-def test_the_convolution_with_rows_and_columns_split_among_programs(kernel):
-    shape = (1, 5, 8, 9)
-    check(kernel, depthwise._conv, image(*shape), vector(5, 1, 7, 7), vector(5))
+def test_the_convolution_with_rows_and_columns_split_among_programs():
+    args = image(1, 5, 8, 9), vector(5, 1, 7, 7), vector(5)
+    check(KERNELS['depthwise_conv'], depthwise._conv, *args)
+
+
+def test_the_convolution_with_parameters_that_are_views_of_larger_tensors():
+    args = image(1, 5, 3, 5), vector(10, 1, 7, 7)[::2], vector(5, 2)[:, 1]
+    check(KERNELS['depthwise_conv'], depthwise._conv, *args)
 
 
 @TYPES
 def test_the_convolution_in_every_dtype_with_channels_split_among_programs(dtype):
     weight, bias = vector(33, 1, 7, 7), vector(33)  # fp32 parameters, as in mixed precision
-    check(KERNELS['conv'][-1], depthwise._conv, image(2, 33, 1, 3, dtype=dtype), weight, bias)
+    args = image(2, 33, 1, 3, dtype=dtype), weight, bias
+    check(KERNELS['depthwise_conv'], depthwise._conv, *args)
 
 
-@pytest.mark.parametrize('kernel', KERNELS['data_grad'])
-def test_the_data_gradient(kernel):
+def test_the_data_gradient():
     maps = (image(1, 5, 3, 5) for _ in range(2))
-    check(kernel, depthwise._data_grad, *maps, vector(5, 1, 7, 7))
+    args = *maps, vector(5, 1, 7, 7)
+    check(KERNELS['depthwise_data_grad'], depthwise._data_grad, *args)
 
 
-@pytest.mark.parametrize('kernel', KERNELS['param_grads'])
-def test_the_parameter_gradients_with_rows_and_columns_split_among_programs(kernel):
+def test_the_parameter_gradients_with_rows_and_columns_split_among_programs():
     maps = (image(1, 5, 8, 9) for _ in range(2))
-    check(kernel, depthwise._param_grads, *maps, vector(5, 1, 7, 7))
+    args = *maps, vector(5, 1, 7, 7)
+    check(KERNELS['depthwise_param_grads'], depthwise._param_grads, *args)
 
 
 @TYPES
 def test_the_parameter_gradients_in_every_dtype_with_channels_split_among_programs(dtype):
     maps = (image(1, 33, 2, 3, dtype=dtype) for _ in range(2))
     weight = vector(33, 1, 7, 7)
-    check(KERNELS['param_grads'][-1], depthwise._param_grads, *maps, weight)
+    check(KERNELS['depthwise_param_grads'], depthwise._param_grads, *maps, weight)
 
 
 def test_the_parameter_gradients_with_several_images_in_one_program(monkeypatch):
     monkeypatch.setattr(depthwise_kernels, 'SMS', 1)
-    monkeypatch.setattr(depthwise_kernels, 'GRAD_STRIPS', {4: 1})
+    monkeypatch.setattr(depthwise_kernels, 'GRAD_WARPS', 1)
     maps = (image(3, 5, 2, 3) for _ in range(2))
-    check(KERNELS['param_grads'][-1], depthwise._param_grads, *maps, vector(5, 1, 7, 7))
+    check(KERNELS['depthwise_param_grads'], depthwise._param_grads, *maps, vector(5, 1, 7, 7))
 
 
 # --- LayerNorm
@@ -116,10 +121,10 @@ def test_the_parameter_gradients_with_several_images_in_one_program(monkeypatch)
 def test_layer_norm_and_its_gradients(dtype, rows, channels):
     x = vector(rows, channels, dtype=dtype) + 3
     weight, bias = vector(channels), vector(channels)
-    check(KERNELS['layer_norm'][0], norm._layer_norm, x, weight, bias, 1e-6)
+    check(KERNELS['layer_norm'], norm._layer_norm, x, weight, bias, 1e-6)
     _, mean, rstd = norm._layer_norm(x.float(), weight, bias, 1e-6)
     grad = vector(rows, channels, dtype=dtype)
-    kernel = KERNELS['layer_norm_backward'][0]
+    kernel = KERNELS['layer_norm_backward']
     check(kernel, norm._layer_norm_backward, grad, x, mean, rstd, weight, bias)
 
 
@@ -129,7 +134,7 @@ def test_the_layer_norm_gradients_with_several_row_tiles_in_one_program(monkeypa
     monkeypatch.setattr(norm_kernels, 'PROGRAMS', 2)
     x, weight, bias = vector(150, 96), vector(96), vector(96)
     _, mean, rstd = norm._layer_norm(x, weight, bias, 1e-6)
-    kernel = KERNELS['layer_norm_backward'][0]
+    kernel = KERNELS['layer_norm_backward']
     check(kernel, norm._layer_norm_backward, vector(150, 96), x, mean, rstd, weight, bias)
 
 
@@ -142,54 +147,7 @@ def test_the_layer_norm_gradients_with_several_row_tiles_in_one_program(monkeypa
 def test_the_gelu_gradient(dtype, with_output, rows, channels):
     hidden = 3 * vector(rows, channels, dtype=dtype)
     grad = vector(rows, channels, dtype=dtype)
-    check(KERNELS['gelu_backward'][0], gelu._gelu_backward, grad, hidden, with_output)
-
-
-# --- residual
-
-
-@pytest.mark.parametrize('kept', [None, [1], [0, 2], [3, 0, 1]], ids=str)
-@pytest.mark.parametrize('with_factor', [True, False])
-@pytest.mark.parametrize(
-    ('stream', 'branch'),
-    [(torch.float32, torch.bfloat16), (torch.float32, torch.float16), (torch.float16,) * 2],
-    ids=str,
-)
-def test_the_kept_samples_are_gathered_and_the_branch_is_added(kept, with_factor, stream, branch):
-    x = image(4, 40, 9, 7, dtype=stream)
-    if kept is not None:
-        kept = torch.tensor(kept, device=DEVICE)
-        check(KERNELS['gather_samples'][0], residual._gather_samples, x, kept, branch)
-    added = image(4 if kept is None else len(kept), 40, 9, 7, dtype=branch)
-    factor = vector(40, dtype=stream) if with_factor else None
-    check(KERNELS['add_residual'][0], residual._add_residual, x, added, kept, factor)
-
-
-# --- merge
-
-
-@TYPES
-@pytest.mark.parametrize('scale', [1.0, 1 / 0.6])
-@pytest.mark.parametrize('with_gamma', [True, False])
-@pytest.mark.parametrize('channels', [5, 40])
-def test_parameters_are_merged_and_their_gradients_split(dtype, scale, with_gamma, channels):
-    hidden = 4 * channels
-    weight1, bias1 = vector(hidden, channels), vector(hidden)
-    second = vector(channels, hidden), vector(channels)
-    gamma = vector(channels) if with_gamma else None
-    args = (weight1, bias1, *second, gamma, scale)
-    check(KERNELS['merge_params'][0], merge._merge_params, *args, dtype)
-    grads = vector(channels, hidden), vector(channels)
-    check(KERNELS['split_param_grads'][0], merge._split_param_grads, *grads, *second, gamma, scale)
-
-
-def test_parameters_may_have_any_strides_and_several_dtypes():
-    weight1, bias1 = vector(20, 5).half(), vector(20)
-    second = vector(20, 5).t(), vector(5, 2)[:, 0]
-    gamma, grads = vector(5, 3)[:, 1], (vector(20, 5).t(), vector(5, 2)[:, 1])
-    args = (weight1, bias1, *second, gamma, 2.0, torch.float16)
-    check(KERNELS['merge_params'][0], merge._merge_params, *args)
-    check(KERNELS['split_param_grads'][0], merge._split_param_grads, *grads, *second, gamma, 2.0)
+    check(KERNELS['gelu_backward'], gelu._gelu_backward, grad, hidden, with_output)
 
 
 # --- the block
@@ -200,19 +158,19 @@ def test_parameters_may_have_any_strides_and_several_dtypes():
 )
 @pytest.mark.parametrize('dtype', [None, torch.float16], ids=str)
 def test_a_block_with_all_kernels_equals_the_block_with_pytorch(kind, dtype, monkeypatch):
-    def with_kernels(plain, *args):
-        used.add(plain.__name__.lstrip('_'))
-        return KERNELS[plain.__name__.lstrip('_')][-1](*args)
+    def with_kernels(operation, in_pytorch, *args):
+        used.add(operation)
+        return KERNELS[operation](*args)
 
-    def with_pytorch(plain, *args):
-        return plain(*args)
+    def with_pytorch(operation, in_pytorch, *args):
+        return in_pytorch(*args)
 
     used = set()
     block = ConvNeXtBlock(4, drop_path_rate=0.5, recompute='pointwise', **kind).to(DEVICE).train()
     x = image(3, 4, 2, 3)
     results = []
     for run in (with_kernels, with_pytorch):
-        monkeypatch.setattr(autotune, 'run_fastest', run)
+        monkeypatch.setattr(kernel_choice, 'run', run)
         torch.manual_seed(2)  # draws that keep two of three samples
         x = x.detach().requires_grad_()
         with torch.autocast(DEVICE, dtype or torch.bfloat16, enabled=dtype is not None):
@@ -223,6 +181,4 @@ def test_a_block_with_all_kernels_equals_the_block_with_pytorch(kind, dtype, mon
     tolerance = 1e-5 if dtype is None else 5e-3
     for mine, expected in zip(*results):
         assert (mine - expected).norm() <= tolerance * expected.norm()
-    # In fp16 layer scale is not merged, see convnext_mm.ops.block.
-    merges = dtype is None or 'grn' in kind
-    assert used == KERNELS.keys() - (set() if merges else {'split_param_grads'})
+    assert used == KERNELS.keys() == set(kernel_choice.OPERATIONS)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from convnext_mm import ConvNeXt, ConvNeXtBlock
-from convnext_mm.ops import autotune
+from convnext_mm.ops import kernel_choice
 from convnext_mm.ops.convolution import Conv2d
 
 SMALL = dict(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32))
@@ -18,7 +18,7 @@ CONVOLUTIONS = {
 
 
 def settings(conv):
-    return conv.weight, conv.bias, conv.stride[0], conv.padding[0], conv.groups, conv.use_kernels
+    return conv.weight, conv.bias, conv.stride[0], conv.padding[0], conv.groups
 
 
 @pytest.mark.parametrize('conv', CONVOLUTIONS)
@@ -74,19 +74,17 @@ def test_a_compiled_backbone_trains_on_every_size_and_calls_the_operator():
         plain.zero_grad()
 
 
-@pytest.mark.parametrize('use_kernels', [True, False])
-def test_the_operator_tries_kernels_only_if_it_is_told_to(use_kernels, monkeypatch):
-    def run_fastest(reference, *args):
-        tuned.append(reference.__name__)
-        return reference(*args)
+def test_the_operator_may_use_the_kernels(monkeypatch):
+    def run(operation, in_pytorch, *args):
+        found.append(operation)
+        return in_pytorch(*args)
 
-    tuned = []
-    monkeypatch.setattr(autotune, 'run_fastest', run_fastest)
+    found = []
+    monkeypatch.setattr(kernel_choice, 'run', run)
     conv = Conv2d(4, 4, 7, padding=3, groups=4)
-    conv.use_kernels = use_kernels
     x = torch.randn(2, 4, 8, 9, requires_grad=True)
     torch.ops.convnext_mm.conv2d(x, *settings(conv)).sum().backward()
-    assert sorted(tuned) == (['_conv', '_data_grad', '_param_grads'] if use_kernels else [])
+    assert sorted(found) == ['depthwise_conv', 'depthwise_data_grad', 'depthwise_param_grads']
 
 
 def compiled(layer, x):

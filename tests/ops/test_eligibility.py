@@ -64,13 +64,6 @@ def test_other_devices_than_a_cpu_need_an_explicit_level(recompute, on_cpu, on_m
     assert calls == on_meta
 
 
-@pytest.mark.parametrize(
-    'recompute, use_kernels', [(None, False), ('none', False), ('pointwise', True), ('block', True)]
-)
-def test_a_compiled_block_uses_our_kernels_only_with_an_explicit_level(recompute, use_kernels):
-    assert ConvNeXtBlock(8, recompute=recompute).dwconv.use_kernels is use_kernels
-
-
 @pytest.mark.parametrize('settings', [V1, V2, dict(layer_scale_init_value=0)], ids=str)
 def test_a_block_as_built_is_eligible_and_so_are_its_copies(settings):
     block = ConvNeXtBlock(8, **settings)

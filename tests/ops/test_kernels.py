@@ -19,36 +19,25 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from convnext_mm.ops.kernels import depthwise, gelu, merge, norm, residual
+from convnext_mm.ops.kernels import depthwise, gelu, norm
 
 # The dtypes of the pointer arguments. The other arguments are integers.
-BF16 = (
-    'x',
-    'weight',
-    'bias',
-    'out',
-    'grad',
-    'hidden',
-    'output',
-    'branch',
-    'grad_x',
-    'grad_hidden',
-)
-BF16 += ('out_weight1', 'out_bias1', 'out_weight2', 'out_bias2')
-FP32 = ('means', 'rstds', 'sums', 'factor', 'weight1', 'bias1', 'weight2', 'bias2', 'gamma')
-FP32 += ('grad_weight', 'grad_bias', 'out_weight', 'out_bias', 'out_gamma')
+BF16 = ('x', 'weight', 'bias', 'out', 'grad', 'hidden', 'output', 'grad_x', 'grad_hidden')
+FP32 = ('means', 'rstds', 'sums')
 ONE_WARP = dict(LANES=32, num_warps=1)
 # Kernels with the tiles they are launched with, and the warps that must fit on an SM. A kernel that
 # is limited by arithmetic needs few; a kernel that is limited by memory needs more.
 LAUNCHED = [
-    *[
-        (depthwise.conv_kernel, dict(ROTATED=False, BIAS=True, STRIP=strip, **ONE_WARP), warps)
-        for strip, warps in depthwise.STRIPS.items()
-    ],
-    *[
-        (depthwise.param_grads_kernel, dict(STRIP=strip, **ONE_WARP), warps)
-        for strip, warps in depthwise.GRAD_STRIPS.items()
-    ],
+    (
+        depthwise.conv_kernel,
+        dict(ROTATED=False, BIAS=True, STRIP=depthwise.STRIP, **ONE_WARP),
+        depthwise.WARPS,
+    ),
+    (
+        depthwise.param_grads_kernel,
+        dict(STRIP=depthwise.GRAD_STRIP, **ONE_WARP),
+        depthwise.GRAD_WARPS,
+    ),
     *[
         (kernel, dict(CHANNELS=channels, **norm.tile_of(channels)), 16)
         for kernel in (norm.layer_norm_kernel, norm.layer_norm_backward_kernel)
@@ -59,10 +48,6 @@ LAUNCHED = [
         dict(OUTPUT=True, CHANNELS=384, STEPS=gelu.STEPS, ROWS=gelu.ROWS, LANES=128),
         16,
     ),
-    (residual.add_residual_kernel, dict(KEPT=2, FACTOR=False, BLOCK=residual.BLOCK), 32),
-    (residual.gather_samples_kernel, dict(BLOCK=residual.BLOCK), 32),
-    (merge.merge_params_kernel, dict(GAMMA=True, CAST_FIRST=True, BLOCK=merge.BLOCK), 16),
-    (merge.split_param_grads_kernel, dict(GAMMA=True, BLOCK=merge.BLOCK), 16),
 ]
 REGISTERS = 65536  # of an SM
 
@@ -107,13 +92,9 @@ def compile_for(capability, kernel, constants):
     warps = constants.get('num_warps', 4)
     constants = {name: value for name, value in constants.items() if name != 'num_warps'}
     types = dict.fromkeys(BF16, '*bf16') | dict.fromkeys(FP32, '*fp32')
-    types |= dict.fromkeys(constants, 'constexpr') | dict(kept='*i64', eps='fp32', scale='fp32')
-    if kernel in (residual.add_residual_kernel, residual.gather_samples_kernel):
-        types['x'] = '*fp32'
+    types |= dict.fromkeys(constants, 'constexpr') | dict(eps='fp32')
     signature = {name: types.get(name, 'i32') for name in kernel.arg_names}
-    multiples = [
-        i for i, (name, kind) in enumerate(signature.items()) if kind[0] == '*' or name == 'size'
-    ]
+    multiples = [i for i, kind in enumerate(signature.values()) if kind[0] == '*']
     source = ASTSource(
         kernel, signature, constants, {(i,): [['tt.divisibility', 16]] for i in multiples}
     )

@@ -18,6 +18,7 @@ from convnext_mm.evaluation.report.metrics_files import write_metrics
 from convnext_mm.evaluation.score_threshold import fingerprint
 from convnext_mm.evaluation.training_log import read_trainings
 from convnext_mm.evaluation.tta.config import augment_test, is_augmented
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.wording import counted
 
 _NAME = 'report.html'
@@ -65,7 +66,7 @@ def write_report(
         predictions = Path(predictions)
         if not predictions.exists():
             raise UserError(
-                f'{predictions}: no such file; tools/test.py --out {predictions} writes it'
+                f'{predictions}: no such file; {command("test")} --out {predictions} writes it'
             )
     loader = f'{split}_dataloader'
     meta = dataset_metainfo(cfg, loader)

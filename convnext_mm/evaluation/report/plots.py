@@ -28,7 +28,7 @@ BLUE, RED, AMBER, GREY = '#2a6cb0', '#c8472f', '#d99a1c', '#9aa7b4'
 CLASS_COLOURS = [BLUE, RED, AMBER, '#3c8d5a', '#7c5bb0', '#2f9aa8', '#b0518c', '#7a6a4f']
 # The page sets these colours, for its light and for its dark scheme.
 _VARIABLES = {INK: 'ink', MUTED: 'muted', RULE: 'rule', PAPER: 'paper', BLUE: 'blue', RED: 'red'}
-_STYLE = {
+STYLE = {
     'svg.fonttype': 'none',  # text can be searched and has the font of the page
     'text.parse_math': False,  # a class name may have a $
     'font.family': 'DejaVu Sans',
@@ -75,7 +75,7 @@ def _svg(draw: Callable[..., Figure]) -> Callable[..., Markup]:
     @wraps(draw)
     def drawn(*args, **kwargs) -> Markup:
         # The salt makes the ids of a plot unique on the page and equal in every run.
-        style = {**_STYLE, 'svg.hashsalt': repr((draw.__name__, kwargs))}
+        style = {**STYLE, 'svg.hashsalt': repr((draw.__name__, kwargs))}
         with matplotlib.rc_context(style), warnings.catch_warnings():
             # The browser has fonts for the characters that the font of the layout lacks.
             warnings.filterwarnings('ignore', 'Glyph .* missing from font')

@@ -15,8 +15,6 @@ The weight gradient keeps its 49 sums in registers, and the seven rows of `grad`
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import triton
 import triton.language as tl
@@ -25,25 +23,23 @@ from torch import Tensor
 SIZE = tl.constexpr(7)
 PAD = tl.constexpr(3)
 LANES = 32
-# Of an H100 or H200. The wrappers launch as many programs as fit on the SMs at once, because a map
-# that is split among more programs has more halo rows.
-SMS = 132
-MIN_ROWS = 7  # of a program
-# Columns of a strip -> warps that fit on an SM with the registers they need. A wide strip loads
-# less in total; a narrow strip wastes less at the right edge.
-STRIPS = {8: 8, 4: 16}
-GRAD_STRIPS = {6: 8, 4: 10}
+SMS = 132  # of an H100 or H200
+# Columns of a strip. A wide strip loads less in total, and needs more registers.
+STRIP, GRAD_STRIP = 8, 6
+# Warps that fit on an SM with the registers they need; tests/ops/test_kernels.py compiles both.
+WARPS, GRAD_WARPS = 8, 8
 
 
 @triton.jit
 def _line(image, y, left, c, height, width, channels, COUNT: tl.constexpr):
     """Load pixels `left` ... `left + COUNT - 1` of row y as vectors over channels; 0 outside."""
     inside = (y >= 0) & (y < height)
+    start = y * (width * channels).to(tl.int64)  # the map of a large image exceeds 2^31 elements
     line = ()
     for k in tl.static_range(COUNT):
         column = left + k
         mask = (c < channels) & (inside & (column >= 0) & (column < width))
-        at = image + (y * width + column) * channels + c
+        at = image + start + column * channels + c
         line += (tl.load(at, mask=mask, other=0),)
     return line
 
@@ -103,7 +99,7 @@ def conv_kernel(
                 for j in tl.static_range(SIZE):
                     total += taps[i * SIZE + j] * line[k + j]
                 sums += (total,)
-        row = out + image + (y - PAD) * width * channels
+        row = out + image + (y - PAD) * (width * channels).to(tl.int64)
         for k in tl.static_range(STRIP):
             mask = (c < channels) & ((y >= top + PAD) & (left + k < width))
             done = sums[(SIZE - 1) * STRIP + k].to(out.dtype.element_ty)
@@ -136,7 +132,7 @@ def param_grads_kernel(
     for _ in tl.static_range(SIZE * SIZE + 1):
         totals += (zero,)
     for n in range(tl.program_id(2), batch, groups):
-        image = n * (height * width * channels).to(tl.int64)
+        image = n * height.to(tl.int64) * width * channels
         g, m = grad + image, x + image
         # The rows of grad from 3 above a line to 2 below it. Each line adds the next row.
         window = ()
@@ -167,38 +163,42 @@ def param_grads_kernel(
         tl.store(to, totals[k], mask=c < channels)
 
 
-def _conv(strip: int, x: Tensor, weight: Tensor, bias: Tensor | None, rotated=False) -> Tensor:
+def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return _convolve(x, weight, bias, rotated=False)
+
+
+def depthwise_data_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    return _convolve(grad, weight, None, rotated=True)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, rotated: bool) -> Tensor:
     n, channels, height, width = x.shape
-    strips, blocks = triton.cdiv(width, strip), triton.cdiv(channels, LANES)
-    rows = _rows(height, strips * blocks * n, SMS * STRIPS[strip])
+    strips, blocks = triton.cdiv(width, STRIP), triton.cdiv(channels, LANES)
+    rows = rows_of_a_program(height, strips * blocks * n, SMS * WARPS)
     out = torch.empty_like(x, memory_format=torch.channels_last)
     conv_kernel[strips * triton.cdiv(height, rows), blocks, n](
-        *(x, weight.reshape(channels, -1).t().contiguous(), bias, out),
+        *(x, _by_tap(weight), None if bias is None else bias.contiguous(), out),
         *(height, width, channels, rows),
         ROTATED=rotated,
         BIAS=bias is not None,
-        STRIP=strip,
+        STRIP=STRIP,
         LANES=LANES,
         num_warps=1,
     )
     return out
 
 
-def _data_grad(strip: int, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    return _conv(strip, grad, weight, None, rotated=True)
-
-
-def _param_grads(strip: int, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def depthwise_param_grads(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     n, channels, height, width = x.shape
-    strips, blocks = triton.cdiv(width, strip), triton.cdiv(channels, LANES)
-    programs = SMS * GRAD_STRIPS[strip]
-    groups = min(n, triton.cdiv(programs, strips * blocks))
-    rows = _rows(height, strips * blocks * groups, programs)
+    strips, blocks = triton.cdiv(width, GRAD_STRIP), triton.cdiv(channels, LANES)
+    slots = SMS * GRAD_WARPS
+    groups = min(n, triton.cdiv(slots, strips * blocks))
+    rows = rows_of_a_program(height, strips * blocks * groups, slots)
     places = strips * triton.cdiv(height, rows)
     sums = x.new_empty(groups * places, weight[0].numel() + 1, channels, dtype=torch.float32)
     param_grads_kernel[places, blocks, groups](
         *(grad, x, sums, n, height, width, channels, rows, groups),
-        STRIP=strip,
+        STRIP=GRAD_STRIP,
         LANES=LANES,
         num_warps=1,
     )
@@ -206,12 +206,25 @@ def _param_grads(strip: int, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[T
     return sums[:-1].t().contiguous().view(weight.shape), sums[-1]
 
 
-def _rows(height: int, strips: int, programs: int) -> int:
-    """Return the rows of a program so that there are about `programs` of them."""
-    parts = min(triton.cdiv(programs, strips), triton.cdiv(height, MIN_ROWS))
-    return triton.cdiv(height, parts)
+def rows_of_a_program(height: int, columns: int, slots: int) -> int:
+    """Return into how many rows to cut a map, so that the launch ends as early as possible.
+
+    A program of r rows computes r + 6 lines. `slots` programs run at once, so a launch takes about
+    ceil(programs / slots) * (r + 6) lines.
+
+    Args:
+        height: The rows of the map.
+        columns: The programs for each cut of the rows: strips, blocks of channels and images.
+        slots: The programs that run at once.
+    """
+
+    def lines(rows: int) -> int:
+        programs = columns * triton.cdiv(height, rows)
+        return triton.cdiv(programs, slots) * (rows + SIZE.value - 1)
+
+    return min(range(1, height + 1), key=lines)
 
 
-CONVOLUTIONS = [partial(_conv, strip) for strip in STRIPS]
-DATA_GRADS = [partial(_data_grad, strip) for strip in STRIPS]
-PARAM_GRADS = [partial(_param_grads, strip) for strip in GRAD_STRIPS]
+def _by_tap(weight: Tensor) -> Tensor:
+    """(C, 1, 7, 7) -> (49, C)"""
+    return weight.reshape(len(weight), -1).t().contiguous()

@@ -86,7 +86,9 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Ten
     out = torch.empty_like(x)
     mean, rstd = x.new_empty(2, rows, 1, dtype=torch.float32)
     layer_norm_kernel[(triton.cdiv(rows, tile['ROWS']),)](
-        x, weight, bias, out, mean, rstd, rows, eps, CHANNELS=channels, **tile
+        *(x, weight.contiguous(), bias.contiguous(), out, mean, rstd, rows, eps),
+        CHANNELS=channels,
+        **tile,
     )
     return out, mean, rstd
 
@@ -100,7 +102,9 @@ def layer_norm_backward(
     grad_x = torch.empty_like(x)
     sums = x.new_empty(programs, 2, channels, dtype=torch.float32)
     layer_norm_backward_kernel[(programs,)](
-        grad, x, mean, rstd, weight, grad_x, sums, rows, CHANNELS=channels, **tile
+        *(grad, x, mean, rstd, weight.contiguous(), grad_x, sums, rows),
+        CHANNELS=channels,
+        **tile,
     )
     return grad_x, *sums.sum(0)
 
