@@ -14,7 +14,7 @@ import numpy as np
 from convnext_mm.messages.wording import counted, listed
 from convnext_mm.visualization.drawing import draw_instances, draw_labels
 from convnext_mm.visualization.image_files import write_image
-from convnext_mm.visualization.palette import Colour
+from convnext_mm.visualization.palette import Colour, instance_colours
 
 _LISTED = 5
 
@@ -88,7 +88,7 @@ class Detections(Prediction):
             self.boxes,
             self.labels,
             self.classes,
-            self.palette,
+            instance_colours(self.scores),
             self.masks,
             self.scores,
         )
