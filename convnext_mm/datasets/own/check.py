@@ -16,7 +16,7 @@ from convnext_mm.datasets.own.label_maps.check import check_label_maps
 from convnext_mm.datasets.own.label_maps.classes import LabelClasses
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
 from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
-from convnext_mm.datasets.own.recognise import Layout, recognise, with_validation
+from convnext_mm.datasets.own.recognise import Layout, check_fits_config, recognise, with_validation
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
 from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
 from convnext_mm.messages.wording import counted, listed, printable
@@ -106,6 +106,8 @@ def _read_objects(
         return layout, read_coco(layout), []
     source = layout.read()
     splits, notes = with_validation(layout.root, to_coco(source))
+    for coco in splits.values():
+        check_fits_config(coco.paths.images)
     layout = replace(layout, notes=(*layout.notes, *source.notes, *notes))
     return layout, splits, source.findings
 
@@ -124,7 +126,7 @@ def show_checked(checked: CheckedData, console: Console) -> None:
         paths = content.paths
         places = f'annotations {relative(paths.annotations, layout.root)}, '
         places += f'images {relative(paths.images, layout.root)}'
-        console.print(f'  {split:<{_SPLIT_WIDTH}} {_counts(content):<32}{places}')
+        console.print(f'  {split:<{_SPLIT_WIDTH}} {_counts(content):<32}{printable(places)}')
     for note in checked.notes:
         console.print(f'  {note}')
     console.print()
