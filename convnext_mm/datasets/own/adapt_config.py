@@ -69,6 +69,9 @@ def adapt_config(
         # The data set has this setting. MMSegmentation deprecates it in the transform, and raises
         # an error if the two differ.
         transform.pop('reduce_zero_label', None)
+    if is_segmentation(cfg) and cfg.get('test_dataloader'):
+        # `inference_model` of MMSegmentation reads the pipeline under this name.
+        cfg.test_pipeline = copy.deepcopy(next(leaf_datasets(cfg.test_dataloader)).pipeline)
     batch = None if accumulate else images_per_iteration(cfg)
     changes += rescale_schedule(cfg, _images_per_epoch(cfg, data), recipe_images, given, batch)
     return changes

@@ -18,6 +18,7 @@ from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
 from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
 from convnext_mm.datasets.own.recognise import Layout, check_fits_config, recognise, with_validation
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
 from convnext_mm.messages.wording import counted, listed, printable
 
@@ -138,7 +139,9 @@ def verdict(checked: CheckedData) -> str:
     if checked.errors:
         return f'Not ready: {counted(len(checked.errors), "kind")} of error to put right.'
     if any(finding.level is Level.REPAIRED for finding in checked.findings):
-        return 'Ready: tools/train.py CONFIG --data trains on a repaired copy of the annotations.'
+        return (
+            f'Ready: {command("train")} CONFIG --data trains on a repaired copy of the annotations.'
+        )
     return 'Ready.'
 
 

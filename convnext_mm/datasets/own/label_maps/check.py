@@ -46,7 +46,8 @@ def check_label_maps(
     for split, by_stem in contents.items():
         findings += _check_ids(split, by_stem, classes)
         unlabelled = {s for s, content in by_stem.items() if not content.ids - classes.ignored}
-        splits[split] = replace(splits[split], unlabelled=frozenset(unlabelled))
+        marks = dict(unlabelled=frozenset(unlabelled), contents=by_stem)
+        splits[split] = replace(splits[split], **marks)
     findings += _check_labelled(contents, classes)
     findings += _check_against_training(splits)
     return classes, findings
