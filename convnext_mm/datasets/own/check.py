@@ -109,7 +109,9 @@ def _read_objects(
     splits, notes = with_validation(layout.root, to_coco(source))
     for coco in splits.values():
         check_fits_config(coco.paths.images)
-    layout = replace(layout, notes=(*layout.notes, *source.notes, *notes))
+    # A config, which cannot hold all characters, gets the notes too.
+    notes = map(printable, (*layout.notes, *source.notes, *notes))
+    layout = replace(layout, notes=tuple(notes))
     return layout, splits, source.findings
 
 
