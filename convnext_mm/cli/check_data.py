@@ -8,6 +8,7 @@ from rich.console import Console
 from convnext_mm.cli.options import Parser
 from convnext_mm.datasets.own.check import check_own_data, show_checked, verdict
 from convnext_mm.errors import UserError
+from convnext_mm.messages.commands import command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +31,5 @@ def main(arguments: list[str] | None = None) -> int:
     show_checked(checked, console)
     console.print(verdict(checked))
     if not checked.errors:
-        command = shlex.join(['tools/recommend.py', args.path])
-        console.print(f'{command} recommends a recipe for it.')
+        console.print(f'{command("recommend")} {shlex.quote(args.path)} recommends a recipe.')
     return 1 if checked.errors else 0
