@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from convnext_mm.datasets.image_files import Progress, read_each, read_size
+from convnext_mm.datasets.own.files import is_text
 from convnext_mm.datasets.own.label_maps import problems
 from convnext_mm.datasets.own.label_maps.classes import IGNORED, LabelClasses, find_classes
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, MapContent, read_map
-from convnext_mm.datasets.own.recognise import Layout, is_text
+from convnext_mm.datasets.own.recognise import Layout
 from convnext_mm.messages.findings import Finding
 from convnext_mm.messages.wording import listed
 

@@ -8,13 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from convnext_mm.datasets.image_files import UNREADABLE, open_image
-from convnext_mm.datasets.own.recognise import (
-    Layout,
-    SplitPaths,
-    fits_config,
-    images_in,
-    label_maps_in,
-)
+from convnext_mm.datasets.own.files import SplitPaths, fits_config, images_in
+from convnext_mm.datasets.own.recognise import Layout, label_maps_in
 from convnext_mm.errors import UserError
 from convnext_mm.messages.wording import first_line, printable
 
