@@ -24,6 +24,7 @@ COMMANDS = {
     'Look before you train': {
         'doctor': 'doctor',
         'check-data': 'check_data',
+        'recommend': 'recommend',
         'browse': 'browse',
         'lr-table': 'lr_table',
         'stats': 'model_stats',
