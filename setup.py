@@ -30,6 +30,9 @@ setup(
         'filelock>=3.24',
         'hotcoco>=1.3,<2',
         'jinja2',
+        'pillow',
+        'pycocotools',
+        'rich',
         'msgspec>=0.19',
     ],
     extras_require={

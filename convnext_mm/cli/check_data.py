@@ -2,10 +2,7 @@
 
 import sys
 
-from rich.console import Console
-
 from convnext_mm.cli.options import Parser
-from convnext_mm.datasets.own.check import check_own_data, show_checked, verdict
 from convnext_mm.errors import UserError
 
 
@@ -18,6 +15,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('path', help='a folder, or a COCO JSON')
     args = parser.parse_args(arguments)
+
+    from rich.console import Console
+
+    from convnext_mm.datasets.own.check import check_own_data, show_checked, verdict
+
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
         checked = check_own_data(args.path, console=console)

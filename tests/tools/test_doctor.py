@@ -101,10 +101,15 @@ def test_the_exit_code_is_1_for_errors_and_2_for_a_missing_config(detector, monk
 
 
 def test_without_mmengine_there_is_one_clear_line(tmp_path):
-    (tmp_path / 'mmengine.py').write_text("raise ModuleNotFoundError('No module named mmengine')")
+    (tmp_path / 'mmengine.py').write_text(
+        "raise ModuleNotFoundError('No mmengine', name='mmengine')"
+    )
     done = run_tool('doctor.py', pythonpath=tmp_path)
     assert done.code == 1
-    assert 'error: convnext_mm needs MMEngine' in done.output and 'make setup' in done.output
+    assert (
+        'error: convnext_mm needs MMEngine' in done.output
+        and 'convnext-mm[openmmlab]' in done.output
+    )
     assert 'Traceback' not in done.output
 
 
