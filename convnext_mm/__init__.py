@@ -20,7 +20,9 @@ Where things are. A room imports only from the rooms above it::
     layers.py             LayerNorm2d, GRN, stochastic depth
     ops/                  the block as one operation; its kernels
     weights/              published files: names, formats, safe reading, loading, download
+    stages.py             a stem, four stages and their outputs
     backbone.py optim.py  ConvNeXt; layer-wise learning-rate decay
+    roadmap/              the networks between ResNet and ConvNeXt, step by step
     registration.py       both in the registries of MMEngine
     ------------------    above: the core, which needs torch and MMEngine only
     config/               read a config, build its model, rescale its schedule, check both
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from convnext_mm.backbone import ConvNeXt, ConvNeXtBlock
     from convnext_mm.optim import LayerDecayOneCycleLR, LayerDecayOptimWrapperConstructor
     from convnext_mm.recipes import recipe
+    from convnext_mm.roadmap import Roadmap
     from convnext_mm.weights.loading import ConvNeXtPretrained
 
 __version__ = '0.1.0'
@@ -67,6 +70,7 @@ _MODULES = {
     'LayerDecayOneCycleLR': 'optim',
     'LayerDecayOptimWrapperConstructor': 'optim',
     'load': 'inference',
+    'Roadmap': 'roadmap',
     'predict': 'inference',
     'recipe': 'recipes',
     'test': 'engine',
@@ -81,6 +85,7 @@ __all__ = [
     'ConvNeXtPretrained',
     'LayerDecayOneCycleLR',
     'LayerDecayOptimWrapperConstructor',
+    'Roadmap',
     'recipe',
 ]
 

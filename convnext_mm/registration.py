@@ -18,7 +18,12 @@ from types import ModuleType
 # These modules register a class when they are imported. They may be imported first, and then they
 # import MMEngine and this module while they are incomplete. So none of them imports another one,
 # and no module that they import may import MMEngine at its top.
-MODULES = ('convnext_mm.backbone', 'convnext_mm.optim', 'convnext_mm.weights.loading')
+MODULES = (
+    'convnext_mm.backbone',
+    'convnext_mm.optim',
+    'convnext_mm.roadmap',
+    'convnext_mm.weights.loading',
+)
 
 
 def explain_missing(error: ModuleNotFoundError) -> ModuleNotFoundError:

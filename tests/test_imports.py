@@ -24,7 +24,7 @@ CORE = (
         'ops',
         'weights',
     ),
-    *('backbone', 'optim', 'registration'),
+    *('stages', 'backbone', 'optim', 'roadmap', 'registration'),
 )
 ROOMS = (
     *CORE,
