@@ -108,7 +108,7 @@ def test_what_needs_no_model_imports_neither_torch_nor_mmengine(statement):
     assert done.stdout == 'set()\n', done.stdout + done.stderr
 
 
-@pytest.mark.parametrize('first', ['convnext_mm', *registration.MODULES])
+@pytest.mark.parametrize('first', ['convnext_mm', 'convnext_mm.backbone'])
 def test_the_classes_are_registered_whatever_is_imported_first(first):
     script = f"""
 import {first}, sys

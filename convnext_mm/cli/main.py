@@ -22,6 +22,7 @@ COMMANDS = {
     },
     'Look before you train': {
         'doctor': 'doctor',
+        'recommend': 'recommend',
         'check-data': 'check_data',
         'browse': 'browse',
         'lr-table': 'lr_table',
@@ -31,6 +32,7 @@ COMMANDS = {
         'configs': 'configs',
         'weights inspect': 'inspect_weights',
         'weights convert': 'convert_weights',
+        'convert-data': 'convert_data',
         'prepare-coco': 'prepare_coco',
         'prepare-ade20k': 'prepare_ade20k',
     },

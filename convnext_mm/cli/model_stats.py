@@ -1,4 +1,4 @@
-"""Print the parameters and FLOPs of a model, and the rule by which they are counted."""
+"""Print the parameters and FLOPs of a model, and the rule of counting."""
 
 import argparse
 import contextlib

@@ -192,7 +192,8 @@ def test_missing_data_are_an_error_that_says_how_to_get_them(no_network, tmp_pat
     monkeypatch.chdir(tmp_path)
     found = findings(ROOT / 'configs/cascade/convnext_t_coco.py')
     (line,) = errors(found)
-    assert 'data: the data set is not there' in line and 'tools/prepare_coco.py --download' in line
+    assert 'data: the data set is not there' in line
+    assert 'convnext-mm prepare-coco --download' in line
 
 
 @pytest.mark.parametrize(
