@@ -172,8 +172,7 @@ def _first_line(path: Path) -> str:
 
 
 def formats() -> str:
-    from convnext_mm.weights.convert import TARGETS
-    from convnext_mm.weights.names import FIRST_KERNEL, FORMATS, to_theirs
+    from convnext_mm.weights.names import FIRST_KERNEL, FORMATS, TARGETS, to_theirs
 
     rows = []
     for form in FORMATS:
