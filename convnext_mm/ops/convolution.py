@@ -10,6 +10,8 @@ Importing this module registers ``convnext_mm::conv2d`` and ``convnext_mm::conv2
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +20,12 @@ from convnext_mm.ops.depthwise import depthwise_conv, depthwise_data_grad, depth
 from convnext_mm.ops.dtypes import autocast_dtype
 
 _LAYOUT = torch.channels_last
-_ANY_LAYOUT = (torch.Tag.flexible_layout,)  # the operators accept every memory format
+# The operators accept every memory format. PyTorch 2.6 cannot be told so, and may add a copy.
+_ANY_LAYOUT = (
+    dict(tags=(torch.Tag.flexible_layout,))
+    if 'tags' in inspect.signature(torch.library.custom_op).parameters
+    else {}
+)
 
 
 class Conv2d(nn.Conv2d):
@@ -49,7 +56,7 @@ class Conv2d(nn.Conv2d):
         )
 
 
-@torch.library.custom_op('convnext_mm::conv2d', mutates_args=(), tags=_ANY_LAYOUT)
+@torch.library.custom_op('convnext_mm::conv2d', mutates_args=(), **_ANY_LAYOUT)
 def _conv2d(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int
 ) -> Tensor:
@@ -61,7 +68,7 @@ def _conv2d(
     return out.contiguous(memory_format=_LAYOUT)  # with one sample it may not be
 
 
-@torch.library.custom_op('convnext_mm::conv2d_backward', mutates_args=(), tags=_ANY_LAYOUT)
+@torch.library.custom_op('convnext_mm::conv2d_backward', mutates_args=(), **_ANY_LAYOUT)
 def _conv2d_backward(
     grad: Tensor,
     x: Tensor,
