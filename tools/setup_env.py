@@ -243,7 +243,7 @@ def store(wheel: Path, folder: Path) -> None:
 
 def build_wheel(row: Row, torch: dict) -> Path:
     check_compilers(torch)
-    print(f'compiling, about 8 minutes on 2 cores (log: {LOG})', flush=True)
+    print(f'compiling, 5 to 15 minutes on 2 cores (log: {LOG})', flush=True)
     # pip's own cache may hold a wheel that was compiled for another PyTorch.
     options = ('-v', '--no-deps', '--no-cache-dir', '--wheel-dir', TMP)
     pip(row, 'wheel', *options, row.mmcv, on_line=show_progress)
