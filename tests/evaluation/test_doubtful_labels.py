@@ -70,7 +70,7 @@ def test_a_class_that_is_detected_with_the_highest_score_is_in_no_doubt():
 
 def test_a_perfect_detector_and_a_detector_without_detections_doubt_nothing():
     assert not doubts_of([(1, CAT, HERE), (1, DOG, THERE)], [(1, CAT, HERE, 1), (1, DOG, THERE, 1)])
-    assert not [d for d in doubts_of([(1, CAT, HERE)], []) if d.weight]
+    assert not doubts_of([(1, CAT, HERE)], [])
 
 
 def test_most_wrong_labels_are_found_and_most_doubts_are_right():

@@ -106,6 +106,7 @@ def error_kinds(matches: Matches, overlaps: Overlaps) -> np.ndarray:
 
 # --- labels to look at
 
+_LEAST_DOUBT = 0.1  # weight; weaker doubts of a weak detector would fill the list
 # The kinds of doubtful labels, with what speaks for them.
 DOUBTS = {
     'missing label': 'a detection far from all labels: a label may be missing',
@@ -138,6 +139,8 @@ class Doubt:
 
 def doubtful_labels(matches: Matches, overlaps: Overlaps, threshold: float) -> list[Doubt]:
     """Return the labels that confident detections speak against, the strongest doubt first.
+
+    Doubts with a weight below 0.1 are left out.
 
     - ``missing label``: a detection from the threshold on that has an IoU below 0.1 with every
       object. The weight is its score.
@@ -193,4 +196,5 @@ def doubtful_labels(matches: Matches, overlaps: Overlaps, threshold: float) -> l
         Doubt('missing label', float(matches.scores[i]), matches.images[i], detection=int(i))
         for i in np.flatnonzero(alone)
     ]
-    return sorted(doubts, key=lambda doubt: -min(doubt.weight, 1))
+    strong = [doubt for doubt in doubts if doubt.weight >= _LEAST_DOUBT]
+    return sorted(strong, key=lambda doubt: -min(doubt.weight, 1))

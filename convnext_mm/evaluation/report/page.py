@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -32,7 +32,7 @@ def write_report(
     cfg_options: Mapping | None = None,
     tta: bool = False,
     weights: str | None = None,
-    checkpoint: Path | None = None,
+    checkpoints: Iterable[Path] = (),
     name: str | None = None,
     split: str = 'test',
 ) -> Path:
@@ -47,8 +47,8 @@ def write_report(
         cfg_options: New values of settings by dotted key, for a config file.
         tta: Whether to add the test-time augmentation of ``tools/test.py --tta`` to the config.
         weights: Name of the weights that were tested.
-        checkpoint: The file of these weights. Predictions with it use the best score threshold of
-            this report.
+        checkpoints: The files of these weights. Predictions with them use the best score threshold
+            of this report.
         name: File name of the config, if the config has another one.
         split: The evaluated split: ``test``, or ``val`` during a training.
 
@@ -85,9 +85,10 @@ def write_report(
         weights=weights,
         images=content['tested'],
         test_time_augmentation=is_augmented(cfg),
-        checkpoint=fingerprint(checkpoint) if checkpoint else None,
+        checkpoints=[fingerprint(path) for path in checkpoints],
     )
-    write_metrics(folder, facts | tested | content.pop('record'), content['doubts'])
+    record = facts | tested | dict(recipe=dict(facts['recipe'])) | content.pop('record')
+    write_metrics(folder, record, content['doubts'])
     return _write(folder, cfg, content, meta['classes'], split, facts)
 
 
