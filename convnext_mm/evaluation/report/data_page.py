@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as rle
 
-from convnext_mm.datasets.own.check import KINDS, CheckedData, verdict
+from convnext_mm.datasets.own.check import CheckedData, verdict
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps
 from convnext_mm.datasets.own.statistics import Statistics, statistics
@@ -47,7 +47,7 @@ def write_data_page(checked: CheckedData, path: str | Path) -> Path:
         path,
         'data.html.j2',
         title=checked.layout.root.resolve().name,
-        kind=KINDS[checked.layout.kind],
+        kind=checked.kind,
         verdict=verdict(checked),
         headlines=[
             ('images', f'{len(images):,}'),
