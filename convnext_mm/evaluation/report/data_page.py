@@ -13,6 +13,7 @@ from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps
 from convnext_mm.datasets.own.statistics import Statistics, statistics
 from convnext_mm.evaluation.report import plots
+from convnext_mm.evaluation.report.detection_scores import AREA_LIMITS
 from convnext_mm.evaluation.report.gallery import (
     ImageStore,
     coloured,
@@ -29,7 +30,7 @@ from convnext_mm.visualization.image_files import read_label_map
 from convnext_mm.visualization.palette import palette, palette_without_background
 
 _SAMPLES = 48  # images on the page
-_SMALL = 32  # px, COCO's limit of small objects
+_SMALL = AREA_LIMITS[0] ** 0.5  # px
 
 
 def write_data_page(checked: CheckedData, path: str | Path) -> Path:
@@ -89,9 +90,10 @@ def _highlights(train: Statistics, unit: str) -> Iterator[str]:
         )
         yield f'The rarest class in the training split is {rare}, the most frequent {frequent}.'
     sizes = train.object_sizes()
+    small = f'{percent((sizes < _SMALL).mean())}% are below {_SMALL:.0f} px'
     yield (
         f'Half of the {unit} are smaller than {np.median(sizes):.0f} px, as the square root of the '
-        f'area, and {percent((sizes < _SMALL).mean())}% are below {_SMALL} px, small ones for COCO.'
+        f'area, and {small}, small ones for COCO.'
     )
 
 
@@ -103,16 +105,18 @@ def _classes(numbers: Mapping[str, Statistics]) -> list[dict]:
     }
     train = numbers['train']
     sizes, pixels = train.object_sizes(), train.pixels_by_class
-    return [
-        dict(
-            name=name,
-            counts=[cells[label] for cells in columns.values() if label < len(cells)],
-            size=float(np.median(sizes[train.labels == label])) if train.objects_by_class[label]
-            else -1.0,
-            share=float(pixels[label] / max(pixels.sum(), 1)),
+    rows = []
+    for label, name in enumerate(train.classes):
+        own = sizes[train.labels == label]
+        rows.append(
+            dict(
+                name=name,
+                counts=[cells[label] for cells in columns.values() if label < len(cells)],
+                size=float(np.median(own)) if len(own) else -1.0,
+                share=float(pixels[label] / max(pixels.sum(), 1)),
+            )
         )
-        for label, name in enumerate(train.classes)
-    ]  # fmt: skip
+    return rows
 
 
 def _samples(checked: CheckedData, train: Statistics, colours: list, folder: Path) -> list[dict]:

@@ -49,8 +49,6 @@ class ImageStore:
         self._folder = None if embed else folder
         self.width, self._quality = _IN_PAGE if embed else _IN_FOLDER
         self._numbers = count(1)
-        for old in (folder / FOLDER).glob('[0-9]*.[jp][pn]g'):  # of an earlier report
-            old.unlink()
 
     def add(self, image: np.ndarray, suffix: str = '.jpg') -> str:
         """Store a BGR or BGRA image and return its address."""
@@ -61,6 +59,12 @@ class ImageStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return f'{FOLDER}/{path.name}'
+
+
+def remove_old_images(folder: Path) -> None:
+    """Remove the images of an earlier report from the folder of the page."""
+    for path in (folder / FOLDER).glob('[0-9]*.[jp][pn]g'):
+        path.unlink()
 
 
 def _encoded(image: np.ndarray, suffix: str, quality: int) -> bytes:
@@ -121,10 +125,8 @@ class DetectionImages:
         self._data, self._matches, self._kinds = data, matches, kinds
         self._found = matches.found_at >= threshold
         self._shown = matches.counted & (matches.scores >= threshold)
-        self._objects, self._detections = (
-            positions(matches.objects.image),
-            positions(matches.images),
-        )
+        self._objects = positions(matches.objects.image)
+        self._detections = positions(matches.images)
 
     def draw(
         self, image_id: object, caption: str, store: ImageStore, outlined: bool

@@ -13,6 +13,7 @@ from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import detection_page, plots, provenance, segmentation_page
 from convnext_mm.evaluation.report.comparison import compare_with_published
+from convnext_mm.evaluation.report.gallery import remove_old_images
 from convnext_mm.evaluation.report.html import write_page
 from convnext_mm.evaluation.report.metrics_files import write_metrics
 from convnext_mm.evaluation.score_threshold import fingerprint
@@ -75,6 +76,7 @@ def write_report(
     folder = find_work_dir(cfg, work_dir)
     name = name or Path(cfg.filename or 'model').name
     page = segmentation_page if is_segmentation(cfg) else detection_page
+    remove_old_images(folder)
     content = page.content(cfg, predictions, meta, split, folder)
     facts = dict(
         title=Path(name).stem,
