@@ -15,6 +15,7 @@ from convnext_mm.datasets.own.statistics import Statistics, statistics
 from convnext_mm.evaluation.report import plots
 from convnext_mm.evaluation.report.detection_scores import AREA_LIMITS
 from convnext_mm.evaluation.report.gallery import (
+    Draw,
     ImageStore,
     coloured,
     css_colours,
@@ -122,21 +123,20 @@ def _classes(numbers: Mapping[str, Statistics]) -> list[dict]:
 def _samples(checked: CheckedData, train: Statistics, colours: list, folder: Path) -> list[dict]:
     """Return the data of training images: some of each class, rare classes first, then others."""
     order = np.random.default_rng(0).permutation(len(train.files)).tolist()
-    chosen: dict[int, float] = {}
+    of_each = max(1, _SAMPLES // (2 * len(train.classes)))
+    chosen: list[int] = []
     for label in np.argsort(train.objects_by_class, kind='stable'):
         with_class = {*train.images[train.labels == label].tolist()}
-        share = max(1, _SAMPLES // (2 * len(train.classes)))
-        chosen |= dict.fromkeys([i for i in order if i in with_class][:share], 0.0)
-    chosen = dict.fromkeys([*chosen, *order][: len(chosen) + _SAMPLES], 0.0)
-    content = checked.splits['train']
-    draw = _draw_maps if isinstance(content, LabelMaps) else _draw_objects
-    return gallery(
-        dict.fromkeys(list(chosen)[:_SAMPLES], 0.0), draw(checked, train, colours), folder
-    )
+        chosen += [number for number in order if number in with_class][:of_each]
+    numbers = list(dict.fromkeys([*chosen, *order]))[:_SAMPLES]
+    if isinstance(checked.splits['train'], LabelMaps):
+        draw = _draw_maps(checked, train, colours)
+    else:
+        draw = _draw_objects(checked.splits['train'], train)
+    return gallery(dict.fromkeys(numbers, 0.0), draw, folder)
 
 
-def _draw_objects(checked: CheckedData, train: Statistics, colours: list):
-    coco: CocoAnnotations = checked.splits['train']
+def _draw_objects(coco: CocoAnnotations, train: Statistics) -> Draw:
     labels = {category['id']: label for label, category in enumerate(coco.content['categories'])}
     by_image: dict[object, list[dict]] = {}
     for obj in coco.content['annotations']:
@@ -174,7 +174,7 @@ def _mask_outline(mask: list | dict, scale: float) -> str:
     return outline(rle.decode(mask), scale)
 
 
-def _draw_maps(checked: CheckedData, train: Statistics, colours: list):
+def _draw_maps(checked: CheckedData, train: Statistics, colours: list) -> Draw:
     maps: LabelMaps = checked.splits['train']
 
     def draw(number: int, store: ImageStore, outlined: bool) -> dict | None:

@@ -61,6 +61,10 @@ class ImageStore:
         return f'{FOLDER}/{path.name}'
 
 
+# Draws one image: its key, where to store it, and whether to draw masks. None if it is unreadable.
+Draw = Callable[[object, ImageStore, bool], dict | None]
+
+
 def remove_old_images(folder: Path) -> None:
     """Remove the images of an earlier report from the folder of the page."""
     for path in (folder / FOLDER).glob('[0-9]*.[jp][pn]g'):
@@ -79,7 +83,7 @@ def _data_url(data: bytes, suffix: str) -> str:
 
 def gallery(
     scores: Mapping[object, float],
-    draw: Callable[[object, ImageStore, bool], dict | None],
+    draw: Draw,
     folder: Path,
 ) -> list[dict]:
     """Draw images, several at a time, and return their data without the unreadable ones.
@@ -87,7 +91,7 @@ def gallery(
     Args:
         scores: The images with their scores, in their order on the page, worst first; the first
             :data:`MAX_IMAGES` are drawn.
-        draw: Draws one image, given its key, the store, and whether to draw masks.
+        draw: Draws one image.
         folder: The folder of the page.
     """
     store = ImageStore(folder, embed=len(scores) <= _EMBEDDED)
