@@ -53,6 +53,6 @@ setup(
         # tools/export.py
         'export': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5'],
         'test': ['pytest', 'pytest-xdist', 'hypothesis>=6.100'],
-        'docs': ['sphinx>=9,<10', 'myst-parser>=5', 'furo'],
+        'docs': ['sphinx>=9,<10', 'myst-parser>=5', 'myst-nb>=1.3', 'furo'],
     },
 )

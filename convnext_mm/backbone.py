@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from convnext_mm.archs import Arch, resolve_arch
 from convnext_mm.errors import SettingError
-from convnext_mm.layers import GRN, LayerNorm2d, drop_path
+from convnext_mm.layers import GRN, NORM_EPS, V1_LAYER_SCALE, LayerNorm2d, drop_path
 from convnext_mm.ops import (
     RECOMPUTE_LEVELS,
     convnext_block,
@@ -26,7 +26,7 @@ from convnext_mm.ops import (
     resolve_recompute,
 )
 from convnext_mm.ops.convolution import Conv2d
-from convnext_mm.stages import NORM_EPS, V1_LAYER_SCALE, StagedBackbone, downsample, stem
+from convnext_mm.stages import StagedBackbone, downsample, stem
 from convnext_mm.weights.formats import to_backbone
 
 

@@ -13,8 +13,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--data',
         metavar='PATH',
-        help='train on a data set of your own: objects in COCO format, or images and label maps; '
-        'classes, heads and schedule are adapted, and the config is written into the work dir',
+        help='train on a data set of your own: objects in COCO, YOLO, Pascal VOC, VIA, Labelme, '
+        'CVAT or Supervisely format, or images and label maps; classes, heads and schedule are '
+        'adapted, and the config is written into the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     batch = parser.add_mutually_exclusive_group()

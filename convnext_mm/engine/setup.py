@@ -34,6 +34,7 @@ from convnext_mm.messages.log import log_once
 from convnext_mm.messages.wording import listed, such_as
 from convnext_mm.weights.files import local_file, read_checkpoint
 
+_OUR_BACKBONE = ('convnext_mm.ConvNeXt', 'ConvNeXt')
 _PACKAGE = __name__.partition('.')[0]
 # The names under which PyTorch's and MMCV's synchronised batch norm can be in a config.
 _SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
@@ -129,6 +130,8 @@ def distribute_without_gpu(cfg: Config) -> Config:
 def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping | None]:
     """Download the weights of a run and check that they fit, before any data is read.
 
+    Weights of the backbone that ``load_from`` replaces are left out, and not downloaded.
+
     Returns:
         The config with the path of the weights, and the content of ``load_from``, for
         :func:`build_runner`. The content is None if there is none, or if a run is resumed: a
@@ -139,6 +142,8 @@ def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping |
     """
     cfg = copy.deepcopy(cfg)
     if not testing:
+        if cfg.get('load_from'):
+            _leave_out_replaced_weights(cfg)
         for node in dicts_below(cfg.model):
             if type_name(node) == 'ConvNeXtPretrained':
                 local_file(node.checkpoint)
@@ -157,6 +162,14 @@ def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping |
             logging.WARNING,
         )
     return cfg, content
+
+
+def _leave_out_replaced_weights(cfg: Config) -> None:
+    """Leave out the pretrained weights of our backbone: ``load_from`` replaces all of them."""
+    backbone = cfg.model.get('backbone') or {}
+    if backbone.get('type') in _OUR_BACKBONE:
+        inits = as_list(backbone.get('init_cfg'))
+        backbone.init_cfg = [init for init in inits if not init.get('checkpoint')] or None
 
 
 def build_runner(

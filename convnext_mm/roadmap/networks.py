@@ -11,15 +11,9 @@ from torch import Tensor, nn
 
 from convnext_mm.archs import NUM_STAGES, Arch
 from convnext_mm.errors import SettingError
-from convnext_mm.layers import LayerNorm2d, drop_path
+from convnext_mm.layers import NORM_EPS, V1_LAYER_SCALE, LayerNorm2d, drop_path
 from convnext_mm.roadmap.steps import Settings, resolve_settings
-from convnext_mm.stages import (
-    NORM_EPS,
-    STEM_STRIDE,
-    V1_LAYER_SCALE,
-    StagedBackbone,
-    downsample,
-)
+from convnext_mm.stages import STEM_STRIDE, StagedBackbone, downsample
 
 EXPANSION = 4  # wide channels of a block / narrow channels
 

@@ -14,7 +14,7 @@ from convnext_mm.config.key_checks import known_settings
 from convnext_mm.config.nodes import as_list, dicts_below, is_segmentation, leaf_datasets, type_name
 from convnext_mm.config.schedule import rescale_schedule
 from convnext_mm.datasets.own.check import KINDS, LISTED_CLASSES
-from convnext_mm.datasets.own.recognise import relative
+from convnext_mm.datasets.own.files import relative
 from convnext_mm.datasets.own.write import PreparedData, PreparedSplit
 from convnext_mm.datasets.published.catalogue import training_images
 from convnext_mm.errors import UserError
