@@ -209,19 +209,3 @@ def _resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
             f'it names {resolved}'
         )
     return resolved
-
-
-def stem(in_channels: int, channels: int) -> nn.Sequential:
-    """The stem: 4x4 convolution with stride 4, then LayerNorm."""
-    return nn.Sequential(
-        Conv2d(in_channels, channels, kernel_size=STEM_STRIDE, stride=STEM_STRIDE),
-        LayerNorm2d(channels, eps=NORM_EPS),
-    )
-
-
-def downsample(in_channels: int, channels: int) -> nn.Sequential:
-    """The layers before stages 1, 2 and 3: LayerNorm, then 2x2 convolution with stride 2."""
-    return nn.Sequential(
-        LayerNorm2d(in_channels, eps=NORM_EPS),
-        Conv2d(in_channels, channels, kernel_size=2, stride=2),
-    )
