@@ -28,6 +28,7 @@ from convnext_mm.roadmap import ROADMAP, STEPS, Published, Roadmap
 
 REFERENCES = ('resnet', 'swin')
 RESULTS = 'roadmap.json'
+SHAPES_ROOT = Path('data', 'shapes_roadmap')
 SHAPES = dict(train=1100, val=500)
 CLEAR = 2  # A difference is clear if it is larger than so many of its standard errors.
 _TRACK = 'resnet50'
@@ -115,7 +116,7 @@ def compare_steps(
         if data is not None:
             cfg = adapt_to_own_data(cfg, data, options or ())
         else:
-            _use_shapes(cfg, work_dir / 'shapes')
+            _use_shapes(cfg, SHAPES_ROOT.resolve())
         _set_length(cfg, cfg.train_cfg.max_iters if iterations is None else iterations)
         networks = {name: _with_step(cfg, name) for name in steps}
         networks |= {f'mmdet {name}': _with_reference(cfg, name) for name in references}
