@@ -112,6 +112,11 @@ def compare_steps(
     work_dir = Path(work_dir)
     with Terminal(verbose=False):
         cfg = load_checked_config(config, options)
+        if 'neck' not in cfg.model or 'max_iters' not in cfg.train_cfg:
+            raise UserError(
+                f'{config} does not suit: it must be a detector with a neck, and its training must '
+                'count iterations (train_cfg.max_iters)'
+            )
         cfg.work_dir = str(work_dir)
         if data is not None:
             cfg = adapt_to_own_data(cfg, data, options or ())

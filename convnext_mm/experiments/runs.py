@@ -161,7 +161,7 @@ def _iterations_done(folder: Path) -> int:
 
 def _failure(run: Run) -> str:
     output = run.folder / _OUTPUT
-    lines = output.read_text(errors='replace').split('\n')
+    lines = output.read_text(errors='replace').rstrip().split('\n')
     said = next((line for line in reversed(lines) if line.startswith('error:')), lines[-1])
     return f'the training {run.name} failed: {said.removeprefix("error: ")} ({output})'
 
