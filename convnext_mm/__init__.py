@@ -23,7 +23,7 @@ Where things are. A room imports only from the rooms above it::
     stages.py             a stem, four stages and their outputs
     backbone.py optim.py  ConvNeXt; layer-wise learning-rate decay
     roadmap/              the networks between ResNet and ConvNeXt, step by step
-    registration.py       all of them in the registries of MMEngine
+    registration.py       the classes in the registries of MMEngine
     ------------------    above: the core, which needs torch and MMEngine only
     config/               read a config, build its model, rescale its schedule, check both
     visualization/        draw objects and label maps

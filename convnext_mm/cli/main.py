@@ -24,6 +24,7 @@ COMMANDS = {
     'Look before you train': {
         'doctor': 'doctor',
         'check-data': 'check_data',
+        'recommend': 'recommend',
         'browse': 'browse',
         'lr-table': 'lr_table',
         'stats': 'model_stats',
@@ -32,6 +33,7 @@ COMMANDS = {
         'configs': 'configs',
         'weights inspect': 'inspect_weights',
         'weights convert': 'convert_weights',
+        'convert-data': 'convert_data',
         'prepare-coco': 'prepare_coco',
         'prepare-ade20k': 'prepare_ade20k',
     },
