@@ -14,7 +14,7 @@ import numpy as np
 from convnext_mm.messages.wording import counted, listed
 from convnext_mm.visualization.drawing import draw_instances, draw_labels
 from convnext_mm.visualization.image_files import write_image
-from convnext_mm.visualization.palette import Colour
+from convnext_mm.visualization.palette import Colour, palette
 
 _LISTED = 5
 
@@ -26,12 +26,10 @@ class Prediction(ABC):
     Attributes:
         image: The image, (H, W, 3) uint8 RGB.
         classes: The names of all classes of the model.
-        palette: A colour (R, G, B) for each class.
     """
 
     image: np.ndarray
     classes: tuple[str, ...]
-    palette: list[Colour]
 
     @abstractmethod
     def draw(self) -> np.ndarray:
@@ -88,7 +86,7 @@ class Detections(Prediction):
             self.boxes,
             self.labels,
             self.classes,
-            self.palette,
+            palette(len(self)),  # a colour for each object
             self.masks,
             self.scores,
         )
@@ -105,10 +103,12 @@ class Segmentation(Prediction):
     Attributes:
         label_map: (H, W) int64, indices of :attr:`classes`.
         scores: (H, W) float32, from 0 to 1: the softmax of the model's output for this class.
+        palette: The colour (R, G, B) of each class.
     """
 
     label_map: np.ndarray
     scores: np.ndarray
+    palette: list[Colour]
 
     @cached_property
     def names(self) -> list[str]:

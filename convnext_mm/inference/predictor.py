@@ -215,10 +215,15 @@ class Predictor:
     def _result(
         self, frame: Frame, sample: BaseDataElement, score_thr: float
     ) -> Detections | Segmentation:
-        common = frame.rgb(), tuple(self.meta['classes']), palette(self.meta)
+        common = frame.rgb(), tuple(self.meta['classes'])
         if self.is_segmentor:
             found = sample.pred_sem_seg
-            return Segmentation(*common, found.data[0].long().numpy(), found.scores[0].numpy())
+            return Segmentation(
+                *common,
+                found.data[0].long().numpy(),
+                found.scores[0].numpy(),
+                palette(self.meta),
+            )
         found = sample.pred_instances
         found = found[found.scores >= score_thr]
         found = found[found.scores.argsort(descending=True, stable=True)]
