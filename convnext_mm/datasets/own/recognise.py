@@ -45,6 +45,7 @@ from convnext_mm.datasets.own.files import (
     walk,
 )
 from convnext_mm.datasets.own.formats.known import FORMATS
+from convnext_mm.datasets.own.formats.labelme import is_labelme
 from convnext_mm.datasets.own.formats.not_taken import PACKED, name_annotations
 from convnext_mm.datasets.own.formats.source import Folder, Source
 from convnext_mm.errors import UserError
@@ -250,7 +251,8 @@ def _recognise_coco(root: Path) -> Layout | None:
 
 def _jsons(root: Path) -> list[Path]:
     jsons = [*sorted(root.glob('*.json')), *sorted(root.glob('*/*.json'))]
-    return [path for path in jsons if os.path.isfile(path)]  # and not a pipe
+    # No pipes, and no JSONs of Labelme: they may hold images, and searching those takes minutes.
+    return [path for path in jsons if os.path.isfile(path) and not is_labelme(path)]
 
 
 def _split_of_json(path: Path) -> str | None:
