@@ -142,15 +142,17 @@ def _recognise_others(folder: Folder) -> Layout | None:
 def _describe_unknown(folder: Folder) -> str:
     root, formats = folder.root, listed((form.name for form in FORMATS), len(FORMATS))
     reasons = {file.relative_to(root): _why_no_coco(file) for file in _jsons(root)}
+    if task := next((file for file in reasons if _OTHER_TASKS.match(file.name)), None):
+        return f'{root}: {task} is for another task; if it has boxes or masks, give its path'
+    if known := name_annotations(folder):
+        return f'{root}: {known}. COCO, label maps, {formats} are read'
     broken = [f'{file} ({reason})' for file, reason in reasons.items() if reason]
     jsons = f'. No COCO JSON is {listed(broken)}' if broken else ''
-    task = next((file for file in reasons if _OTHER_TASKS.match(file.name)), None)
-    known = f'{task} is for another task than objects' if task else name_annotations(folder)
     return (
         f'{root}: neither a COCO JSON (looked for *.json and */*.json with images, annotations '
         f'and categories) nor label maps (looked for {" or ".join(_IMAGE_FOLDERS[:2])} and '
         f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val inside or around them) nor '
-        f'annotations of {formats}{jsons}{known and f". {known}"}'
+        f'annotations of {formats}{jsons}'
     )
 
 

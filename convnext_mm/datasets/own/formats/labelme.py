@@ -83,11 +83,7 @@ def read(folder: Folder) -> Source:
                 image.size = source.sizes([path]).get(path)
             image.objects = [*grouped(source, _parts(source, file, content, image.size))]
             source.add(image, split_of_folder(file.parent, folder.root))
-    used = {image.path for image in source.images}
-    folders = {path.parent for path in used}
-    others = [path for path in folder.images if path.parent in folders and path not in used]
-    if others:
-        source.problem(problems.NOT_ANNOTATED, *map(folder.place, others))
+    source.report_others(folder.with_suffix('.json'))
     return source
 
 

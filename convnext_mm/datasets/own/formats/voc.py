@@ -67,11 +67,7 @@ def read(folder: Folder) -> Source:
             images.append(image)
     _add_masks(source, images)
     _split(source, images)
-    used = {image.path for image in images}
-    folders = {path.parent for path in used}
-    others = [path for path in folder.images if path.parent in folders and path not in used]
-    if others:
-        source.problem(problems.NOT_ANNOTATED, *map(folder.place, others))
+    source.report_others(folder.with_suffix('.xml'))
     return source
 
 
