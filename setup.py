@@ -45,6 +45,7 @@ setup(
         'hotcoco>=1.3,<2',
         'jinja2>=3.1',
         'msgspec>=0.19',
+        'pyyaml',
     ],
     extras_require={
         'openmmlab': [

@@ -366,6 +366,11 @@ def test_masks_in_segmentation_object_are_read(tmp_path):
     assert problems(root) == {}
     objects = check_own_data(root).splits['train'].content['annotations']
     assert objects[0]['area'] == 120 and objects[0]['segmentation']['size'] == [30, 40]
+    Image.new('L', (41, 30), 1).save(root / 'SegmentationObject' / 'img_0.png')
+    assert problems(root)['masks whose size differs from their image'][0] is ERROR
+    (root / 'SegmentationObject' / 'img_0.png').unlink()
+    note = 'SegmentationObject: not used, some images have no mask there'
+    assert note in check_own_data(root).notes
 
 
 def test_a_listed_image_without_an_xml_and_an_image_in_no_list_are_named(tmp_path):
