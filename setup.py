@@ -31,6 +31,7 @@ setup(
         # MMEngine reads the recipes of a package in .mim. In a checkout, .mim/configs is a link.
         'convnext_mm': ['.mim/*.yml', '.mim/configs/*/*.py'],
         'convnext_mm.evaluation.report': ['*.j2', '*.css', '*.js'],
+        'convnext_mm.experiments': ['*.j2'],
     },
     entry_points={'console_scripts': ['convnext-mm = convnext_mm.cli.main:main']},
     # No OpenMMLab distribution: a user may have either of the two families, and keeps it.
@@ -44,6 +45,10 @@ setup(
         'filelock>=3.24',
         'hotcoco>=1.3,<2',
         'jinja2>=3.1',
+        'pillow>=9.1',
+        'pycocotools>=2.0.6',
+        'pyyaml>=6',
+        'rich>=12',
         'msgspec>=0.19',
         'pyyaml',
     ],

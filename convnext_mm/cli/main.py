@@ -19,10 +19,12 @@ COMMANDS = {
         'report': 'report',
         'launch': 'launch',
         'demo': 'demo',
+        'roadmap': 'roadmap',
     },
     'Look before you train': {
         'doctor': 'doctor',
         'check-data': 'check_data',
+        'recommend': 'recommend',
         'browse': 'browse',
         'lr-table': 'lr_table',
         'stats': 'model_stats',

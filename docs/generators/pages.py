@@ -172,8 +172,7 @@ def _first_line(path: Path) -> str:
 
 
 def formats() -> str:
-    from convnext_mm.weights.convert import TARGETS
-    from convnext_mm.weights.names import FIRST_KERNEL, FORMATS, to_theirs
+    from convnext_mm.weights.names import FIRST_KERNEL, FORMATS, TARGETS, to_theirs
 
     rows = []
     for form in FORMATS:
@@ -282,6 +281,23 @@ def learning_rates(config: str) -> str:
         return as_markdown(lr_table(load_config(ROOT / config)))
     finally:
         logger.setLevel(level)
+
+
+# --- the roadmap
+
+
+def roadmap() -> str:
+    from convnext_mm.roadmap import ROADMAP
+
+    small, large = ROADMAP['resnet50'], ROADMAP['resnet200']
+    rows = []
+    for step in small:
+        figures = [track[step].published for track in (small, large)]
+        gflops = [f'{one.gflops:.2f}' if one.gflops else '' for one in figures]
+        top1 = f'{figures[0].top1:.2f} ± {figures[0].deviation:.2f}'
+        rows.append((code(step), top1, gflops[0], f'{figures[1].top1:.2f}', gflops[1]))
+    header = ('step', 'from ResNet-50', 'GFLOPs', 'from ResNet-200', 'GFLOPs')
+    return table(header, rows, 'from ResNet-50,GFLOPs,from ResNet-200')
 
 
 # --- own data
@@ -419,7 +435,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     for function in (
         *(drawing, variants, parameters, layer_ids, rooms),
         *(formats, short_names, how_many_short_names),
-        *(recipes, recommendations, learning_rates),
+        *(recipes, recommendations, learning_rates, roadmap),
         *(layouts, layout_of, formats_not_read, schedule_rule, checks),
         options,
     )
