@@ -29,7 +29,7 @@ CORE = (
 ROOMS = (
     *CORE,
     *('config', 'visualization', 'datasets', 'evaluation', 'inference', 'diagnose', 'export'),
-    *('engine', 'cli', '__main__'),
+    *('engine', 'experiments', 'cli', '__main__'),
 )
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 MODULES = {

@@ -19,6 +19,7 @@ COMMANDS = {
         'report': 'report',
         'launch': 'launch',
         'demo': 'demo',
+        'roadmap': 'roadmap',
     },
     'Look before you train': {
         'doctor': 'doctor',

@@ -14,7 +14,7 @@ import numpy as np
 from convnext_mm.messages.wording import counted, listed
 from convnext_mm.visualization.drawing import draw_instances, draw_labels
 from convnext_mm.visualization.image_files import write_image
-from convnext_mm.visualization.palette import Colour, palette
+from convnext_mm.visualization.palette import Colour, instance_colours
 
 _LISTED = 5
 
@@ -86,7 +86,7 @@ class Detections(Prediction):
             self.boxes,
             self.labels,
             self.classes,
-            palette(len(self)),  # a colour for each object
+            instance_colours(self.scores),
             self.masks,
             self.scores,
         )

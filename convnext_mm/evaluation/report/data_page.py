@@ -139,7 +139,7 @@ def _draw_objects(checked: CheckedData, train: Statistics, colours: list):
         by_image.setdefault(obj['image_id'], []).append(obj)
 
     def draw(number: int, store: ImageStore, outlined: bool) -> dict | None:
-        loaded = read_scaled(str(train.files[number]))
+        loaded = read_scaled(str(train.files[number]), store.width)
         if loaded is None:
             return None
         image, scale = loaded
@@ -174,7 +174,7 @@ def _draw_maps(checked: CheckedData, train: Statistics, colours: list):
     maps: LabelMaps = checked.splits['train']
 
     def draw(number: int, store: ImageStore, outlined: bool) -> dict | None:
-        loaded = read_scaled(str(train.files[number]))
+        loaded = read_scaled(str(train.files[number]), store.width)
         ids = read_label_map(maps.label_map(maps.stems[number]))
         if loaded is None or ids is None:
             return None

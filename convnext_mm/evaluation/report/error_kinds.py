@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from convnext_mm.evaluation.report.detection_scores import IOU, Matches
-from convnext_mm.evaluation.report.evaluated_data import DetectionData
+from convnext_mm.evaluation.report.detection_scores import IOU, DetectionScores, Matches
 
 _BACKGROUND = 0.1  # IoU, as in TIDE: at a lower one, a detection does not belong to an object
 _SIZES = (32**2, 96**2)  # px, COCO's limits between small, medium and large
@@ -30,8 +29,9 @@ class Overlaps:
     same: np.ndarray
 
     @classmethod
-    def of(cls, data: DetectionData, matches: Matches) -> Overlaps:
+    def of(cls, scores: DetectionScores) -> Overlaps:
         """Compare the detections that count with the objects of their images."""
+        data, matches = scores.data, scores.matches
         annotations = data.api.dataset['annotations']
         boxes = np.array([annotations[n - 1]['bbox'] for n in matches.objects.number], float)
         boxes, by_image = boxes.reshape(-1, 4), positions(matches.objects.image)
