@@ -23,6 +23,7 @@ COMMANDS = {
     },
     'Look before you train': {
         'doctor': 'doctor',
+        'recommend': 'recommend',
         'check-data': 'check_data',
         'browse': 'browse',
         'lr-table': 'lr_table',
