@@ -2,10 +2,10 @@
 PYTHON ?= python3
 TORCH ?= 2.13.0
 
-.PHONY: help setup demo test lint docs links clean
+.PHONY: help setup demo test lint docs links gpu-kit clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## install everything into .venv (make setup TORCH=2.12.0, TORCH=installed)
 	@$(PYTHON) tools/setup_env.py $(TORCH)
@@ -26,5 +26,8 @@ docs: setup  ## build the documentation into docs/_build/html; warnings are erro
 links: setup  ## check the links to other sites
 	.venv/bin/python -m sphinx -q -b linkcheck docs docs/_build/links
 
+gpu-kit: setup  ## pack benchmarks/gpu.py for a GPU machine without network
+	.venv/bin/python benchmarks/gpu_kit.py
+
 clean:  ## remove .venv, the built documentation, and the output of training and demo
-	rm -rf .venv .venv.lock docs/_build work_dirs data/shapes
+	rm -rf .venv .venv.lock docs/_build work_dirs data/shapes gpu_kit gpu_kit.tar.gz
