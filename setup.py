@@ -13,7 +13,12 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['convnext_mm*']),
-    package_data={'convnext_mm.evaluation.report': ['*.j2', '*.css', '*.js']},
+    package_data={
+        # MMEngine reads the recipes of a package in .mim. In a checkout, .mim/configs is a link.
+        'convnext_mm': ['.mim/*.yml', '.mim/configs/*/*.py'],
+        'convnext_mm.evaluation.report': ['*.j2', '*.css', '*.js'],
+    },
+    entry_points={'console_scripts': ['convnext-mm = convnext_mm.cli.main:main']},
     # No OpenMMLab distribution: a user may have either of the two families, and keeps it.
     # torch 2.6: weights_only by default, with an allow-list (see compat.py).
     # filelock 3.24: a process that waits for a lock notices that its file was removed.

@@ -11,15 +11,19 @@
 
 Where things are. A room imports only from the rooms above it::
 
-    errors.py compat.py   mistakes of a user; workarounds for other packages
+    errors.py             mistakes of a user
     messages/             findings, wording and log lines: what a person reads
+    recipes.py compat.py  the recipes by name; workarounds for other packages
 
     archs.py              the table of variants
     layer_decay.py        parameter name -> layer id -> learning-rate scale
     layers.py             LayerNorm2d, GRN, stochastic depth
     ops/                  the block as one operation; its kernels
     weights/              published files: names, formats, safe reading, loading, download
+    stages.py             a stem, four stages and their outputs
     backbone.py optim.py  ConvNeXt; layer-wise learning-rate decay
+    roadmap/              the networks between ResNet and ConvNeXt, step by step
+    registration.py       both in the registries of MMEngine
     ------------------    above: the core, which needs torch and MMEngine only
     config/               read a config, build its model, rescale its schedule, check both
     visualization/        draw objects and label maps
@@ -29,36 +33,49 @@ Where things are. A room imports only from the rooms above it::
     diagnose/             doctor, learning rates, parameters and FLOPs, browse, weights files
     export/               ONNX
     engine/               train and test with MMEngine's Runner; hooks; a quiet terminal
-    cli/                  the commands
+    cli/                  the command convnext-mm
+    __main__.py           the same: python -m convnext_mm
 
-Importing the package registers its classes in MMEngine's root registries and does nothing else. A
-config can use ``type='convnext_mm.ConvNeXt'`` without an import, and ``type='ConvNeXt'`` after the
-import of the package.
+Importing the package registers its classes in MMEngine's root registries and does nothing else. It
+imports neither torch nor MMEngine: the registration waits until MMEngine is imported. A config can
+use ``type='convnext_mm.ConvNeXt'`` without an import, and ``type='ConvNeXt'`` after the import of
+the package.
 
-The commands in Python: :func:`train`, :func:`test` and :func:`predict` are loaded at first use, and
-``convnext_mm.export.export`` writes an ONNX file. The commands in ``cli/`` call nothing else.
+In Python, :func:`train`, :func:`test`, :func:`load` and :func:`predict` are imported at first use,
+and ``convnext_mm.export.export`` writes an ONNX file. The commands in ``cli/`` call nothing else.
 """
 
 import importlib
+from typing import TYPE_CHECKING
 
-try:
-    import mmengine  # noqa: F401
-except ModuleNotFoundError as error:
-    # No requirement of the distribution, as it comes in two families that must not be mixed.
-    raise ModuleNotFoundError(
-        'convnext_mm needs MMEngine and its family: pip install "convnext-mm[openmmlab]" '
-        'or "convnext-mm[onedl]"'
-    ) from error
+from convnext_mm.registration import explain_missing, register_with_mmengine
 
-from convnext_mm.archs import ARCHS, Arch
-from convnext_mm.backbone import ConvNeXt, ConvNeXtBlock
-from convnext_mm.compat import allow_mmengine_checkpoints
-from convnext_mm.optim import LayerDecayOneCycleLR, LayerDecayOptimWrapperConstructor
-from convnext_mm.weights.loading import ConvNeXtPretrained
-
-_COMMANDS = {'train': 'engine', 'test': 'engine', 'predict': 'inference'}
+if TYPE_CHECKING:
+    from convnext_mm.archs import ARCHS, Arch
+    from convnext_mm.backbone import ConvNeXt, ConvNeXtBlock
+    from convnext_mm.optim import LayerDecayOneCycleLR, LayerDecayOptimWrapperConstructor
+    from convnext_mm.recipes import recipe
+    from convnext_mm.roadmap import Roadmap
+    from convnext_mm.weights.loading import ConvNeXtPretrained
 
 __version__ = '0.1.0'
+
+# The module of each name. It is imported when the name is first used.
+_MODULES = {
+    'ARCHS': 'archs',
+    'Arch': 'archs',
+    'ConvNeXt': 'backbone',
+    'ConvNeXtBlock': 'backbone',
+    'ConvNeXtPretrained': 'weights.loading',
+    'LayerDecayOneCycleLR': 'optim',
+    'LayerDecayOptimWrapperConstructor': 'optim',
+    'load': 'inference',
+    'Roadmap': 'roadmap',
+    'predict': 'inference',
+    'recipe': 'recipes',
+    'test': 'engine',
+    'train': 'engine',
+}
 
 __all__ = [
     'ARCHS',
@@ -68,13 +85,22 @@ __all__ = [
     'ConvNeXtPretrained',
     'LayerDecayOneCycleLR',
     'LayerDecayOptimWrapperConstructor',
+    'Roadmap',
+    'recipe',
 ]
 
-allow_mmengine_checkpoints()  # also a registration: of types that torch.load may read
+register_with_mmengine()
 
 
 def __getattr__(name: str) -> object:
-    """Load a command at first use: it needs MMDetection, MMSegmentation and drawing."""
-    if name not in _COMMANDS:
+    if name not in _MODULES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(importlib.import_module(f'{__name__}.{_COMMANDS[name]}'), name)
+    try:
+        module = importlib.import_module(f'{__name__}.{_MODULES[name]}')
+    except ModuleNotFoundError as error:
+        raise explain_missing(error) from error
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

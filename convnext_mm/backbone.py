@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import PretrainedInit
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from convnext_mm import layer_decay
-from convnext_mm.archs import NUM_STAGES, Arch, resolve_arch
+from convnext_mm.archs import Arch, resolve_arch
 from convnext_mm.errors import SettingError
-from convnext_mm.layers import GRN, LayerNorm2d, drop_path
+from convnext_mm.layers import GRN, NORM_EPS, V1_LAYER_SCALE, LayerNorm2d, drop_path
 from convnext_mm.ops import (
     RECOMPUTE_LEVELS,
     convnext_block,
@@ -27,12 +26,8 @@ from convnext_mm.ops import (
     resolve_recompute,
 )
 from convnext_mm.ops.convolution import Conv2d
+from convnext_mm.stages import StagedBackbone, downsample, stem
 from convnext_mm.weights.formats import to_backbone
-
-NORM_EPS = 1e-6
-STEM_STRIDE = 4
-# The value of the paper. A pretrained checkpoint overwrites it.
-V1_LAYER_SCALE = 1e-6
 
 
 class ConvNeXtBlock(nn.Module):
@@ -95,7 +90,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 @MODELS.register_module()
-class ConvNeXt(BaseModule):
+class ConvNeXt(StagedBackbone):
     """ConvNeXt V1 or V2 with a LayerNorm on each output, for MMDetection and MMSegmentation.
 
     The four stages have strides 4, 8, 16 and 32. Map sizes round down at each stride: an image of
@@ -169,109 +164,32 @@ class ConvNeXt(BaseModule):
         compile: bool | Mapping = False,
         init_cfg: Mapping | Sequence[Mapping] | None = None,
     ) -> None:
-        super().__init__(init_cfg=_resolve_init_cfg(init_cfg))
-        self.arch = resolve_arch(arch)
-        self.out_indices = _resolve_out_indices(out_indices)
-        self.in_channels = in_channels
-        self.frozen_stages = frozen_stages
+        super().__init__(
+            arch=resolve_arch(arch),
+            in_channels=in_channels,
+            drop_path_rate=drop_path_rate,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            init_cfg=_resolve_init_cfg(init_cfg),
+        )
         recompute = _resolve_with_cp(recompute, with_cp)
-        if type(in_channels) is not int or in_channels < 1:
-            raise SettingError(f'in_channels={in_channels!r} must be a positive integer')
-        if not 0.0 <= drop_path_rate < 1.0:
-            raise SettingError(f'drop_path_rate={drop_path_rate!r} must be in [0, 1)')
-        num_stages = self.out_indices[-1] + 1
-        if type(frozen_stages) is not int or not -1 <= frozen_stages <= num_stages:
-            raise SettingError(
-                f'frozen_stages={frozen_stages!r} must be -1 (none), 0 (the stem) or up to '
-                f'{num_stages}, the number of stages that out_indices={self.out_indices} needs'
-            )
         layer_scale = _resolve_layer_scale(layer_scale_init_value, self.arch)
-
-        channels = self.arch.channels
-        self.out_channels = tuple(channels[i] for i in self.out_indices)
-        self.out_strides = tuple(STEM_STRIDE * 2**i for i in self.out_indices)
+        channels, grn = self.arch.channels, self.arch.grn
 
         self.downsample_layers = nn.ModuleList()
         self.stages = nn.ModuleList()
-        last_block = sum(self.arch.depths) - 1
-        block = 0
-        for i in range(num_stages):
+        for i, rates in enumerate(self.drop_path_rates()):
             self.downsample_layers.append(
-                _stem(in_channels, channels[0]) if i == 0 else _downsample(*channels[i - 1 : i + 1])
+                stem(in_channels, channels[0]) if i == 0 else downsample(*channels[i - 1 : i + 1])
             )
-            blocks = []
-            for _ in range(self.arch.depths[i]):
-                rate = drop_path_rate * block / max(last_block, 1)
-                blocks.append(
-                    ConvNeXtBlock(channels[i], rate, layer_scale, self.arch.grn, recompute)
-                )
-                block += 1
+            blocks = (ConvNeXtBlock(channels[i], r, layer_scale, grn, recompute) for r in rates)
             self.stages.append(nn.Sequential(*blocks))
         for i in self.out_indices:
             self.add_module(f'norm{i}', LayerNorm2d(channels[i], eps=NORM_EPS))
-
-        self.apply(_init_weights)
-        for module in self._frozen_modules():
-            module.requires_grad_(False)
-        self.train()
+        self.finish()
         if compile:
             # Module.compile() works in place and keeps the parameter names, unlike torch.compile().
             self.compile(fullgraph=True, dynamic=True, **({} if compile is True else compile))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the maps: (N, in_channels, H, W) -> one (N, C_i, H/s_i, W/s_i) for each output.
-
-        C_i and s_i are the `out_channels` and `out_strides`. H and W must be at least the last
-        stride. The maps are contiguous in NCHW order, because MMCV's RoIAlign ignores strides.
-
-        Raises:
-            ValueError: The image has another number of channels, or is smaller than the last
-                stride.
-        """
-        self._check_image(x)
-        # In channels-last memory the permutes around LayerNorm and the linear layers are views.
-        x = x.contiguous(memory_format=torch.channels_last)
-        outs = []
-        for i, (downsample, stage) in enumerate(zip(self.downsample_layers, self.stages)):
-            x = stage(downsample(x))
-            if i in self.out_indices:
-                outs.append(getattr(self, f'norm{i}')(x).contiguous())
-        return tuple(outs)
-
-    def train(self, mode: bool = True) -> ConvNeXt:
-        """Set training or eval mode. Frozen modules stay in eval mode."""
-        super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
-        return self
-
-    def layer_id(self, name: str, decay_type: str) -> int:
-        """Return the layer id of a parameter; see :mod:`convnext_mm.layer_decay`.
-
-        Args:
-            name: The parameter name within this backbone.
-            decay_type: ``'layer_wise'`` or ``'stage_wise'``.
-        """
-        return layer_decay.layer_id(name, self.arch.depths, decay_type)
-
-    def num_layers(self) -> int:
-        """Return N; the layer ids go from 0 (the stem) to N + 1 (the heads)."""
-        return layer_decay.num_layers(self.arch.depths)
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return the layer id of a parameter and the number of ids.
-
-        MMPretrain's layer decay calls this method.
-
-        Args:
-            param_name: The parameter name in the whole model.
-            prefix: The prefix of this backbone's parameters, such as ``backbone.``. Names without
-                it count as parameters of the heads.
-        """
-        heads = self.num_layers() + 1
-        if not param_name.startswith(prefix):
-            return heads, heads + 1
-        return self.layer_id(param_name.removeprefix(prefix), 'layer_wise'), heads + 1
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Load a state dict with the names of any known format.
@@ -281,42 +199,6 @@ class ConvNeXt(BaseModule):
         """
         _rename_to_own_names(state_dict, prefix, dict(self.named_parameters()))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def _frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        # The first downsampling layer is the stem.
-        k = self.frozen_stages
-        return [*self.downsample_layers[: max(k, 1)], *self.stages[:k]]
-
-    def _check_image(self, x: Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
-                f'the image has shape {tuple(x.shape)}, expected (N, {self.in_channels}, H, W) '
-                f'because in_channels={self.in_channels}'
-            )
-        # `min` would compare the two sides, and torch.export could not keep both of them dynamic.
-        if any(side < self.out_strides[-1] for side in x.shape[-2:]):
-            raise ValueError(
-                f'the image has {x.shape[-2]}x{x.shape[-1]} pixels, expected at least '
-                f'{self.out_strides[-1]} on each side, the stride of the last map'
-            )
-
-
-def _stem(in_channels: int, channels: int) -> nn.Sequential:
-    """The stem: 4x4 convolution with stride 4, then LayerNorm."""
-    return nn.Sequential(
-        Conv2d(in_channels, channels, kernel_size=STEM_STRIDE, stride=STEM_STRIDE),
-        LayerNorm2d(channels, eps=NORM_EPS),
-    )
-
-
-def _downsample(in_channels: int, channels: int) -> nn.Sequential:
-    """The layers before stages 1, 2 and 3: LayerNorm, then 2x2 convolution with stride 2."""
-    return nn.Sequential(
-        LayerNorm2d(in_channels, eps=NORM_EPS),
-        Conv2d(in_channels, channels, kernel_size=2, stride=2),
-    )
 
 
 def _resolve_init_cfg(init_cfg: Mapping | Sequence[Mapping] | None):
@@ -357,12 +239,6 @@ def _rename_to_own_names(state_dict: dict, prefix: str, own: Mapping[str, Tensor
     state_dict.update({prefix + name: value for name, value in tensors.items()})
 
 
-def _init_weights(module: nn.Module) -> None:
-    if isinstance(module, (nn.Conv2d, nn.Linear)):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
-
-
 def _resolve_with_cp(recompute: str | None, with_cp: bool) -> str | None:
     if recompute is not None and recompute not in RECOMPUTE_LEVELS:
         raise SettingError(
@@ -376,22 +252,6 @@ def _resolve_with_cp(recompute: str | None, with_cp: bool) -> str | None:
             'one of them out'
         )
     return 'block'
-
-
-def _resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
-    given = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-    if not given or not all(type(i) is int and -NUM_STAGES <= i < NUM_STAGES for i in given):
-        raise SettingError(
-            f'out_indices={out_indices!r} must name at least one stage, each from '
-            f'{-NUM_STAGES} to {NUM_STAGES - 1}'
-        )
-    resolved = tuple(i % NUM_STAGES for i in given)
-    if list(resolved) != sorted(set(resolved)):
-        raise SettingError(
-            f'out_indices={out_indices!r} must be increasing and name each stage once; '
-            f'it names {resolved}'
-        )
-    return resolved
 
 
 def _resolve_layer_scale(value: float | None, arch: Arch) -> float:

@@ -27,10 +27,9 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.logging import HistoryBuffer
 
 from convnext_mm.errors import UserError
+from convnext_mm.recipes import PREFIX, recipe
 
 # Warnings of the libraries about their own code. A user of this package cannot act on them.
 _LIBRARY_WARNINGS = (
@@ -60,6 +59,8 @@ def allow_mmengine_checkpoints() -> None:
     ``--resume`` fails with ``Weights only load failed``. Only these types are allowed, which run no
     code. A file with any other type is still refused.
     """
+    from mmengine.logging import HistoryBuffer
+
     arrays = getattr(np, '_core', None) or np.core  # renamed in numpy 2
     torch.serialization.add_safe_globals(
         [
@@ -79,6 +80,8 @@ def _history_method(owner: object, name: str) -> Callable:
 
     The real ``getattr`` would let a file reach any attribute of any object that it can name.
     """
+    from mmengine.logging import HistoryBuffer
+
     if owner is not HistoryBuffer or name.startswith('_'):
         raise pickle.UnpicklingError(f'refused: attribute {name!r} of {owner!r} in a checkpoint')
     return getattr(HistoryBuffer, name)
@@ -92,6 +95,25 @@ def find_packages_by_module() -> None:
             for function in replacements:
                 if function.__name__ in vars(module):
                     setattr(module, function.__name__, function)
+
+
+def find_recipes() -> None:
+    """Let MMEngine read ``_base_ = 'convnext_mm::cascade/convnext_t_coco.py'``.
+
+    MMEngine has a fixed table of packages that may stand before ``::``. A package in this table is
+    also the scope of the registries in which MMEngine looks for the classes of the base. The
+    recipes are for the scope of MMDetection or MMSegmentation, so no scope is returned here.
+    """
+    from mmengine.config import Config
+
+    find_others = Config._get_cfg_path
+
+    def find(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        if cfg_path.startswith(PREFIX):
+            return recipe(cfg_path), None
+        return find_others(cfg_path, filename)
+
+    Config._get_cfg_path = staticmethod(find)
 
 
 def is_installed(package: str) -> bool:
@@ -128,6 +150,8 @@ def _spec(package: str) -> ModuleSpec | None:
 
 
 def _module(package: str) -> str:
+    from mmengine.config.utils import MODULE2PACKAGE
+
     return next((m for m, p in MODULE2PACKAGE.items() if p == package), package)
 
 

@@ -20,6 +20,7 @@ norm0 .. norm3           N + 1                 N + 1
 Three consecutive blocks b of the third stage share an id. So N depends on the number of blocks: it
 is 6 for 9 blocks and 12 for 27. As in the authors' code, ``stage_wise`` gives the downsampling
 layers id 0 and the heads N + 1. The ids between the last stage and the heads are then not used.
+The networks of :mod:`convnext_mm.roadmap` have the same names up to the block, and so the same ids.
 
 Source: facebookresearch/ConvNeXt, ``layer_decay_optimizer_constructor.py`` in
 ``object_detection/mmcv_custom`` and in ``semantic_segmentation/mmcv_custom``.

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+NORM_EPS = 1e-6
+# The value of the paper. A pretrained checkpoint overwrites it.
+V1_LAYER_SCALE = 1e-6
 GRN_EPS = 1e-6  # added to the mean norm
 
 

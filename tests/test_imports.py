@@ -12,13 +12,23 @@ import convnext_mm
 PACKAGE = Path(convnext_mm.__file__).parent
 # A room may import the rooms above it. docs/architecture.md says what each of them holds.
 CORE = (
-    *('errors', 'compat', 'messages', 'archs', 'layer_decay', 'layers', 'ops', 'weights'),
-    *('backbone', 'optim'),
+    *(
+        'errors',
+        'messages',
+        'recipes',
+        'compat',
+        'archs',
+        'layer_decay',
+        'layers',
+        'ops',
+        'weights',
+    ),
+    *('stages', 'backbone', 'optim', 'roadmap', 'registration'),
 )
 ROOMS = (
     *CORE,
     *('config', 'visualization', 'datasets', 'evaluation', 'inference', 'diagnose', 'export'),
-    *('engine', 'cli'),
+    *('engine', 'cli', '__main__'),
 )
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 MODULES = {

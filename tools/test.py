@@ -1,10 +1,7 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint: tools/test.py configs/cascade/convnext_t_coco.py CHECKPOINT"""
 
-import os
 import sys
-
-os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as in train.py
 
 from convnext_mm.cli.test import main
 

@@ -14,7 +14,9 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomResize', scale=[(384, 384), (640, 640)], keep_ratio=True),
-    dict(type='RandomCrop', crop_type='absolute', crop_size=(256, 256)),
+    # Boxes are computed from the cropped masks, so that they stay as tight as the masks.
+    dict(type='RandomCrop', crop_type='absolute', crop_size=(256, 256), recompute_bbox=True),
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2)),
     *_base_.train_pipeline[2:],
 ]
 test_pipeline = [

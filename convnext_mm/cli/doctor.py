@@ -6,6 +6,7 @@ import warnings
 
 from convnext_mm.cli.exit_codes import exit_code
 from convnext_mm.cli.options import Parser, add_config_options
+from convnext_mm.registration import explain_missing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -13,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         epilog='Exit code: 0 no errors, 1 there are errors to fix, 2 the config does not exist.',
     )
-    parser.add_argument('config', nargs='?', help='config file')
+    parser.add_argument('config', nargs='?', help='config file or name of a recipe')
     parser.add_argument('checkpoint', nargs='?', help='a trained model of the config')
     add_config_options(parser)
     args = parser.parse_args(arguments)
@@ -23,22 +24,20 @@ def main(arguments: list[str] | None = None) -> int:
         from mmengine.logging import MMLogger
 
         from convnext_mm.compat import apply_workarounds
-        from convnext_mm.diagnose.doctor import examine  # noqa: F401
+        from convnext_mm.diagnose.doctor import examine
     except (ImportError, OSError) as error:  # OSError: a CUDA library is missing
-        print(f'error: {error}\nNothing else can be checked without it', file=sys.stderr)
+        reason = explain_missing(error) if isinstance(error, ModuleNotFoundError) else error
+        print(f'error: {reason}\nNothing else can be checked without it', file=sys.stderr)
         return 1
     apply_workarounds()
     MMLogger.get_current_instance().setLevel('ERROR')  # the models and optimizers of checks log
     well: list[bool] = []
-    code = exit_code(lambda args: well.append(check(args)), args)
-    return code or int(not all(well))
 
+    def check(args: argparse.Namespace) -> None:
+        from rich.console import Console
 
-def check(args: argparse.Namespace) -> bool:
-    from rich.console import Console
+        # rich assumes 80 columns for a file or a pipe; paths and remedies need more.
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+        well.append(examine(console, args.config, args.checkpoint, args.cfg_options))
 
-    from convnext_mm.diagnose.doctor import examine
-
-    # rich assumes 80 columns for a file or a pipe; paths and remedies need more.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    return examine(console, args.config, args.checkpoint, args.cfg_options)
+    return exit_code(check, args) or int(not all(well))

@@ -10,12 +10,13 @@ import traceback
 from collections.abc import Callable
 
 from convnext_mm.errors import UserError
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.wording import printable_lines
+from convnext_mm.registration import explain_missing
 
 _REPORT = (
     'A class may refuse a value of the config in this way. If not, this is a mistake in '
     'convnext-mm: please report it with the lines above, the command and the output of '
-    'tools/doctor.py'
 )
 
 
@@ -38,8 +39,12 @@ def exit_code(job: Callable[[argparse.Namespace], object], arguments: argparse.N
         sys.stderr.write(f'error: {printable_lines(str(error))}\n')
         code = getattr(error, 'exit_code', 2)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == 'mmengine':
+            print(f'error: {explain_missing(error)}', file=sys.stderr)
+            return 2
         traceback.print_exception(error)
-        print(f'error: {type(error).__name__}: {error}\n{_REPORT}', file=sys.stderr)
+        report = _REPORT + command('doctor')
+        print(f'error: {type(error).__name__}: {error}\n{report}', file=sys.stderr)
         return 1
     leave_processes(code)
     return code

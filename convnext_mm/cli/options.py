@@ -92,6 +92,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
 
+def let_cores_to_workers() -> None:
+    """Let OpenMP's threads sleep while they wait. Call it before torch is imported.
+
+    Spinning threads take the cores from the data-loader workers. On a busy CPU that makes training
+    several times slower.
+    """
+    os.environ.setdefault('GOMP_SPINCOUNT', '1000')
+
+
 def set_local_rank(args: argparse.Namespace) -> None:
     """Set LOCAL_RANK, which MMEngine reads, where a launcher passed it as an option only."""
     if args.local_rank is not None:

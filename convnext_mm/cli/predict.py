@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--score-thr',
         type=float,
-        default=0.3,
-        help='leave out objects below this score; 0 keeps all, for an evaluation (%(default)s)',
+        help='leave out objects below this score; 0 keeps all, for an evaluation (the score with '
+        'the best F1 in the report of this checkpoint, else 0.3)',
     )
     parser.add_argument(
         '--batch-size',
@@ -72,7 +72,9 @@ def run(args: argparse.Namespace) -> PredictionSummary:
     )
     found = counted(summary.images, 'image')
     if summary.objects is not None:
-        found += f', {counted(summary.objects, "object")} with a score from {args.score_thr:g}'
+        threshold, origin = summary.threshold
+        found += f', {counted(summary.objects, "object")} with a score from {threshold:.3g}'
+        found += f' ({origin})' if origin else ''
     print(f'{found}, written to {summary.folder}')
     for path, reason in summary.unread.items():
         print(f'not read: {path}: {reason}', file=sys.stderr)

@@ -3,7 +3,7 @@
 import argparse
 
 from convnext_mm.cli.exit_codes import exit_code
-from convnext_mm.cli.options import Parser, add_run_options, set_local_rank
+from convnext_mm.cli.options import Parser, add_run_options, let_cores_to_workers, set_local_rank
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
+    let_cores_to_workers()
     from convnext_mm.engine import test
 
     set_local_rank(args)

@@ -3,7 +3,7 @@
 import argparse
 
 from convnext_mm.cli.exit_codes import exit_code
-from convnext_mm.cli.options import Parser, add_run_options, set_local_rank
+from convnext_mm.cli.options import Parser, add_run_options, let_cores_to_workers, set_local_rank
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -13,8 +13,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--data',
         metavar='PATH',
-        help='train on a data set of your own: objects in COCO format, or images and label maps; '
-        'classes, heads and schedule are adapted, and the config is written into the work dir',
+        help='train on a data set of your own: objects in COCO, YOLO, Pascal VOC, VIA, Labelme, '
+        'CVAT or Supervisely format, or images and label maps; classes, heads and schedule are '
+        'adapted, and the config is written into the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     batch = parser.add_mutually_exclusive_group()
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
+    let_cores_to_workers()
     from convnext_mm.engine import train
 
     set_local_rank(args)

@@ -8,6 +8,7 @@ from mmengine.config import ConfigDict
 from torch import nn
 
 from convnext_mm.config.nodes import dicts_by_path, type_name
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import Finding, error
 from convnext_mm.messages.wording import listed, such_as
 
@@ -44,7 +45,7 @@ def check_heads(model: nn.Module, metainfo: Mapping) -> Iterator[Finding]:
         yield error(
             'classes',
             f'{listed(wrong)}, but the data set has {such_as(metainfo["classes"], "class")}',
-            f'set num_classes={len(metainfo["classes"])} in every head, or let tools/train.py '
+            f'set num_classes={len(metainfo["classes"])} in every head, or let {command("train")} '
             'CONFIG --data PATH set it',
         )
 

@@ -17,6 +17,7 @@ from convnext_mm.config.places import PLACES
 from convnext_mm.config.value_checks import check_values
 from convnext_mm.errors import ConfigError, UserError
 from convnext_mm.messages.findings import raise_errors
+from convnext_mm.recipes import recipe
 
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 _HEAD = 2**10  # Bytes; checkpoints have zeros in these.
@@ -26,7 +27,8 @@ def load_config(config: str | Path | Config, options: Mapping[str, object] | Non
     """Read a config and override settings of it.
 
     Args:
-        config: A file, or a config, which is copied.
+        config: A file, the name of a recipe, a config of another package such as
+            ``mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py``, or a config, which is copied.
         options: New values by dotted key, as ``--cfg-options`` gives them.
 
     Raises:
@@ -34,7 +36,7 @@ def load_config(config: str | Path | Config, options: Mapping[str, object] | Non
         ConfigError: The file cannot be run; the message names the file and the line.
     """
     apply_workarounds()
-    cfg = copy.deepcopy(config) if isinstance(config, Config) else _read(Path(config))
+    cfg = copy.deepcopy(config) if isinstance(config, Config) else _read(_find(str(config)))
     cfg = with_type_names(cfg)
     if options:
         raise_errors(check_options(cfg, options))
@@ -61,6 +63,22 @@ def load_checked_config(
     cfg = load_config(config, options)
     raise_errors([*check_names(cfg), *check_arguments(cfg, parts), *check_values(cfg, parts)])
     return cfg
+
+
+def _find(name: str) -> Path:
+    """Return the file of a config: a path, a name like ``mmdet::...``, or the name of a recipe."""
+    path = Path(name)
+    if path.exists() or path.is_absolute():
+        return path
+    package = name.partition('::')[0] if '::' in name else ''
+    if package in ('', 'convnext_mm'):
+        return Path(recipe(name))
+    try:
+        return Path(Config._get_cfg_path(name, '')[0])
+    except UserError:
+        raise
+    except Exception as failure:
+        raise UserError(f'{name}: {package} has no such config: {failure}') from failure
 
 
 def _read(path: Path) -> Config:

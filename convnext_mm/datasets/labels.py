@@ -18,6 +18,7 @@ from pathlib import Path
 from mmengine.dataset import BaseDataset
 
 from convnext_mm.datasets import coco_scan
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import Finding, error, note
 from convnext_mm.messages.wording import listed, such_as
 
@@ -128,7 +129,7 @@ def compare_order(
             f'{reader} numbers the classes in another order, as {path} does: from label {start} '
             f'on {before}; metainfo.classes has {after}',
             'if the files of all data sets have this order, set metainfo.classes to it; if not, '
-            'tools/train.py CONFIG --data PATH trains on a copy with one order',
+            f'{command("train")} CONFIG --data PATH trains on a copy with one order',
         )
 
 

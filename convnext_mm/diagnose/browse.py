@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from mmengine.runner import set_random_seed
 from mmengine.structures import BaseDataElement
 
 from convnext_mm.config.disk import check_folder
+from convnext_mm.config.nodes import leaf_datasets, type_name
 from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import raise_errors
@@ -59,7 +63,7 @@ def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> st
     check_data(cfg, (loader,))
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     set_random_seed(seed)
-    dataset = _build(cfg[loader].dataset)
+    dataset = _build(_with_aligned_annotations(cfg[loader].dataset))
     if not len(dataset):
         raise UserError(
             f'the data set of {loader} has no images. Check that metainfo.classes and the '
@@ -78,9 +82,44 @@ def browse(cfg: Config, split: str, count: int, path: Path, seed: int = 0) -> st
     return f'{len(tiles)} of the {len(dataset):,} images of {loader} are drawn in {path}'
 
 
+def _with_aligned_annotations(cfg: ConfigDict) -> ConfigDict:
+    """Return a data set that resizes annotations with an image that was resized before them."""
+    cfg = copy.deepcopy(cfg)
+    for leaf in leaf_datasets(dict(dataset=cfg)):
+        leaf.pipeline = [
+            step
+            for given in leaf.get('pipeline', ())
+            for step in ([given, _align] if 'Annotations' in type_name(given) else [given])
+        ]
+    return cfg
+
+
+def _align(results: dict) -> dict:
+    """Resize annotations, which have just been loaded, from the image file to the current image.
+
+    MMDetection's test pipelines load the annotations after the image was resized, because the
+    predictions are scored in the coordinates of the file.
+    """
+    size, original = results['img'].shape[:2], results['ori_shape'][:2]
+    if size == original:
+        return results
+    if len(boxes := results.get('gt_bboxes', ())):
+        factors = [new / old for new, old in zip(size[::-1], original[::-1])]
+        if isinstance(boxes, np.ndarray):
+            boxes *= factors * 2
+        else:
+            boxes.rescale_(factors)
+    if masks := results.get('gt_masks'):
+        results['gt_masks'] = masks.resize(size)
+    if (labels := results.get('gt_seg_map')) is not None:
+        results['gt_seg_map'] = cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST)
+    return results
+
+
 def _build(cfg: ConfigDict) -> Sequence:
     try:
-        return DATASETS.build(cfg)
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints while it reads
+            return DATASETS.build(cfg)
     except ValueError as error:
         if 'need at least one array' in str(error):  # MMEngine fails to serialise an empty data set
             return ()

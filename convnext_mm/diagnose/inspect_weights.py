@@ -12,6 +12,7 @@ from torch import Tensor
 
 from convnext_mm.archs import NUM_STAGES, Arch
 from convnext_mm.errors import WeightsError
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.wording import counted, listed
 from convnext_mm.weights.files import read_checkpoint
 from convnext_mm.weights.formats import UNNAMED, Network, arch_name, find_network, infer_arch
@@ -245,5 +246,5 @@ def _use(source: str, found: Inspection) -> str:
         f"    init_cfg=dict(type='ConvNeXtPretrained', checkpoint={source!r}))",
     ]
     if found.output_norms:
-        lines.insert(0, f'tools/test.py CONFIG {source}; or in the config of a new model')
+        lines.insert(0, f'{command("test")} CONFIG {source}; or in the config of a new model')
     return '\n'.join(lines)

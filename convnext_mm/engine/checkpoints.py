@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
+
+from convnext_mm.config.work_dir import newest_checkpoints
 
 _CHUNK = 2**22
 
@@ -57,14 +58,9 @@ def newest_whole(work_dir: Path) -> tuple[Path | None, list[str]]:
         The checkpoint, or None, and a line for each newer one with the reason to skip it.
     """
     skipped = []
-    for path in sorted(_checkpoints(work_dir), key=lambda p: p.stat().st_mtime_ns, reverse=True):
+    for path in newest_checkpoints(work_dir):
         reason = damage(path)
         if not reason:
             return path, skipped
         skipped.append(f'{path}: {reason}')
     return None, skipped
-
-
-def _checkpoints(work_dir: Path) -> Iterator[Path]:
-    for pattern in ('epoch_*.pth', 'iter_*.pth'):
-        yield from work_dir.glob(pattern)

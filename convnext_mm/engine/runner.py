@@ -1,7 +1,8 @@
 """MMEngine's Runner, resumable after any iteration with the same result.
 
 A checkpoint of this Runner also holds, for each process, the random states of Python, numpy and
-PyTorch and the buffers of the model (BN without synchronisation differs between processes).
+PyTorch and the buffers of the model (BN without synchronisation differs between processes). It
+holds tensors and plain values only.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from convnext_mm.datasets.labels import classes_of
 from convnext_mm.engine.checkpoints import publish, unfinished_name
 from convnext_mm.engine.hooks.unwrap import unwrap
 from convnext_mm.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from convnext_mm.engine.plain_checkpoints import HISTORY, pack, unpack
 from convnext_mm.engine.resume_checks import (
     BATCH_SIZE,
     SAMPLES,
@@ -41,7 +43,7 @@ from convnext_mm.messages.log import log_once
 from convnext_mm.weights.reading import refused_pickle
 
 STATE = 'process_states'
-_ONLY_FOR_RESUMING = ('optimizer', 'param_schedulers', STATE)
+_ONLY_FOR_RESUMING = ('optimizer', 'param_schedulers', STATE, HISTORY)
 # The loops of MMEngine by the names that configs have for them.
 _LOOPS = {
     'EpochBasedTrainLoop': ResumableEpochLoop,
@@ -141,6 +143,8 @@ class Runner(MMEngineRunner):
         if fn_name == 'after_load_checkpoint' and self._resumes_from:
             self._check_resume(kwargs['checkpoint'])
         super().call_hook(fn_name, **kwargs)
+        if fn_name == 'before_save_checkpoint':  # Hooks see the objects of MMEngine.
+            pack(kwargs['checkpoint'])
 
     def hold(self, content: Mapping) -> None:
         """Use this content instead of reading the file of ``load_from``.
@@ -168,6 +172,7 @@ class Runner(MMEngineRunner):
             raise refused_pickle(filename, error) from None
         # MMEngine runs this text as Python when it resumes. Its own checkpoints have no such entry.
         checkpoint.get('meta', {}).pop('config', None)
+        unpack(checkpoint)
         self._loaded_states = checkpoint.get(STATE)
         self._was_evaluated = checkpoint.get('meta', {}).get('evaluated', True)
         return checkpoint

@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from convnext_mm.config.building import naming_the_part
 from convnext_mm.config.disk import check_folder
 from convnext_mm.config.key_checks import check_variables
 from convnext_mm.config.model_file import check_model_file
-from convnext_mm.config.nodes import dicts_below, type_name
+from convnext_mm.config.nodes import as_list, dicts_below, type_name
 from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.engine.hooks.classes import ClassesHook
 from convnext_mm.engine.hooks.empty_results import EmptyResultsHook
@@ -34,6 +34,8 @@ from convnext_mm.messages.log import log_once
 from convnext_mm.messages.wording import listed, such_as
 from convnext_mm.weights.files import local_file, read_checkpoint
 
+_OUR_BACKBONE = ('convnext_mm.ConvNeXt', 'ConvNeXt')
+_PACKAGE = __name__.partition('.')[0]
 # The names under which PyTorch's and MMCV's synchronised batch norm can be in a config.
 _SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 
@@ -63,12 +65,27 @@ def read_config(
         name = cfg.filename or 'the config'
         raise UserError(f'{name}: not the config of a run: it has no {listed(missing)}')
     tell(check_variables(options or {}))
+    cfg = with_import(cfg)
     cfg.launcher = launcher
     cfg.work_dir = str(find_work_dir(cfg, work_dir))
     if launcher == 'mpi' and 'OMPI_COMM_WORLD_LOCAL_RANK' in os.environ:
         # MMEngine reads LOCAL_RANK, and Open MPI does not set it.
         os.environ.setdefault('LOCAL_RANK', os.environ['OMPI_COMM_WORLD_LOCAL_RANK'])
     tell([*check_launcher(launcher), *check_folder(cfg.work_dir)])
+    return cfg
+
+
+def with_import(cfg: Config) -> Config:
+    """Let the copies of the config import this package, for programs that do not import it.
+
+    MMEngine imports the modules when it reads a config. So MMDetection and MMSegmentation can use
+    the config of a run, and the checkpoints that hold its text.
+    """
+    cfg = copy.deepcopy(cfg)
+    imports = cfg.get('custom_imports') or ConfigDict(imports=[], allow_failed_imports=False)
+    if _PACKAGE not in as_list(imports.imports):
+        imports.imports = [*as_list(imports.imports), _PACKAGE]
+    cfg.custom_imports = imports
     return cfg
 
 
@@ -113,6 +130,8 @@ def distribute_without_gpu(cfg: Config) -> Config:
 def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping | None]:
     """Download the weights of a run and check that they fit, before any data is read.
 
+    Weights of the backbone that ``load_from`` replaces are left out, and not downloaded.
+
     Returns:
         The config with the path of the weights, and the content of ``load_from``, for
         :func:`build_runner`. The content is None if there is none, or if a run is resumed: a
@@ -123,6 +142,8 @@ def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping |
     """
     cfg = copy.deepcopy(cfg)
     if not testing:
+        if cfg.get('load_from'):
+            _leave_out_replaced_weights(cfg)
         for node in dicts_below(cfg.model):
             if type_name(node) == 'ConvNeXtPretrained':
                 local_file(node.checkpoint)
@@ -141,6 +162,14 @@ def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping |
             logging.WARNING,
         )
     return cfg, content
+
+
+def _leave_out_replaced_weights(cfg: Config) -> None:
+    """Leave out the pretrained weights of our backbone: ``load_from`` replaces all of them."""
+    backbone = cfg.model.get('backbone') or {}
+    if backbone.get('type') in _OUR_BACKBONE:
+        inits = as_list(backbone.get('init_cfg'))
+        backbone.init_cfg = [init for init in inits if not init.get('checkpoint')] or None
 
 
 def build_runner(

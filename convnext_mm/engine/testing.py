@@ -24,6 +24,7 @@ from convnext_mm.evaluation.results import pickled
 from convnext_mm.evaluation.tta.config import augment_test
 from convnext_mm.messages.findings import raise_errors
 from convnext_mm.messages.log import log_once
+from convnext_mm.weights.files import local_file
 
 _NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 _WRITERS = 'convnext_mm.evaluation.results.metrics'
@@ -154,5 +155,11 @@ def _write_report(cfg: Config, predictions: str | Path, checkpoint: str | Path) 
     # Not at the top: the report draws, and a test needs no plotting library.
     from convnext_mm.evaluation.report.page import write_report
 
-    path = write_report(cfg, predictions, work_dir=cfg.work_dir, weights=Path(checkpoint).name)
+    path = write_report(
+        cfg,
+        predictions,
+        work_dir=cfg.work_dir,
+        weights=Path(checkpoint).name,
+        checkpoint=local_file(checkpoint),
+    )
     log_once(f'written: {path}')

@@ -6,15 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
 from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.errors import UserError
+from convnext_mm.evaluation.score_threshold import ScoreThreshold, find_score_threshold
 from convnext_mm.inference.predictor import Predictor
 from convnext_mm.inference.result_files import CocoWriter, LabelMapWriter, ResultWriter
-from convnext_mm.inference.sources import Frame, count_frames, find_files, is_video, read_video
+from convnext_mm.inference.sources import (
+    Frame,
+    count_frames,
+    find_files,
+    is_video,
+    read_video,
+    reason_unread,
+)
 from convnext_mm.messages.wording import counted
+from convnext_mm.weights.files import local_file
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,14 @@ class PredictionSummary:
         folder: The folder with ``results.json``, ``pictures/`` and ``label_maps/``.
         images: The number of images and video frames.
         objects: The number of objects in ``results.json``; None for a segmentor.
+        threshold: The score from which objects are kept, and where it comes from.
         unread: The files that could not be read, each with the reason.
     """
 
     folder: Path
     images: int
     objects: int | None
+    threshold: ScoreThreshold
     unread: dict[Path, str]
 
 
@@ -40,7 +50,7 @@ def predict(
     images: str | Path | Sequence[str | Path],
     *,
     out: str | Path | None = None,
-    score_thr: float = 0.3,
+    score_thr: float | None = None,
     batch_size: int = 1,
     device: str | None = None,
     pictures: bool = True,
@@ -58,7 +68,8 @@ def predict(
         checkpoint: A trained model: a path, a URL or the name of published weights.
         images: Image files, videos, folders of them or globs.
         out: The folder to write; by default ``predictions`` in the config's work dir.
-        score_thr: Objects below this score are left out, from 0 to 1.
+        score_thr: Objects below this score are left out, from 0 to 1. By default the threshold
+            with the best F1 in the report of this checkpoint, or 0.3 if there is none.
         batch_size: The number of images of one size that are predicted at once. It does not change
             predictions.
         device: ``cpu`` or ``cuda``; by default the GPU if there is one.
@@ -70,17 +81,23 @@ def predict(
     """
     if batch_size < 1:
         raise UserError(f'batch size {batch_size}: it must be at least 1')
-    if not 0 <= score_thr <= 1:
+    if score_thr is not None and not 0 <= score_thr <= 1:
         raise UserError(f'score threshold {score_thr}: it must be from 0 to 1')
     paths = find_files(images)
     cfg = load_checked_config(config, options, ('model', 'test_dataloader'))
     predictor = Predictor(cfg, checkpoint, device)
-    folder = Path(out or find_work_dir(cfg) / 'predictions')
+    work_dir, file = find_work_dir(cfg), local_file(checkpoint)
+    threshold = (
+        find_score_threshold(file, (file.parent, work_dir))
+        if score_thr is None
+        else ScoreThreshold(score_thr, '')
+    )
+    folder = Path(out or work_dir / 'predictions')
     unread: dict[Path, str] = {}
     done = 0
     try:
         with (
-            _writer(predictor, folder, pictures, score_thr) as writer,
+            _writer(predictor, folder, pictures, threshold.value) as writer,
             tqdm(total=sum(map(count_frames, paths)), unit='image', dynamic_ncols=True) as bar,
         ):
             frames = _read(predictor, paths, unread, bar)
@@ -93,7 +110,7 @@ def predict(
             f'{folder}: {error}; {counted(done, "image")} had been written before'
         ) from error
     objects = len(writer.annotations) if isinstance(writer, CocoWriter) else None
-    return PredictionSummary(folder, len(writer.images), objects, unread)
+    return PredictionSummary(folder, len(writer.images), objects, threshold, unread)
 
 
 def _writer(predictor: Predictor, folder: Path, pictures: bool, score_thr: float) -> ResultWriter:
@@ -113,13 +130,5 @@ def _read(
             else:
                 yield predictor.read(path)
         except Exception as error:  # decoders raise errors of any type
-            unread[path] = _reason(path, error)
+            unread[path] = reason_unread(path, error)
             bar.update()
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if path.is_file() and not path.stat().st_size:
-        return 'the file is empty'
-    if isinstance(error, (AssertionError, cv2.error)):  # from MMCV's loader if OpenCV fails
-        return 'OpenCV cannot decode it as an image'
-    return getattr(error, 'strerror', None) or str(error).partition('\n')[0]

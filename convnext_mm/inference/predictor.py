@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
@@ -14,15 +17,54 @@ from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
-from torch import nn
+from torch import Tensor, nn
 
 from convnext_mm.config import classes
 from convnext_mm.config.heads import check_heads, resize_heads
 from convnext_mm.config.model_file import load_model
 from convnext_mm.config.nodes import leaf_datasets, type_name
+from convnext_mm.config.reading import find_work_dir, load_checked_config
+from convnext_mm.config.work_dir import best_checkpoint, find_config
 from convnext_mm.errors import UserError
-from convnext_mm.inference.sources import Frame
+from convnext_mm.inference.predictions import Detections, Segmentation
+from convnext_mm.inference.sources import Frame, is_video, reason_unread
+from convnext_mm.messages.commands import command
+from convnext_mm.messages.log import log_once
+from convnext_mm.visualization.palette import palette
 from convnext_mm.weights.files import read_checkpoint
+
+_GREY, _RGB = (2,), (3, 3)  # dimensions of an array, and its channels
+Image = str | Path | np.ndarray | PIL.Image.Image
+
+
+def load(
+    trained: str | Path | Config,
+    checkpoint: str | Path | None = None,
+    *,
+    device: str | None = None,
+    options: Mapping[str, object] | None = None,
+) -> Predictor:
+    """Load a trained model, to predict on images in Python.
+
+    Args:
+        trained: The work dir of a training, or a detection or segmentation config.
+        checkpoint: A trained model: a path, a URL or the name of published weights. By default the
+            best checkpoint in the work dir, if the config saves one, else the newest one.
+        device: ``cpu`` or ``cuda``; by default the GPU if there is one.
+        options: Config settings to override, by dotted name.
+
+    Raises:
+        UserError: There is no config or no checkpoint, or they do not fit. The message says why.
+    """
+    work_dir = None
+    if not isinstance(trained, Config) and Path(trained).is_dir():
+        work_dir = Path(trained)  # It may have been moved since the config was written.
+        trained = find_config(work_dir)
+    cfg = load_checked_config(trained, options, ('model', 'test_dataloader'))
+    if checkpoint is None:
+        checkpoint = best_checkpoint(work_dir or find_work_dir(cfg))
+        log_once(f'loading {checkpoint}, with the config {cfg.filename}')
+    return Predictor(cfg, checkpoint, device)
 
 
 class Predictor:
@@ -53,7 +95,7 @@ class Predictor:
     def __init__(self, cfg: Config, checkpoint: str | Path, device: str | None = None) -> None:
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         if device.startswith('cuda') and not torch.cuda.is_available():
-            raise UserError(f'device {device}: PyTorch sees no GPU; tools/doctor.py says why')
+            raise UserError(f'device {device}: PyTorch sees no GPU; {command("doctor")} says why')
         self.device = torch.device(device)
         self._load, self._transform = _split_pipeline(cfg)
         model_cfg = copy.deepcopy(cfg.model)
@@ -67,6 +109,40 @@ class Predictor:
         load_model(model, content, str(checkpoint))
         self.is_segmentor = hasattr(model, 'decode_head')
         self.model = revert_sync_batchnorm(model).to(self.device).eval()
+
+    def __call__(
+        self,
+        images: Image | Sequence[Image],
+        *,
+        score_thr: float = 0.3,
+        batch_size: int = 4,
+    ) -> Detections | Segmentation | list[Detections] | list[Segmentation]:
+        """Predict on one image, or on a list of images.
+
+        Args:
+            images: The path of an image file; an array, (H, W, 3) uint8 **RGB** or (H, W) uint8
+                grey; an image of PIL, whose EXIF orientation is applied; or a list of these.
+            score_thr: Objects below this score are left out, from 0 to 1.
+            batch_size: The largest number of images of one size that are predicted at once. It
+                does not change predictions.
+
+        Returns:
+            :class:`Detections` or :class:`Segmentation`; for a list of images a list of them.
+
+        Raises:
+            UserError: An image cannot be used. The message says why.
+        """
+        if not isinstance(images, (list, tuple)):
+            return self([images], score_thr=score_thr)[0]
+        if batch_size < 1:
+            raise UserError(f'batch_size={batch_size}: it must be at least 1')
+        if not 0 <= score_thr <= 1:
+            raise UserError(f'score_thr={score_thr}: it must be from 0 to 1')
+        frames = (self._frame(image, index) for index, image in enumerate(images))
+        return [
+            self._result(frame, sample, score_thr)
+            for frame, sample in self.predict(frames, batch_size)
+        ]
 
     def read(self, path: Path) -> Frame:
         """Read an image file.
@@ -113,6 +189,43 @@ class Predictor:
             )
         )
 
+    def _frame(self, image: Image, index: int) -> Frame:
+        if isinstance(image, PIL.Image.Image):
+            image = np.asarray(PIL.ImageOps.exif_transpose(image).convert('RGB'))
+        if isinstance(image, np.ndarray):
+            kind = (image.ndim, *image.shape[2:])
+            if image.dtype != np.uint8 or not image.size or kind not in (_GREY, _RGB):
+                raise UserError(
+                    f'image {index}: an array must be (H, W, 3) uint8 RGB, with values from 0 to '
+                    f'255, or (H, W) uint8 grey; this one is {image.shape} {image.dtype}'
+                )
+            rgb = image if kind == _RGB else np.repeat(image[..., None], 3, axis=2)
+            return Frame(Path(f'image_{index}'), np.ascontiguousarray(rgb[..., ::-1]))
+        path = Path(image).expanduser()
+        if is_video(path) or path.is_dir():
+            kind = 'a folder' if path.is_dir() else 'a video'
+            raise UserError(
+                f'{image} is {kind}: give image files, or write files with convnext_mm.predict'
+            )
+        try:
+            return self.read(path)
+        except Exception as error:  # decoders raise errors of any type
+            raise UserError(f'{image}: {reason_unread(path, error)}') from error
+
+    def _result(
+        self, frame: Frame, sample: BaseDataElement, score_thr: float
+    ) -> Detections | Segmentation:
+        common = frame.rgb(), tuple(self.meta['classes']), palette(self.meta)
+        if self.is_segmentor:
+            found = sample.pred_sem_seg
+            return Segmentation(*common, found.data[0].long().numpy(), found.scores[0].numpy())
+        found = sample.pred_instances
+        found = found[found.scores >= score_thr]
+        found = found[found.scores.argsort(descending=True, stable=True)]
+        masks = found.masks.numpy() if 'masks' in found else None
+        boxes, scores, labels = (found[key].numpy() for key in ('bboxes', 'scores', 'labels'))
+        return Detections(*common, boxes, scores, labels, masks)
+
     @torch.no_grad()
     def _step(self, batch: list[dict]) -> list[BaseDataElement]:
         try:
@@ -123,8 +236,17 @@ class Predictor:
                 'size, or predict on the CPU (--device cpu)'
             ) from error
         for sample in samples:
-            sample.pop('seg_logits', None)  # large: a score for each class and pixel
+            if 'seg_logits' in sample:
+                sample.pred_sem_seg.scores = _confidence(sample.seg_logits.data)
+                del sample.seg_logits  # large: a score for each class and pixel
         return [sample.cpu() for sample in samples]
+
+
+def _confidence(logits: Tensor) -> Tensor:
+    """Return the probability, (1, H, W), of the predicted class from (C, H, W) logits."""
+    if len(logits) == 1:  # MMSegmentation has applied the sigmoid already
+        return logits.maximum(1 - logits)
+    return (logits.amax(0, keepdim=True) - logits.logsumexp(0, keepdim=True)).exp()
 
 
 def _split_pipeline(cfg: Config) -> tuple[Compose, Compose]:

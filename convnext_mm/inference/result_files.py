@@ -62,7 +62,7 @@ class ResultWriter(ABC):
         self.images.append(image)
         prediction = self._record(image, name, sample)
         if self._drawn:
-            path = self._drawn.add(frame, name, self._draw(frame.rgb(), prediction))
+            path = self._drawn.add(frame, name, self._draw(frame, prediction))
             image['picture'] = path.relative_to(self.folder).as_posix()
 
     @abstractmethod
@@ -70,8 +70,8 @@ class ResultWriter(ABC):
         """Store the prediction for an entry of `images`; return what :meth:`_draw` needs."""
 
     @abstractmethod
-    def _draw(self, image: np.ndarray, prediction: object) -> np.ndarray:
-        """Draw a prediction on an (H, W, 3) uint8 RGB image."""
+    def _draw(self, frame: Frame, prediction: object) -> np.ndarray:
+        """Return the frame with a prediction drawn on it, (H, W, 3) uint8 RGB."""
 
     @abstractmethod
     def _as_dict(self) -> dict:
@@ -132,13 +132,20 @@ class CocoWriter(ResultWriter):
             self.annotations.append(annotation)
         return objects
 
-    def _draw(self, image: np.ndarray, prediction: InstanceData) -> np.ndarray:
+    def _draw(self, frame: Frame, prediction: InstanceData) -> np.ndarray:
+        labels = prediction.labels
+        if frame.index is None:  # A colour for each object, the first ones for the highest scores.
+            ranks = np.argsort(np.argsort(-prediction.scores, kind='stable'))
+            colours = palette(len(ranks))
+            colours = [colours[rank] for rank in ranks]
+        else:  # The objects of two video frames are not connected, and their colours would flicker.
+            colours = [self.palette[label] for label in labels]
         return draw_instances(
-            image,
+            frame.rgb(),
             prediction.bboxes,
-            prediction.labels,
+            labels,
             self.classes,
-            self.palette,
+            colours,
             prediction.get('masks'),
             prediction.scores,
         )
@@ -165,8 +172,8 @@ class LabelMapWriter(ResultWriter):
         image['label_map'] = path.relative_to(self.folder).as_posix()
         return labels
 
-    def _draw(self, image: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-        return draw_labels(image, prediction, self.classes, self.palette)
+    def _draw(self, frame: Frame, prediction: np.ndarray) -> np.ndarray:
+        return draw_labels(frame.rgb(), prediction, self.classes, self.palette)
 
     def _as_dict(self) -> dict:
         categories = [

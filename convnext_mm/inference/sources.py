@@ -109,6 +109,15 @@ def count_frames(path: Path) -> int:
     return max(1, int(_property(path, cv2.CAP_PROP_FRAME_COUNT))) if is_video(path) else 1
 
 
+def reason_unread(path: Path, error: Exception) -> str:
+    """Say why a file could not be read, from the error of its decoder."""
+    if path.is_file() and not path.stat().st_size:
+        return 'the file is empty'
+    if isinstance(error, (AssertionError, cv2.error)):  # from MMCV's loader if OpenCV fails
+        return 'OpenCV cannot decode it as an image'
+    return getattr(error, 'strerror', None) or str(error).partition('\n')[0]
+
+
 def _open(path: Path) -> cv2.VideoCapture:
     """Open a video. OpenCV ends the process if the name of the file is no UTF-8."""
     try:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 
-from mmengine.logging import MMLogger
-
 from convnext_mm.messages.wording import printable_lines
 
 
@@ -17,6 +15,8 @@ def log_once(message: str, level: int = logging.INFO) -> None:
     other messages go to the log file only: see :mod:`convnext_mm.engine.terminal`.
     """
     if is_first_process():
+        from mmengine.logging import MMLogger  # here, as the checks of data need no MMEngine
+
         message = printable_lines(message)  # it may have names of files and classes
         MMLogger.get_current_instance().log(level, message, extra={'shown': True})
 

@@ -17,11 +17,12 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from convnext_mm.visualization.palette import Colour
+from convnext_mm.visualization.palette import Colour, is_background
 
 _OPACITY = 0.45
 # A label may have this many times the area of its object.
 _LABEL_TO_OBJECT = 4
+_CROWD = 12  # labels; more of them are smaller
 
 
 def draw_instances(
@@ -29,7 +30,7 @@ def draw_instances(
     boxes: np.ndarray,
     labels: np.ndarray,
     classes: Sequence[str],
-    palette: Sequence[Colour],
+    colours: Sequence[Colour],
     masks: np.ndarray | None = None,
     scores: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -40,23 +41,23 @@ def draw_instances(
         boxes: (K, 4) x1, y1, x2, y2 in pixels.
         labels: (K,) indices of `classes`.
         classes: Names.
-        palette: RGB of each class.
+        colours: RGB of each object.
         masks: (K, H, W), nonzero inside the object.
         scores: (K,) from 0 to 1, written beside the name. The highest score is drawn on top.
     """
     order = range(len(boxes)) if scores is None else np.argsort(scores, kind='stable')
     image = np.ascontiguousarray(image).copy()
-    width = max(1, round(min(image.shape[:2]) / 320))
+    # Outlines of masks show the objects; thick boxes around them would hide a crowd.
+    width = 1 if masks is not None else max(1, round(min(image.shape[:2]) / 320))
     if masks is not None:
         for i in order:
-            _paint(image, masks[i].astype(np.uint8), palette[labels[i]])
+            _paint(image, masks[i].astype(np.uint8), colours[i])
     texts = []
     for i in order:
-        colour = palette[labels[i]]
         x1, y1, x2, y2 = (round(float(value)) for value in boxes[i])
-        cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, width, cv2.LINE_AA)
+        cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colours[i], width, cv2.LINE_AA)
         score = '' if scores is None else f' {scores[i]:.0%}'
-        texts.append((f'{classes[labels[i]]}{score}'.strip(), (x1, y1, x2, y2), colour))
+        texts.append((f'{classes[labels[i]]}{score}'.strip(), (x1, y1, x2, y2), colours[i]))
     return _with_labels(image, texts[::-1])
 
 
@@ -65,13 +66,15 @@ def draw_labels(
 ) -> np.ndarray:
     """Colour the classes of a label map on a copy of an image, and write their names.
 
+    A class of the background is not painted, so that the photo stays visible.
+
     Args:
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) indices of `classes`. Pixels with other values, such as 255, get no colour.
         classes: Names.
         palette: RGB of each class.
     """
-    known = labels < len(classes)
+    known = np.isin(labels, [i for i, name in enumerate(classes) if not is_background(name)])
     table = np.array([*palette, (0, 0, 0)], np.uint8)
     painted = table[np.where(known, labels, len(classes))]
     mixed = cv2.addWeighted(image, 1 - _OPACITY, painted, _OPACITY, 0)
@@ -154,7 +157,7 @@ def _with_labels(
         inside: Write the label in the middle of its box instead of at the edge.
     """
     height, width = image.shape[:2]
-    size = int(np.clip(min(height, width) / 34, 10, 40))
+    size = int(np.clip(min(height, width) / (34 if len(texts) < _CROWD else 42), 9, 36))
     font = _font(size)
     taken = np.zeros((height, width), bool)
     objects = np.zeros((height, width), bool)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 
 def read_bgr(path: str | Path) -> np.ndarray | None:
@@ -19,6 +20,15 @@ def read_bgr(path: str | Path) -> np.ndarray | None:
             return None
         return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):  # OpenCV refuses an empty file
+        return None
+
+
+def read_label_map(path: str | Path) -> np.ndarray | None:
+    """Return the ids of a label map, (H, W) integers; None if it cannot be read."""
+    try:
+        with Image.open(path) as image:  # OpenCV would read the colours of a palette, not its ids
+            return np.array(image).astype(int)
+    except (OSError, ValueError, SyntaxError):
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Mapping
 
 Colour = tuple[int, int, int]
@@ -10,6 +11,8 @@ Colour = tuple[int, int, int]
 # The step of the hue from one class to the next, as a part of the colour circle. By the golden
 # ratio hues never repeat, and any first n of them are far apart.
 _HUE_STEP = 0.618034
+# Names of a class for everything that is not an object.
+_BACKGROUND = ('background', 'bg', 'void', 'unlabeled', 'unlabelled', 'none', 'nothing')
 
 
 def palette(classes: Mapping | int) -> list[Colour]:
@@ -25,6 +28,20 @@ def palette(classes: Mapping | int) -> list[Colour]:
     if isinstance(own, (list, tuple)) and len(own) >= count:
         return [tuple(int(value) for value in colour) for colour in own[:count]]
     return _generated(count)
+
+
+def palette_without_background(meta: Mapping) -> list[Colour | None]:
+    """Return the palette of a data set, with None for a background that a person wants to see.
+
+    A background is one of several classes, by its name.
+    """
+    names, colours = meta['classes'], palette(meta)
+    return [None if is_background(name) else colour for name, colour in zip(names, colours)]
+
+
+def is_background(name: str) -> bool:
+    """Return whether a class stands for everything that is not an object, by its name."""
+    return re.sub(r'[^a-z]', '', name.lower()) in _BACKGROUND
 
 
 def _generated(count: int) -> list[Colour]:

@@ -90,7 +90,9 @@ def draw_sample(
     scores = objects.scores.numpy() if 'scores' in objects else None
     names = classes if len(classes) > 1 else ('',)  # a single class needs no name
     labels = objects.labels.numpy()
-    return draw_instances(image, boxes, labels, names, palette(meta), masks, scores)
+    by_class = palette(meta)
+    colours = [by_class[label] for label in labels]
+    return draw_instances(image, boxes, labels, names, colours, masks, scores)
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -18,7 +18,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils import logging, validate_repo_id
-from mmengine.logging import print_log
 
 from convnext_mm.errors import DownloadError, MissingWeightsError
 
@@ -56,6 +55,8 @@ def download_from_hub(source: str) -> Path:
     """
     repository, names = _parse(source)
     if not constants.HF_HUB_OFFLINE:
+        from mmengine.logging import print_log  # see convnext_mm.registration
+
         print_log(f'downloading {source} from {constants.ENDPOINT}', logger='current')
     for name in names:
         try:

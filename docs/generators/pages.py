@@ -12,6 +12,7 @@ import argparse
 import ast
 import importlib
 import inspect
+import math
 import os
 import re
 import runpy
@@ -218,8 +219,10 @@ def recipes(family: str) -> str:
         wrapper, backbone, length = cfg.optim_wrapper, cfg.model.backbone, cfg.train_cfg
         init = backbone.get('init_cfg') or {}
         weights = init.get('checkpoint', '') if isinstance(init, dict) else ''
+        weights = cfg.get('load_from') or weights
         warm_up = next(s.end for s in schedulers(cfg) if s.type == 'LinearLR')
-        long = f'{length.max_iters:,}' if 'max_iters' in length else length.max_epochs
+        iterations = length.get('max_iters')
+        long = f'{iterations:,} iterations' if iterations else f'{length.max_epochs} epochs'
         amp = 'AMP' if wrapper.type == 'AmpOptimWrapper' else 'fp32'
         paramwise = wrapper.get('paramwise_cfg') or {}
         rows.append(
@@ -232,12 +235,36 @@ def recipes(family: str) -> str:
                 *(long, f'{warm_up:,}', cfg.auto_scale_lr.base_batch_size, amp),
             )
         )
-    long = 'iterations' if 'max_iters' in length else 'epochs'
-    columns = ('lr', 'decay rate', 'drop path', long, 'warm-up', 'batch', 'precision')
+    columns = ('lr', 'decay rate', 'drop path', 'length', 'warm-up', 'batch', 'precision')
     order = [code(name) for name in ZOO]
     rows.sort(key=lambda row: order.index(row[1]) if row[1] in order else len(order))
-    right = 'lr,decay rate,drop path,epochs,iterations,warm-up,batch'
+    right = 'lr,decay rate,drop path,length,warm-up,batch'
     return table(('config', 'starts from', *columns), rows, right)
+
+
+def recommendations(kind: str) -> str:
+    """The rules of ``tools/recommend.py`` for a kind of data, in their order."""
+    from convnext_mm.diagnose.recommend.rules import RULES
+
+    rows = []
+    for rule in RULES:
+        if rule.kind != kind:
+            continue
+        conditions = []
+        if rule.objects_below_px < math.inf:
+            conditions.append(f'objects below {rule.objects_below_px} px')
+        if rule.images_below_px < math.inf:
+            conditions.append(f'images below {rule.images_below_px} px')
+        rows.append(
+            (
+                f'{rule.gpu_gb} GB' if rule.gpu_gb else 'none',
+                f'{rule.images:,}' if rule.images else 'any',
+                ', '.join(conditions) or '-',
+                f'[{rule.recipe}](../configs/{rule.recipe}.py)',
+                rule.because,
+            )
+        )
+    return table(('GPU', 'images', 'only for', 'recipe', 'reason'), rows, 'GPU,images')
 
 
 def learning_rates(config: str) -> str:
@@ -380,7 +407,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     for function in (
         *(drawing, variants, parameters, layer_ids, rooms),
         *(formats, short_names, how_many_short_names),
-        *(recipes, learning_rates),
+        *(recipes, recommendations, learning_rates),
         *(layouts, schedule_rule, checks),
         options,
     )

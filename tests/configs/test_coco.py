@@ -168,7 +168,11 @@ def test_other_weights_recipes_build_and_train_what_they_say(name, trained):
 
 
 @pytest.mark.parametrize(
-    'name', ['cascade/convnext_atto_shapes.py', 'cascade/convnext_atto_nuclei.py']
+    'name',
+    [
+        *('cascade/convnext_atto_shapes.py', 'cascade/convnext_atto_nuclei.py'),
+        'cascade/convnext_v2_atto_photos.py',
+    ],
 )
 def test_a_small_config_is_consistent(name):
     init_default_scope('mmdet')

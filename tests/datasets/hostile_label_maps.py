@@ -27,7 +27,8 @@ from mmseg.utils import register_all_modules
 from PIL import Image
 from rich.console import Console
 
-from convnext_mm.datasets.own.adapt import CONFIG_NAME, adapt_to_own_data
+from convnext_mm.config.work_dir import OWN_DATA_CONFIG
+from convnext_mm.datasets.own.adapt import adapt_to_own_data
 from convnext_mm.datasets.own.check import check_own_data, show_checked, verdict
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level
@@ -493,7 +494,7 @@ def judge(case: Case, work_dir: Path) -> tuple[str, str]:
             return 'refused', checked.errors[0].text
         with contextlib.redirect_stdout(printed):
             adapt_to_own_data(small_config(work_dir), case.root)
-        written = Config.fromfile(work_dir / CONFIG_NAME)
+        written = Config.fromfile(work_dir / OWN_DATA_CONFIG)
         undecided = _says_what_cannot_be_proved(case) or any(
             finding.level is Level.NOTE and finding.what.startswith('id 0 is')
             for finding in checked.findings

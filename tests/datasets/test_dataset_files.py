@@ -35,7 +35,7 @@ def test_for_missing_images_of_coco_the_message_says_how_to_get_them(tmp_path):
     (tmp_path / 'a.json').touch()
     text = missing(config(tmp_path, ann_file='a.json', data_prefix=dict(img='train2017/')))
     assert 'http://images.cocodataset.org/zips/train2017.zip' in text
-    assert f'tools/prepare_coco.py {tmp_path} --download' in text
+    assert f'convnext-mm prepare-coco {tmp_path} --download' in text
     assert 'ln -s' not in text  # In an existing folder, ln makes the link inside of it.
 
 
@@ -43,7 +43,7 @@ def test_for_a_missing_ade20k_the_message_says_how_to_get_it():
     root = 'data/ade/ADEChallengeData2016'
     text = missing(config(root, data_prefix=dict(img_path='images/training')))
     assert 'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip' in text
-    assert 'tools/prepare_ade20k.py --download' in text
+    assert 'convnext-mm prepare-ade20k --download' in text
     assert f'ln -s /path/to/ADEChallengeData2016 {root}' in text
 
 

@@ -131,7 +131,7 @@ def test_every_data_set_of_a_run_is_checked_before_training(leaf):
     for train, val in ((wrong, right), (wrapped(right, wrong), right), (right, wrong)):
         with pytest.raises(UserError, match=r'wrong\.json') as failure:
             hook.before_train(run(train, val))
-        assert 'tools/train.py CONFIG --data' in str(failure.value)
+        assert 'convnext-mm train CONFIG --data' in str(failure.value)
     with pytest.raises(UserError, match=r'wrong\.json'):
         hook.before_test(run(right, test=wrong))
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from convnext_mm.cli import check_data
 from convnext_mm.datasets.own.check import check_own_data
+from convnext_mm.datasets.own.files import base_name
 from convnext_mm.datasets.own.problem import Problem
-from convnext_mm.datasets.own.recognise import base_name
 from convnext_mm.datasets.own.splitting import choose_validation
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Level
@@ -457,11 +457,11 @@ def test_images_missing_broken_or_of_another_size_are_errors(written):
     assert {what: count for what, (_, count, _) in found.items()} == {
         'images that are missing': 1,
         'images that cannot be read completely': 1,
-        'images whose size differs from the JSON': 1,
+        'images whose size differs from the annotations': 1,
         'images that their EXIF data rotates, while their annotations are not rotated': 1,
     }
-    assert found['images whose size differs from the JSON'][2] == (
-        '2.png is 10x10, the JSON says 40x30'
+    assert found['images whose size differs from the annotations'][2] == (
+        '2.png is 10x10, the annotations say 40x30'
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from convnext_mm.cli.main import MODULES
 from convnext_mm.cli.prepare import check_published
 from convnext_mm.datasets.published import fetch
 from convnext_mm.datasets.published.catalogue import (
@@ -169,7 +170,7 @@ def test_without_any_file_every_archive_is_named_and_nothing_is_created(publishe
     assert code == 1
     for archive in published.coco.archives:
         assert archive.url in text
-    assert f'tools/prepare_coco.py {tmp_path}/coco --download' in text
+    assert f'convnext-mm prepare-coco {tmp_path}/coco --download' in text
     assert 'all 6 images are missing' in text and 'ln -s /path/to/coco' in text
     assert list(tmp_path.iterdir()) == [] and published.server.requests == []
 
@@ -485,7 +486,7 @@ def test_an_archive_with_a_wrong_checksum_is_not_unzipped(published, coco, run):
 
 def test_unusual_names_of_folders_are_quoted_in_commands(published, tmp_path, run):
     _, text = run(published.coco, tmp_path / '[old] data')
-    assert f"prepare_coco.py '{tmp_path}/[old] data' --download" in text
+    assert f"prepare-coco '{tmp_path}/[old] data' --download" in text
 
 
 # --- the tools
@@ -507,4 +508,4 @@ def test_real_subsets_pass(tool, folder, images):
 def test_every_part_is_in_an_archive_and_every_tool_exists(dataset):
     held = {part for archive in dataset.archives for part in archive.holds}
     assert held == {p for split in dataset.splits for p in (split.images, split.annotations)}
-    assert (ROOT / dataset.tool).is_file()
+    assert dataset.checked_by in MODULES

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convnext_mm.datasets.own.recognise import recognise, split_of
+from convnext_mm.datasets.own.files import split_of
+from convnext_mm.datasets.own.recognise import recognise
 from convnext_mm.errors import UserError
 from tests.conftest import ROOT
 

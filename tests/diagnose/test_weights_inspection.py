@@ -59,7 +59,8 @@ def test_the_modules_of_a_detector_are_counted():
     assert found.others == {'neck': 2, 'rpn_head': 1} and found.dtypes == {'float16': 74}
     text = describe('epoch_36.pth', found)
     assert (
-        'tools/test.py CONFIG epoch_36.pth' in text and 'other tensors  neck 2, rpn_head 1' in text
+        'convnext-mm test CONFIG epoch_36.pth' in text
+        and 'other tensors  neck 2, rpn_head 1' in text
     )
 
 

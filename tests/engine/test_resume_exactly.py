@@ -39,6 +39,10 @@ def assert_same(a, b, path=''):
         assert a == b, path
 
 
+def history_of(runner, name):
+    return [values.tolist() for values in runner.message_hub.get_scalar(name).data]
+
+
 @pytest.mark.parametrize(
     'by_epoch, workers, accumulate, breaks',
     [
@@ -62,6 +66,8 @@ def test_a_resumed_training_ends_as_one_without_a_break(
     resumed = run(broken, log, resume=True)
     assert_same(end_of(resumed), end_of(whole))
     assert log == expected
+    for name in ('train/loss', 'train/lr', 'val/mean'):
+        assert_same(history_of(resumed, name), history_of(whole, name), name)
 
 
 def test_resuming_removes_no_checkpoint_that_the_config_keeps(tmp_path):

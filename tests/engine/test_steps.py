@@ -3,14 +3,19 @@
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, MODELS
 
 from convnext_mm import engine
 from convnext_mm.config.reading import find_work_dir
 from convnext_mm.engine import training
 from convnext_mm.engine.hooks.checkpoint import ReliableCheckpointHook
-from convnext_mm.engine.setup import distribute_without_gpu, keep_config_file, read_config
-from convnext_mm.errors import UserError
+from convnext_mm.engine.setup import (
+    distribute_without_gpu,
+    fetch_weights,
+    keep_config_file,
+    read_config,
+)
+from convnext_mm.errors import DownloadError, UserError, WeightsError
 
 
 def test_resuming_without_a_checkpoint_begins_with_the_weights_of_the_config(tmp_path, monkeypatch):
@@ -131,6 +136,35 @@ def test_the_package_has_train_and_test_without_loading_them(monkeypatch):
     assert convnext_mm.train is engine.train and convnext_mm.test is engine.test
     with pytest.raises(AttributeError, match='has no attribute'):
         convnext_mm.fit  # noqa: B018
+
+
+def test_weights_of_the_backbone_that_a_whole_detector_replaces_are_not_downloaded(
+    small_detector, tmp_path
+):
+    config, trained = tmp_path / 'small.py', tmp_path / 'trained.pth'
+    nowhere = dict(type='ConvNeXtPretrained', checkpoint='http://127.0.0.1:9/none.pth')
+    config.write_text(small_detector)
+    cfg = read_config(config)
+    model = MODELS.build(dict(cfg.model, _scope_='mmdet'))
+    torch.save(dict(state_dict=model.state_dict()), trained)
+    others = cfg.model.backbone.init_cfg
+    cfg.model.backbone.init_cfg = [*others, nowhere]
+    with pytest.raises(DownloadError):
+        fetch_weights(cfg)
+    cfg.load_from = str(trained)
+    fetched, content = fetch_weights(cfg)
+    assert fetched.model.backbone.init_cfg == others and fetched.load_from == str(trained)
+    assert content['state_dict'].keys() == model.state_dict().keys()
+    assert cfg.model.backbone.init_cfg[-1] == nowhere
+    # A file without the whole backbone is still refused.
+    part = {k: v for k, v in model.state_dict().items() if not k.startswith('backbone.stages.3')}
+    torch.save(dict(state_dict=part), trained)
+    with pytest.raises(WeightsError, match='does not fit'):
+        fetch_weights(cfg)
+    # Another model's backbone keeps its weights: nothing says that the file has all of it.
+    cfg.model.backbone.type = 'mmpretrain.ConvNeXt'
+    with pytest.raises(DownloadError):
+        fetch_weights(cfg)
 
 
 @pytest.mark.parametrize('name', ['SyncBN', 'mmengine.SyncBN', 'torch.nn.SyncBatchNorm'])

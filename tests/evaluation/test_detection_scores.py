@@ -8,7 +8,6 @@ import pytest
 from pycocotools.coco import COCO
 
 from convnext_mm.evaluation.detections import Detections
-from convnext_mm.evaluation.report.annotated_images import AnnotatedImage, Shape, worst_and_best
 from convnext_mm.evaluation.report.detection_scores import DetectionScores, f1
 from convnext_mm.evaluation.report.evaluated_data import DetectionData
 
@@ -149,20 +148,3 @@ def test_a_model_without_detections_has_scores():
     assert len(scores.matches.sweep().thresholds) == 0
     assert scores.tide['Miss']['count'] == 1
     assert scores.confusion(0.5)[CAT].tolist() == [0, 0, 1]
-
-
-def test_no_image_is_among_the_worst_and_the_best():
-    scores = {1: 0.5, 2: 0.0, 3: 1.0, 4: 0.0, 5: 1.0}
-    weights = {1: 1, 2: 1, 3: 2, 4: 9, 5: 7}
-    assert worst_and_best(scores, weights, 2) == ([4, 2], [5, 3])
-    assert worst_and_best(scores, weights, 9) == ([4, 2], [5, 3])
-    assert worst_and_best({1: 0.5}, {1: 1}, 6) == ([], [])
-
-
-def test_names_on_an_image_do_not_cover_each_other_and_stay_inside():
-    shapes = [Shape(f'shape {i}', 'found', (90, 40, 10, 10)) for i in range(9)]
-    names = AnnotatedImage('', '', '', 100, 100).names(shapes)
-    assert 2 <= len(names) < 9
-    baselines = sorted(name.y for name in names)
-    assert min(np.diff(baselines)) > names[0].size
-    assert all(name.x + 0.5 * name.size * len(name.text) <= 100 for name in names)

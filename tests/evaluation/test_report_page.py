@@ -113,14 +113,14 @@ class Outline(HTMLParser):
 
     def handle_data(self, data):
         if self._into is not None:
-            self._into[-1] += data.strip()
+            self._into[-1] = f'{self._into[-1]} {data.strip()}'.strip()
 
 
 def test_the_page_has_every_section_and_no_external_address(page):
     outline = Outline(page.read_text())
     assert outline.headings == [
-        *('shapes', 'Accuracy', 'Classes', 'Precision and recall', 'Score threshold', 'Errors'),
-        *('Class confusions', 'Objects', 'Images', 'Worst', 'Best', 'Training'),
+        *('shapes on shapes', 'Accuracy', 'Classes', 'Precision and recall', 'Score threshold'),
+        *('Errors', 'Class confusions', 'Objects', 'Labels to look at', 'Images', 'Training'),
         'Recipe and environment',
     ]
     assert outline.addresses
@@ -218,7 +218,7 @@ def segmentor_page(segmentor, shapes_ade, tmp_path_factory):
 def test_a_segmentation_report_has_classes_confusions_and_label_maps(segmentor_page):
     outline = Outline(segmentor_page.read_text())
     assert outline.headings == [
-        *('ade', 'Accuracy', 'Classes', 'Class confusions', 'Images', 'Worst', 'Best'),
+        *('ade on shapes_ade', 'Accuracy', 'Classes', 'Class confusions', 'Images'),
         'Recipe and environment',
     ]
     iou = {row[0]: row[1] for row in outline.rows if len(row) == 5}
@@ -315,7 +315,7 @@ def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, r
 
 
 def test_files_that_are_no_predictions_are_an_error(detector, tmp_path):
-    with pytest.raises(UserError, match=r'tools/test.py --out .*no.pkl writes it'):
+    with pytest.raises(UserError, match=r'convnext-mm test --out .*no.pkl writes it'):
         write_report(detector, tmp_path / 'no.pkl', work_dir=tmp_path)
     (tmp_path / 'weights.pkl').write_bytes(b'\x80\x04}.')  # an empty dict
     with pytest.raises(UserError, match='was not written by'):

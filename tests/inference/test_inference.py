@@ -76,6 +76,7 @@ def test_a_segmentor_predicts_the_same_as_in_mmsegmentation(segmentor_config, im
     for path, sample in zip(images, found, strict=True):
         expected = inference_model(theirs, str(path)).pred_sem_seg.data
         assert torch.equal(sample.pred_sem_seg.data, expected)
+        assert 'seg_logits' not in sample  # large, and copied from the GPU for nothing
 
 
 def test_the_batch_size_changes_neither_predictions_nor_their_order(

@@ -82,6 +82,46 @@ def test_boxes_without_masks_are_drawn(run_here, detector, tmp_path):
     assert run_here(path, '--count', 2)[0] == 0
 
 
+@pytest.mark.parametrize('first', ['LoadAnnotations', 'Resize'])
+def test_a_box_is_on_its_object_wherever_the_pipeline_loads_the_annotations(
+    run_here, detector, tmp_path, first
+):
+    x, y, width, height = 40, 10, 30, 40
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[y : y + height, x : x + width] = 255
+    cv2.imwrite(str(tmp_path / 'one.png'), image)
+    box = dict(id=1, image_id=1, category_id=1, bbox=[x, y, width, height], area=1200, iscrowd=0)
+    content = dict(
+        images=[dict(id=1, file_name='one.png', width=80, height=60)],
+        annotations=[box],
+        categories=[dict(id=1, name='sheet')],
+    )
+    (tmp_path / 'one.json').write_text(json.dumps(content))
+    steps = [
+        "dict(type='Resize', scale=(100, 400), keep_ratio=False)",
+        "dict(type='LoadAnnotations', with_bbox=True)",
+    ]
+    steps = steps if first in steps[0] else steps[::-1]
+    path = tmp_path / 'one.py'
+    path.write_text(
+        f"_base_ = '{detector}'\n"
+        f"val_dataloader = dict(dataset=dict(data_root='{tmp_path}', ann_file='one.json',\n"
+        "    metainfo=dict(classes=('sheet',), palette=[(250, 0, 0)]), data_prefix=dict(img=''),\n"
+        f"    pipeline=[dict(type='LoadImageFromFile'), {', '.join(steps)},\n"
+        "    dict(type='PackDetInputs', meta_keys=())]))\n"
+        "val_evaluator = dict(ann_file='one.json')\n"
+    )
+    code, output, errors = run_here(path, '--split', 'val', '--out', tmp_path / 'val.png')
+    assert (code, errors) == (0, '') and 'index created' not in output
+    sheet = cv2.imread(str(tmp_path / 'val.png')).astype(int)
+    blue, _, red = np.moveaxis(sheet[51:-12, 12:-12], 2, 0)
+    object_box, drawn_box = (
+        (found.min(0), found.max(0))
+        for found in (np.argwhere(blue > 200), np.argwhere(red > blue + 80))
+    )
+    np.testing.assert_allclose(drawn_box, object_box, atol=12)  # of 440 px, and blurred
+
+
 def test_a_data_set_without_images_of_its_classes_is_an_error(
     run_here, detector, shapes_coco, tmp_path
 ):

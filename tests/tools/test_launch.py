@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import launch
 import pytest
 
+from convnext_mm.cli import launch
 from tests.conftest import ROOT
 
 SCRIPT = """
@@ -119,9 +119,10 @@ def test_no_process_outlives_a_launcher_that_is_killed(started, tmp_path):
 @pytest.mark.parametrize(
     'arguments, environment, message',
     [
-        ([], {}, 'usage: launch.py PROCESSES SCRIPT'),
+        ([], {}, 'usage: launch GPUS train CONFIG'),
         (['many', 'x.py'], {}, "the number of GPUs is 'many'; it must be a positive integer"),
         (['0', 'x.py'], {}, "the number of GPUs is '0'"),
+        (['2', 'tran'], {}, "'tran' is neither train nor test, nor a script"),
         (['2', 'x.py'], dict(NNODES='two'), "NNODES is 'two'; it must be a positive integer"),
         (['2', 'x.py'], dict(NNODES='2'), 'the environment lacks NODE_RANK and MASTER_ADDR'),
     ],

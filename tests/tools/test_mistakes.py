@@ -174,7 +174,11 @@ def test_a_work_dir_or_a_picture_where_nothing_can_be_written(folder, tmp_path, 
 
 @pytest.mark.parametrize(
     'launcher, start',
-    [('pytorch', 'dist_train.sh'), ('slurm', 'slurm_train.sh'), ('mpi', 'mpirun')],
+    [
+        ('pytorch', 'convnext-mm launch GPUS train CONFIG'),
+        ('slurm', 'srun convnext-mm train'),
+        ('mpi', 'mpirun'),
+    ],
 )
 def test_a_launcher_that_did_not_start_the_process(launcher, start, folder, monkeypatch):
     for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
@@ -185,7 +189,7 @@ def test_a_launcher_that_did_not_start_the_process(launcher, start, folder, monk
     if launcher == 'pytorch':
         work = ('--work-dir', folder / 'work', '--launcher', launcher)
         message = one_line('train.py', folder / 'config.py', *work)
-        assert 'start it with tools/dist_train.sh' in message
+        assert 'start it with convnext-mm launch GPUS train CONFIG' in message
 
 
 def test_the_checkpoints_to_come_are_compared_with_the_free_space(folder, tmp_path, monkeypatch):

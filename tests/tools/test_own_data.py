@@ -1,13 +1,16 @@
 """tools/train.py CONFIG --data PATH from unknown data to the tested model."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from mmengine.config import Config
 
 from convnext_mm.config.nodes import leaf_datasets
-from tests.conftest import run_tool
+from tests.conftest import ROOT, run_tool
 
 NAMES = ('washer', 'plate', 'wedge', 'burr', 'bracket', 'seal')
 SMALL_SEGMENTOR = (
@@ -127,24 +130,98 @@ def test_a_checkpoint_of_other_classes_starts_a_training_and_is_not_tested(train
     assert 'for another number of classes?' in done.output
 
 
-def test_a_segmentor_is_trained_and_tested_on_unknown_label_maps(maps, tmp_path):
+@pytest.fixture(scope='module')
+def trained_segmentor(maps, tmp_path_factory):
+    work = tmp_path_factory.mktemp('work_of_maps')
     before = snapshot(maps)
     done = run_tool(
         'train.py',
-        *('configs/upernet/convnext_t_ade20k.py', '--data', maps, '--work-dir', tmp_path),
+        *('configs/upernet/convnext_t_ade20k.py', '--data', maps, '--work-dir', work),
         *('--cfg-options', *SMALL_SEGMENTOR),
     )
     assert done.code == 0, done.output
     assert snapshot(maps) == before
-    assert 'label maps, 7 classes: 0 table, 1 washer, 2 plate' in done.output
-    assert 'model.auxiliary_head.num_classes = 7' in done.output
-    cfg = Config.fromfile(tmp_path / 'own_data.py')
+    return work, done.output
+
+
+def test_a_segmentor_is_trained_and_tested_on_unknown_label_maps(trained_segmentor):
+    work, output = trained_segmentor
+    assert 'label maps, 7 classes: 0 table, 1 washer, 2 plate' in output
+    assert 'model.auxiliary_head.num_classes = 7' in output
+    cfg = Config.fromfile(work / 'own_data.py')
     (train,) = leaf_datasets(cfg.train_dataloader)
     assert (train.type, train.reduce_zero_label) == ('BaseSegDataset', False)
     assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 2), (2, 4)]
-    done = run_tool('test.py', tmp_path / 'own_data.py', tmp_path / 'iter_4.pth', '--verbose')
+    done = run_tool('test.py', work / 'own_data.py', work / 'iter_4.pth', '--verbose')
     assert done.code == 0, done.output
     assert 'bracket' in done.output and 'mIoU' in done.output
+
+
+OTHER_PROGRAMS = """
+import multiprocessing, sys
+import mmdet.apis, mmseg.apis
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+det_config, det_weights, det_image, seg_config, seg_weights, seg_image, work_dir = sys.argv[1:]
+
+
+def detect():
+    for config in (None, det_config):  # without a config, its text in the checkpoint is used
+        infer = mmdet.apis.DetInferencer(config, det_weights, device='cpu')
+        (found,) = infer(det_image, no_save_vis=True)['predictions']
+    assert found['scores'], found
+    model = mmdet.apis.init_detector(det_config, det_weights, device='cpu')
+    found = mmdet.apis.inference_detector(model, det_image)
+    assert model.dataset_meta['classes'][0] == 'washer'
+    assert len(found.pred_instances)
+
+
+def segment():
+    infer = mmseg.apis.MMSegInferencer(seg_config, seg_weights, device='cpu')
+    labels = infer(seg_image)['predictions']
+    model = mmseg.apis.init_model(seg_config, seg_weights, device='cpu')
+    assert model.dataset_meta['classes'][0] == 'table'
+    (found,) = mmseg.apis.inference_model(model, seg_image).pred_sem_seg.data.numpy()
+    assert (found == labels).all()
+
+
+def test():
+    cfg = Config.fromfile(det_config)
+    cfg.update(load_from=det_weights, work_dir=work_dir)
+    assert 'coco/segm_mAP' in Runner.from_cfg(cfg).test()
+
+
+assert not any(name.startswith('convnext_mm') for name in sys.modules)
+codes = []
+for job in (detect, segment, test):
+    process = multiprocessing.get_context('fork').Process(target=job)
+    process.start()
+    process.join()
+    codes.append(process.exitcode)
+assert codes == [0, 0, 0], codes
+"""
+
+
+def test_programs_that_do_not_import_this_package_use_the_config_and_the_checkpoint(
+    trained, trained_segmentor, exported, maps, tmp_path
+):
+    config = tmp_path / 'own_data.py'
+    config.write_text((trained[0] / 'own_data.py').read_text().replace('=0.99', '=0.0'))
+    arguments = (
+        *(config, trained[0] / 'epoch_1.pth', next((exported / 'photos').iterdir())),
+        *(trained_segmentor[0] / name for name in ('own_data.py', 'iter_4.pth')),
+        next((maps / 'images').iterdir()),
+        tmp_path,
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', OTHER_PROGRAMS, *map(str, arguments)],
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_errors_in_the_data_stop_before_anything_is_built(exported, tmp_path):

@@ -26,7 +26,12 @@ def test_report_py_reproduces_the_report_of_test_py_from_its_predictions(small_d
     assert done.code == 0, done.output
     assert f'written: {work}/report.html' in done.output
     page = (work / 'report.html').read_text()
-    for part in ('<h2>Training</h2>', 'epoch_1.pth', '<h1>config</h1>', 'box AP'):
+    for part in (
+        '<h2>Training</h2>',
+        'epoch_1.pth',
+        '<h1>config <span>on shapes',
+        'box AP',
+    ):
         assert part in page
 
     results = work / 'predictions.json'

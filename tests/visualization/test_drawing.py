@@ -25,7 +25,7 @@ def test_masks_tint_the_picture_and_the_highest_score_is_on_top():
 
 def test_labels_do_not_cover_one_another_and_stay_inside():
     boxes = np.array([[0, 0, 60, 60]] * 8, float)
-    drawn = draw_instances(GREY, boxes, np.arange(8) % 2, ('disc', 'box'), [RED, BLUE])
+    drawn = draw_instances(GREY, boxes, np.arange(8) % 2, ('disc', 'box'), [RED, BLUE] * 4)
     again = draw_instances(GREY, boxes[:1], np.array([0]), ('disc',), [RED])
     # A box has four places for a label; here one of them is above the image.
     labels = [(drawn == colour).all(2).sum() for colour in (RED, BLUE)]
@@ -46,7 +46,7 @@ def test_images_of_any_size_and_empty_objects_are_drawn(side):
     image = np.zeros((side, side, 3), np.uint8)
     boxes = np.array([[0, 0, side, side], [0, 0, 0, 0]], float)
     masks = np.zeros((2, side, side), np.uint8)
-    drawn = draw_instances(image, boxes, np.array([0, 0]), ('a',), [RED], masks)
+    drawn = draw_instances(image, boxes, np.array([0, 0]), ('a',), [RED] * 2, masks)
     assert drawn.shape == image.shape
     nothing = draw_instances(image, boxes[:0], np.array([], int), ('a',), [RED], masks[:0])
     assert np.array_equal(nothing, image)

@@ -17,15 +17,16 @@ from mmengine.config import Config
 from rich.console import Console
 
 from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.work_dir import OWN_DATA_CONFIG
 from convnext_mm.datasets.own.adapt_config import adapt_config
 from convnext_mm.datasets.own.check import CheckedData, check_own_data, show_checked
 from convnext_mm.datasets.own.write import write_atomically, write_data
 from convnext_mm.errors import UserError
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import as_text
 from convnext_mm.messages.log import log_once
 from convnext_mm.messages.wording import counted
 
-CONFIG_NAME = 'own_data.py'
 # The folder in the work dir for repaired annotations, and splits that were made.
 _FOLDER = 'own_data'
 _LINE = 96  # characters of colours in a written config
@@ -61,14 +62,14 @@ def adapt_to_own_data(
     for change in changes:
         log_once(change)
     if first:
-        _write_config(cfg, work_dir / CONFIG_NAME, changes)
+        _write_config(cfg, work_dir / OWN_DATA_CONFIG, changes)
     return cfg
 
 
 def _describe_errors(checked: CheckedData, path: str | Path, printed: bool) -> str:
     kinds = f'{counted(len(checked.errors), "kind")} of error'
     if printed:
-        return f'{path} has {kinds}, listed above; tools/check_data.py {path} lists them again'
+        return f'{path} has {kinds}, listed above; {command("check-data")} {path} lists them again'
     return f'{path} has {kinds}:\n{as_text(checked.errors)}'
 
 
@@ -76,7 +77,7 @@ def _write_config(cfg: Config, path: Path, changes: list[str]) -> None:
     """Write a config that inherits from none; keep an older one, which the user may have edited."""
     recipe = Path(cfg.filename or 'config.py').name
     header = [f'{recipe} for your own data. Changes:', *(f'  {change}' for change in changes)]
-    header.append(f'To train again, edited or not:  tools/train.py {path}')
+    header.append(f'To train again, edited or not:  {command("train")} {path}')
     # A line break in a path would end the comment.
     comments = (' '.join(line.splitlines()) for line in header)
     text = ''.join(f'# {line}\n' for line in comments) + _config_text(cfg)
@@ -84,17 +85,20 @@ def _write_config(cfg: Config, path: Path, changes: list[str]) -> None:
         os.replace(path, path.with_suffix('.py.old'))
         log_once(f'{path} existed already and is now {path.name}.old')
     write_atomically(path, text)
-    log_once(f'written, to edit and run again: tools/train.py {path}')
+    log_once(f'written, to edit and run again: {command("train")} {path}')
 
 
 def _config_text(cfg: Config) -> str:
     """Write a config with the settings that its data sets share as variables at the top."""
     cfg = Config(cfg.to_dict())
     shared = {'data_root': None, 'metainfo': None}
+    test_pipeline = cfg.pop('test_pipeline', None)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         for dataset in leaf_datasets(cfg.get(loader)):
             for key in shared:
                 shared[key], dataset[key] = dataset[key], f'<{key}>'
+            if dataset.pipeline == test_pipeline:
+                dataset.pipeline = '<test_pipeline>'
     classes, palette = shared['metainfo']['classes'], shared['metainfo']['palette']
     colours = textwrap.fill(', '.join(map(str, palette)), _LINE, break_long_words=False)
     top = [
@@ -103,8 +107,10 @@ def _config_text(cfg: Config) -> str:
         *('palette = [', textwrap.indent(colours, '    '), ']'),
         'metainfo = dict(classes=classes, palette=palette)',
     ]
+    if test_pipeline:
+        top.append(Config(dict(test_pipeline=test_pipeline)).pretty_text)
     rest = cfg.pretty_text
-    for key in shared:
+    for key in (*shared, 'test_pipeline'):
         rest = rest.replace(f"'<{key}>'", key)
     return '\n'.join([*top, rest])
 

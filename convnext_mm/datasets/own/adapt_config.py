@@ -14,7 +14,7 @@ from convnext_mm.config.key_checks import known_settings
 from convnext_mm.config.nodes import as_list, dicts_below, is_segmentation, leaf_datasets, type_name
 from convnext_mm.config.schedule import rescale_schedule
 from convnext_mm.datasets.own.check import KINDS, LISTED_CLASSES
-from convnext_mm.datasets.own.recognise import relative
+from convnext_mm.datasets.own.files import relative
 from convnext_mm.datasets.own.write import PreparedData, PreparedSplit
 from convnext_mm.datasets.published.catalogue import training_images
 from convnext_mm.errors import UserError
@@ -69,6 +69,9 @@ def adapt_config(
         # The data set has this setting. MMSegmentation deprecates it in the transform, and raises
         # an error if the two differ.
         transform.pop('reduce_zero_label', None)
+    if is_segmentation(cfg) and cfg.get('test_dataloader'):
+        # `inference_model` of MMSegmentation reads the pipeline under this name.
+        cfg.test_pipeline = copy.deepcopy(next(leaf_datasets(cfg.test_dataloader)).pipeline)
     batch = None if accumulate else images_per_iteration(cfg)
     changes += rescale_schedule(cfg, _images_per_epoch(cfg, data), recipe_images, given, batch)
     return changes

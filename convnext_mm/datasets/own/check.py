@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -10,16 +10,19 @@ from rich.text import Text
 
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
 from convnext_mm.datasets.own.coco.check import check_coco, read_coco
+from convnext_mm.datasets.own.files import relative
+from convnext_mm.datasets.own.formats.coco import to_coco
 from convnext_mm.datasets.own.label_maps.check import check_label_maps
 from convnext_mm.datasets.own.label_maps.classes import LabelClasses
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
 from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
-from convnext_mm.datasets.own.recognise import Layout, recognise, relative
+from convnext_mm.datasets.own.recognise import Layout, recognise, with_validation
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
 from convnext_mm.messages.wording import counted, listed, printable
 
-KINDS = {'coco': 'objects in COCO format', 'maps': 'label maps'}
+KINDS = {'coco': 'objects', 'maps': 'label maps'}
 LISTED_CLASSES = 8
 _SPLIT_WIDTH = 5  # columns
 
@@ -29,7 +32,7 @@ class CheckedData:
     """A data set, read and checked.
 
     Attributes:
-        layout: Where its files are.
+        layout: Where its files are, and in which format.
         splits: The content of each split, ``train`` at least, with the repairs.
         findings: The results of the checks, errors first.
         labels: For label maps, the classes that the ids mean.
@@ -65,7 +68,7 @@ def check_own_data(
     """Recognise a data set, read it, repair it in memory, and check it. No file is changed.
 
     Args:
-        path: Its folder, or a COCO JSON.
+        path: Its folder, or one file with annotations, such as a COCO JSON.
         console: Where to show the progress, if anywhere.
         decode: Whether to decode the images, which finds incomplete files, or to read sizes only.
 
@@ -82,18 +85,30 @@ def check_own_data(
 
     labels = None
     with status:
-        if layout.kind == 'coco':
-            splits = read_coco(layout)
-            findings = check_coco(splits, decode, show_progress)
-        else:
+        if layout.kind == 'maps':
             splits = read_label_maps(layout)
             labels, findings = check_label_maps(layout, splits, decode, show_progress)
+        else:
+            layout, splits, findings = _read_objects(layout)
+            findings += check_coco(splits, decode, show_progress)
     train = splits['train']
     # Entries with errors may have been left out.
     if 'val' not in splits and (labels or train.is_complete):
         count = _annotated_images(train)
         findings += [TOO_FEW_IMAGES.finding('train', count=count)] if count < 2 else []
     return CheckedData(layout, splits, by_level(findings), labels)
+
+
+def _read_objects(
+    layout: Layout,
+) -> tuple[Layout, dict[str, CocoAnnotations], list[Finding]]:
+    """Read COCO annotations, or read another format and convert it."""
+    if layout.read is None:
+        return layout, read_coco(layout), []
+    source = layout.read()
+    splits, notes = with_validation(layout.root, to_coco(source))
+    layout = replace(layout, notes=(*layout.notes, *source.notes, *notes))
+    return layout, splits, source.findings
 
 
 def show_checked(checked: CheckedData, console: Console) -> None:
@@ -103,7 +118,8 @@ def show_checked(checked: CheckedData, console: Console) -> None:
     if checked.labels:  # The ids do not always prove which id a name belongs to.
         classes = [f'{i} {name}' for i, name in zip(checked.labels.ids, classes)]
     names = listed(map(printable, classes), LISTED_CLASSES)
-    text = f'  {KINDS[layout.kind]}, {counted(len(classes), "class")}'
+    kind = KINDS[layout.kind] + (f' in {layout.format} format' if layout.kind == 'coco' else '')
+    text = f'  {kind}, {counted(len(classes), "class")}'
     console.print(f'{text}: {names}' if names else text)
     for split, content in checked.splits.items():
         paths = content.paths
@@ -121,7 +137,9 @@ def verdict(checked: CheckedData) -> str:
     if checked.errors:
         return f'Not ready: {counted(len(checked.errors), "kind")} of error to put right.'
     if any(finding.level is Level.REPAIRED for finding in checked.findings):
-        return 'Ready: tools/train.py CONFIG --data trains on a repaired copy of the annotations.'
+        return (
+            f'Ready: {command("train")} CONFIG --data trains on a repaired copy of the annotations.'
+        )
     return 'Ready.'
 
 

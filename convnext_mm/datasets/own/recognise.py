@@ -1,8 +1,9 @@
 """Recognise a data set by the names of its folders and files.
 
-Only names are read here; :mod:`convnext_mm.datasets.own.check` reads the contents. In COCO format
-these layouts are recognised, where ``*`` is ``train``, ``training``, ``val``, ``valid``,
-``validation``, ``dev`` or ``test``, alone or as a word of a longer name::
+:mod:`convnext_mm.datasets.own.check` reads the contents; only the begin of files in other formats
+than COCO is read here. In COCO format these layouts are recognised, where ``*`` is ``train``,
+``training``, ``val``, ``valid``, ``validation``, ``dev`` or ``test``, alone or as a word of a
+longer name::
 
     annotations/instances_*2017.json  *2017/          as COCO
     */_annotations.coco.json          */              as Roboflow exports it, images beside the JSON
@@ -16,33 +17,39 @@ Label maps are PNGs whose pixels are class ids, named like their images::
     images/     masks/                                no splits: one is made
 
 The names of their classes are in ``classes.txt``, one per line, in the order of their ids.
+
+Other formats of objects are in :mod:`convnext_mm.datasets.own.formats`.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import unicodedata
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from convnext_mm.datasets.coco_scan import image_names, is_cut_off, missing_keys
+from convnext_mm.datasets.own.files import (
+    SplitPaths,
+    base_name,
+    files_below,
+    fits_config,
+    folders_in,
+    images_in,
+    split_of,
+    split_of_folder,
+    walk,
+)
+from convnext_mm.datasets.own.formats.known import FORMATS
+from convnext_mm.datasets.own.formats.not_taken import PACKED, name_annotations
+from convnext_mm.datasets.own.formats.source import Folder, Source
 from convnext_mm.errors import UserError
 from convnext_mm.messages.wording import listed, printable
 
-_ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.7z', '.rar')
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-
-# The words in a name that mean a split.
-_SPLIT_WORDS = {
-    'train': ('train', 'training'),
-    'val': ('val', 'valid', 'validation', 'dev'),
-    'test': ('test', 'testing'),
-}
 _IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'JPEGImages', 'leftImg8bit')
 _MAP_FOLDERS = (
     *('annotations', 'masks', 'mask', 'labels', 'label', 'labelmaps', 'ann', 'anns', 'gt'),
@@ -50,23 +57,8 @@ _MAP_FOLDERS = (
 )
 # JSONs of COCO for other tasks than object detection.
 _OTHER_TASKS = re.compile(r'^(captions|person_keypoints|stuff|panoptic|image_info)_')
-# Categories of Unicode: control characters, surrogates (bytes in a file name that are not UTF-8),
-# and the ends of lines and paragraphs.
-_NO_TEXT = ('Cc', 'Cs', 'Zl', 'Zp')
+Split = TypeVar('Split')
 _SAMPLE = 50  # image names that are looked for in a folder
-
-
-@dataclass(frozen=True)
-class SplitPaths:
-    """The files of one split.
-
-    Attributes:
-        images: The folder of its images.
-        annotations: Its COCO JSON, or the folder of its label maps.
-    """
-
-    images: Path
-    annotations: Path
 
 
 @dataclass(frozen=True)
@@ -75,12 +67,14 @@ class Layout:
 
     Attributes:
         root: The folder of the user, absolute.
-        kind: ``coco`` for COCO annotations, ``maps`` for label maps.
+        kind: ``coco`` for objects, ``maps`` for label maps.
         splits: ``train``, and ``val`` and ``test`` if there are such. Without ``val``, validation
             images are taken from the training images later.
         notes: Decisions that the user should know.
         like_ade20k: For label maps, whether the folders are named as in ADE20K, where id 0 is not a
             class.
+        format: The format of objects.
+        read: Reads objects in another format than COCO, whose splits are known only then.
     """
 
     root: Path
@@ -88,10 +82,12 @@ class Layout:
     splits: dict[str, SplitPaths]
     notes: tuple[str, ...] = ()
     like_ade20k: bool = False
+    format: str = 'COCO'
+    read: Callable[[], Source] | None = None
 
 
 def recognise(path: str | Path) -> Layout:
-    """Recognise the data set in a folder, or the data set of a COCO JSON.
+    """Recognise the data set in a folder, or the data set of one file with annotations.
 
     Raises:
         UserError: Nothing is recognised, or it is not clear which of several files to use; the
@@ -113,27 +109,61 @@ def recognise(path: str | Path) -> Layout:
 def _recognise(path: Path) -> Layout:
     if path.is_file():
         root = path.parent.parent if path.parent.name == 'annotations' else path.parent
-        if reason := _why_no_coco(path):
-            raise UserError(f'{path}: not a COCO JSON: {reason}')
-        return Layout(root, 'coco', {'train': _coco_split(root, path)})
-    layout = _recognise_coco(path) or _recognise_maps(path)
-    if layout is None:
-        reasons = {file.relative_to(path): _why_no_coco(file) for file in _jsons(path)}
-        broken = [f'{file} ({reason})' for file, reason in reasons.items() if reason]
-        jsons = f'. No COCO JSON is {listed(broken)}' if broken else ''
-        raise UserError(
-            f'{path}: neither a COCO JSON (looked for *.json and */*.json with images, annotations '
-            f'and categories) nor label maps (looked for {" or ".join(_IMAGE_FOLDERS[:2])} and '
-            f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val inside or around them){jsons}. '
-            'Convert other formats, such as YOLO, to COCO first'
-        )
-    return _choose_validation(layout)
+        if not (reason := _why_no_coco(path)):
+            return Layout(root, 'coco', {'train': _coco_split(root, path)})
+        folder = Folder(path)
+        if layout := _recognise_others(folder):
+            return layout
+        known = name_annotations(folder) if path.suffix.lower() not in PACKED else ''
+        raise UserError(f'{path}: not a COCO JSON: {reason}{known and f". {known}"}')
+    if layout := _recognise_coco(path):
+        return _choose_validation(layout)
+    folder, maps = Folder(path), _recognise_maps(path)
+    others = None if maps and _has_map_for_each_image(maps) else _recognise_others(folder)
+    if others:
+        return others
+    if maps:
+        return _choose_validation(maps)
+    raise UserError(_describe_unknown(folder))
+
+
+def _recognise_others(folder: Folder) -> Layout | None:
+    """Find annotations of objects in another format than COCO."""
+    found = [form for form in FORMATS if form.finds(folder)]
+    if not found:
+        return None
+    first, *others = found
+    notes = (f'not used: {other.name} annotations' for other in others)
+    read = partial(first.read, folder)
+    return Layout(folder.root, 'coco', {}, tuple(notes), format=first.name, read=read)
+
+
+def _describe_unknown(folder: Folder) -> str:
+    root, formats = folder.root, listed((form.name for form in FORMATS), len(FORMATS))
+    reasons = {file.relative_to(root): _why_no_coco(file) for file in _jsons(root)}
+    broken = [f'{file} ({reason})' for file, reason in reasons.items() if reason]
+    jsons = f'. No COCO JSON is {listed(broken)}' if broken else ''
+    task = next((file for file in reasons if _OTHER_TASKS.match(file.name)), None)
+    known = f'{task} is for another task than objects' if task else name_annotations(folder)
+    return (
+        f'{root}: neither a COCO JSON (looked for *.json and */*.json with images, annotations '
+        f'and categories) nor label maps (looked for {" or ".join(_IMAGE_FOLDERS[:2])} and '
+        f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val inside or around them) nor '
+        f'annotations of {formats}{jsons}{known and f". {known}"}'
+    )
+
+
+def _has_map_for_each_image(layout: Layout) -> bool:
+    return all(
+        len(label_maps_in(paths.annotations)) >= len(images_in(paths.images))
+        for paths in layout.splits.values()
+    )
 
 
 def _why_no_coco(path: Path) -> str:
     """Say why a file cannot be COCO annotations; empty if it has their three keys."""
     missing, suffix = missing_keys(path), path.suffix.lower()
-    if missing and suffix in _ARCHIVES:
+    if missing and suffix in PACKED:
         return 'it is an archive; unpack it, and give the folder'
     if missing and suffix == '.json' and is_cut_off(path):
         return 'it is empty, or its end is missing; copy it again'
@@ -161,98 +191,26 @@ def _check_fits_config(path: Path) -> None:
         )
 
 
-def is_text(value: str) -> bool:
-    """Tell whether a name has no control characters or line ends, and is UTF-8."""
-    return not any(unicodedata.category(character) in _NO_TEXT for character in value)
+def _choose_validation(layout: Layout) -> Layout:
+    splits, notes = with_validation(layout.root, layout.splits)
+    return replace(layout, splits=splits, notes=(*layout.notes, *notes))
 
 
-def fits_config(value: str) -> bool:
-    """Tell whether a config that is written and read again still has this text."""
-    return is_text(value) and '{{' not in value  # MMEngine replaces {{ }} in configs.
-
-
-def split_of(name: str) -> str | None:
-    """Return the split that a name means: ``val`` for ``instances_val2017``."""
-    words = re.findall(r'[a-z]+', name.lower())
-    return next((s for s, known in _SPLIT_WORDS.items() if any(w in known for w in words)), None)
-
-
-def files_below(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
-    """Return the files in a folder and in the folders below it, sorted by path.
-
-    Hidden files and folders are left out, such as the ``._a.png`` that macOS writes beside
-    ``a.png``. Links to folders are followed, but no folder is read twice.
-
-    Args:
-        folder: A folder.
-        skipped: A list that takes the folders that were left out, and links to nothing.
+def with_validation(root: Path, splits: dict[str, Split]) -> tuple[dict[str, Split], list[str]]:
+    """Validate on the test split if there is no other; return the splits, and notes.
 
     Raises:
-        UserError: A folder cannot be read.
+        UserError: There is no training split.
     """
-    return sorted(_files_below(folder, [] if skipped is None else skipped))
-
-
-def images_in(folder: Path, skipped: list[Path] | None = None) -> list[Path]:
-    """Return the images of :func:`files_below`."""
-    return [file for file in files_below(folder, skipped) if file.suffix.lower() in IMAGE_SUFFIXES]
-
-
-def _files_below(folder: Path, skipped: list[Path]) -> Iterator[Path]:
-    read, waiting = set(), deque([folder])
-    while waiting:
-        current = waiting.popleft()
-        real = os.path.realpath(current)
-        if real in read:
-            skipped.append(current)
-            continue
-        read.add(real)
-        for entry in _entries(current):
-            path = current / entry.name
-            is_link, hidden = entry.is_symlink(), entry.name.startswith('.')
-            if os.path.isdir(path) if is_link else entry.is_dir():
-                if hidden:
-                    skipped.append(path)
-                elif is_link:
-                    waiting.append(path)  # after the folders themselves
-                else:
-                    waiting.appendleft(path)
-            elif not hidden:
-                if is_link and not os.path.exists(path):
-                    skipped.append(path)
-                yield path
-
-
-def _entries(folder: Path) -> list[os.DirEntry]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise UserError(f'{folder}: cannot be read: {error.strerror}') from None
-
-
-def base_name(file_name: str) -> str:
-    """Return a ``file_name`` without its folders, which another computer may have written."""
-    return re.split(r'[\\/]', file_name)[-1]
-
-
-def relative(path: Path, root: Path) -> str:
-    """Write a path relative to a root if it is inside, else as it is."""
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
-def _choose_validation(layout: Layout) -> Layout:
-    """Require a training split; validate on the test split if there is no other."""
-    splits = layout.splits
     if 'train' not in splits:
         raise UserError(
-            f'{layout.root}: there is no training split, only {", ".join(splits)}: put "train" '
+            f'{root}: there is no training split, only {", ".join(splits)}: put "train" '
             'into the name of its folder or JSON, or give the path of one JSON to be split'
         )
     if 'val' in splits or 'test' not in splits:
-        return layout
+        return splits, []
     note = 'no validation split: the test split is used for validation'
-    return replace(layout, splits={**splits, 'val': splits['test']}, notes=(*layout.notes, note))
+    return {**splits, 'val': splits['test']}, [note]
 
 
 # --- COCO format
@@ -304,7 +262,7 @@ def _coco_split(root: Path, annotations: Path) -> SplitPaths:
     sample = list(islice(image_names(annotations), _SAMPLE))
 
     def rank(folder: Path) -> tuple[int, ...]:
-        own_split = _split_of_folder(folder, root)
+        own_split = split_of_folder(folder, root)
         # os.path.isfile is False, and no error, for names that no file can have.
         at_path = sum(os.path.isfile(folder / name) for name in sample)
         count = at_path or sum(os.path.isfile(folder / base_name(name)) for name in sample)
@@ -318,12 +276,6 @@ def _coco_split(root: Path, annotations: Path) -> SplitPaths:
         return count > 0, fits, at_path > 0, bool(split) and own_split == split, count
 
     return SplitPaths(max(_image_folders(root, annotations), key=rank), annotations)
-
-
-def _split_of_folder(folder: Path, root: Path) -> str | None:
-    """Return the split that a folder, or one between it and the root, is named after."""
-    names = folder.relative_to(root).parts if folder.is_relative_to(root) else ()
-    return next(filter(None, map(split_of, reversed(names))), None)
 
 
 def _image_folders(root: Path, annotations: Path) -> Iterable[Path]:
@@ -345,10 +297,10 @@ def _recognise_maps(root: Path) -> Layout | None:
     if pair and (splits := _splits_inside(pair)):
         like_ade20k = pair.annotations.name == 'annotations' and (pair.images / 'training').is_dir()
         used = {paths.images for paths in splits.values()}
-        others = [folder.name for folder in _folders_in(pair.images) if folder not in used]
+        others = [folder.name for folder in folders_in(pair.images) if folder not in used]
         notes = [f'not used: {listed(map(printable, others))} in {pair.images}'] if others else []
         return Layout(root, 'maps', splits, tuple(notes), like_ade20k)
-    named = (folder for folder in _folders_in(root) if split_of(folder.name))
+    named = (folder for folder in folders_in(root) if split_of(folder.name))
     pairs = {folder: inner for folder in named if (inner := _folder_pair(folder))}
     splits = {split: pairs[folder] for split, folder in _by_split(pairs).items()}
     if not splits and pair:
@@ -357,7 +309,7 @@ def _recognise_maps(root: Path) -> Layout | None:
 
 
 def _splits_inside(pair: SplitPaths) -> dict[str, SplitPaths]:
-    images, maps = (_by_split(_folders_in(top)) for top in (pair.images, pair.annotations))
+    images, maps = (_by_split(folders_in(top)) for top in (pair.images, pair.annotations))
     return {split: SplitPaths(images[split], maps[split]) for split in images if split in maps}
 
 
@@ -381,15 +333,10 @@ def _by_split(folders: Iterable[Path]) -> dict[str, Path]:
     return {split: folder for split, (folder,) in by_split.items()}
 
 
-def _folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden ones."""
-    return [path for path in sorted(folder.glob('[!.]*')) if os.path.isdir(path)]
-
-
 def _folder_pair(root: Path) -> SplitPaths | None:
     images = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), None)
     maps = next((root / name for name in _MAP_FOLDERS if (root / name).is_dir()), None)
-    if images and maps and any(map(_is_png, _files_below(maps, []))):
+    if images and maps and any(map(_is_png, walk(maps, []))):
         return SplitPaths(images, maps)
     return None
 

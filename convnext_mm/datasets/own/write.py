@@ -104,7 +104,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _write_coco(splits: dict[str, CocoAnnotations], folder: Path) -> dict[str, PreparedSplit]:
-    splits = splits if 'val' in splits else _split_coco(splits['train'])
+    splits = splits if 'val' in splits else split_coco(splits['train'])
     prepared: dict[str, PreparedSplit] = {}
     for split, coco in splits.items():
         same = next((s for s in prepared if splits[s] is coco), None)
@@ -120,7 +120,8 @@ def _write_coco(splits: dict[str, CocoAnnotations], folder: Path) -> dict[str, P
     return prepared
 
 
-def _split_coco(coco: CocoAnnotations) -> dict[str, CocoAnnotations]:
+def split_coco(coco: CocoAnnotations) -> dict[str, CocoAnnotations]:
+    """Set validation images aside."""
     ids = {image['id'] for image in coco.content['images']}
     used = coco.ids_with_single_objects
     val = choose_validation(list(used), list(ids - used))

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from mmengine.config import Config, ConfigDict
 
 from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.messages.commands import command
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class PublishedDataset:
         splits: Its splits.
         archives: The archives that hold it.
         terms: The address of its terms of use.
-        tool: The script that checks and downloads it.
+        checked_by: The command that checks and downloads it.
     """
 
     name: str
@@ -80,7 +81,7 @@ class PublishedDataset:
     splits: tuple[PublishedSplit, ...]
     archives: tuple[Archive, ...]
     terms: str
-    tool: str
+    checked_by: str
 
     def how_to_get(self, root: str) -> str:
         """Describe the files that belong into `root` and how to get them."""
@@ -99,7 +100,8 @@ class PublishedDataset:
 
     def command(self, root: str) -> str:
         """Return the command that checks the data set."""
-        return f'{self.tool} {shlex.quote(root)}' if Path(root) != Path(self.root) else self.tool
+        check = command(self.checked_by)
+        return f'{check} {shlex.quote(root)}' if Path(root) != Path(self.root) else check
 
     def how_to_link(self, root: str) -> str:
         """Describe how to use a copy of the data set that is elsewhere on the machine."""
@@ -146,7 +148,7 @@ COCO = PublishedDataset(
         ),
     ),
     terms='https://cocodataset.org/#termsofuse',
-    tool='tools/prepare_coco.py',
+    checked_by='prepare-coco',
 )
 
 ADE20K = PublishedDataset(
@@ -187,7 +189,7 @@ ADE20K = PublishedDataset(
         ),
     ),
     terms='https://ade20k.csail.mit.edu/terms',
-    tool='tools/prepare_ade20k.py',
+    checked_by='prepare-ade20k',
 )
 
 

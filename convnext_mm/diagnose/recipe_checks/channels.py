@@ -10,19 +10,20 @@ from mmengine.registry import MODELS, init_default_scope
 
 from convnext_mm.config.nodes import as_list
 from convnext_mm.messages.findings import Finding, error, note, ok
-
-_CONVNEXT = ('ConvNeXt', 'convnext_mm.ConvNeXt')
+from convnext_mm.stages import StagedBackbone
 
 
 def check_channels(cfg: Config) -> Iterator[Finding]:
     """Compare `in_channels` of the neck, or of the heads, with `out_channels` of the backbone."""
     backbone = cfg.model.get('backbone', {})
-    if backbone.get('type') not in _CONVNEXT:
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    kind = MODELS.get(backbone['type']) if 'type' in backbone else None
+    if not (isinstance(kind, type) and issubclass(kind, StagedBackbone)):
         yield note('channels', f'not checked: the backbone is {backbone.get("type")}')
         return
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
     with torch.device('meta'):
-        given = MODELS.build({**backbone, 'init_cfg': None}).out_channels
+        built = MODELS.build({**backbone, 'init_cfg': None})
+    given = built.out_channels
     readers = dict(_readers(cfg.model))
     wrong = False
     for path, reader in readers.items():
@@ -42,7 +43,7 @@ def check_channels(cfg: Config) -> Iterator[Finding]:
     start = cfg.model.get('neck', {}).get('start_level', 0)
     if wrong:
         return
-    if start:
+    if start and list(getattr(built, f'norm{built.out_indices[0]}').parameters()):
         yield note(
             'channels',
             f'the backbone outputs {list(given)}, but the neck skips {start} of these maps '

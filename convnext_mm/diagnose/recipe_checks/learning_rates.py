@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from convnext_mm.diagnose.lr_table import lr_table
 from convnext_mm.errors import SettingError
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import Finding, error, ok
 from convnext_mm.messages.wording import counted
 
@@ -22,12 +23,12 @@ def check_learning_rates(cfg: Config) -> Iterator[Finding]:
     scales = [group.lr_scale for group in table.groups]
     peak = max(group.rate.peak for group in table.groups)
     for warning in table.warnings:
-        yield error('learning rates', warning, 'tools/lr_table.py shows all learning rates')
+        yield error('learning rates', warning, f'{command("lr-table")} shows all learning rates')
     if table.warnings:
         return
     if peak == 0:
         yield error(
-            'learning rates', 'all are 0 during the whole training', 'see tools/lr_table.py'
+            'learning rates', 'all are 0 during the whole training', f'see {command("lr-table")}'
         )
         return
     text = f'at most {peak:.3g}, in {counted(len(scales), "parameter group")}'

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from convnext_mm.config import classes
 from convnext_mm.config.model_file import check_model_file
 from convnext_mm.errors import UserError
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import Finding, error, note, ok
 from convnext_mm.messages.wording import such_as
 from convnext_mm.weights.files import locate, read_checkpoint
@@ -33,7 +34,7 @@ def check_trained_model(cfg: Config, checkpoint: str) -> Iterator[Finding]:
             'checkpoint',
             f'{checkpoint} was trained on {such_as(trained, "class")}, but the config has '
             f'{such_as(expected, "class")}',
-            'tools/predict.py uses the classes of the checkpoint; to test it or to train it '
+            f'{command("predict")} uses the classes of the checkpoint; to test it or to train it '
             'further, set these classes in the config',
         )
     else:

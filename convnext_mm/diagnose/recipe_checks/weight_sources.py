@@ -21,7 +21,8 @@ def check_weight_sources(cfg: Config) -> Iterator[Finding]:
     """Look for each weights file on this machine, or ask its server; nothing is downloaded."""
     inits = as_list(cfg.model.get('backbone', {}).get('init_cfg'))
     sources = [init['checkpoint'] for init in inits if init.get('checkpoint')]
-    sources += [cfg.load_from] if cfg.get('load_from') else []
+    if cfg.get('load_from'):  # which replaces the weights of the backbone
+        sources = [cfg.load_from]
     if not sources:
         yield ok('weights', 'no pretrained weights: training starts from scratch')
     for source in sources:

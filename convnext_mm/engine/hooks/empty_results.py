@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from convnext_mm.engine.hooks.unwrap import unwrap
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.wording import counted, such_as
 
 
@@ -66,7 +67,8 @@ def why_nothing(model: nn.Module, batch: object) -> str:
     if not scores:
         return (
             'also with a score threshold of 0. The RPN proposes nothing, or all boxes are empty. '
-            'Look at the training loss, and at the training images with tools/browse.py'
+            'Look at the training loss, and at the training images with '
+            f'{command("browse")}'
         )
     if not thresholds:
         return 'the model has no score threshold. Look at its test_cfg'

@@ -22,6 +22,7 @@ from convnext_mm.datasets.labels import classes_of, single_datasets
 from convnext_mm.engine.hooks.unwrap import unwrap
 from convnext_mm.messages.log import log_once
 from convnext_mm.messages.wording import counted, listed
+from convnext_mm.recipes import FOLDER
 
 _WIDTH = 10  # of the column of names
 
@@ -180,9 +181,11 @@ def _device(model: nn.Module) -> str:
 
 
 def config_name(cfg: Config) -> str:
-    """Return the file of a config, relative to the current folder if it lies below."""
+    """Return the name of a recipe, or the file of a config, relative to here if it lies below."""
     if not cfg.filename:
         return 'from Python'
     path = Path(cfg.filename)
+    if path.is_relative_to(FOLDER):
+        return path.relative_to(FOLDER).with_suffix('').as_posix()
     below = path.is_absolute() and path.is_relative_to(Path.cwd())
     return str(path.relative_to(Path.cwd()) if below else path)

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from rich.console import Console
 
+from convnext_mm.engine.hooks.summary import last_checkpoint
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.results.label_maps import record_of
 
@@ -36,6 +37,7 @@ class ReportHook(Hook):
         self.name = name
         self._predictions: list[dict] = []
         self._evaluated = ''
+        self._checkpoint = ''
 
     def before_train(self, runner: Runner) -> None:
         metrics = runner.val_loop.evaluator.metrics if runner.val_loop else ()
@@ -69,6 +71,7 @@ class ReportHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         by_epoch = 'max_epochs' in runner.cfg.train_cfg
         self._evaluated = f'epoch {runner.epoch}' if by_epoch else f'iteration {runner.iter:,}'
+        self._checkpoint = f'epoch_{runner.epoch}.pth' if by_epoch else f'iter_{runner.iter}.pth'
 
     def after_train(self, runner: Runner) -> None:
         if not self._evaluated:
@@ -94,11 +97,13 @@ class ReportHook(Hook):
         # A training loads the plotting library only when it draws.
         from convnext_mm.evaluation.report.page import write_report
 
+        last = last_checkpoint(runner.work_dir)  # of another iteration if none was written then
         path = write_report(
             runner.cfg,
             predictions,
             work_dir=runner.work_dir,
             weights=self._evaluated,
+            checkpoint=last if last and last.name == self._checkpoint else None,
             name=self.name,
             split='val',
         )

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import plots
-from convnext_mm.evaluation.report.annotated_images import draw_detections, draw_worst_and_best
 from convnext_mm.evaluation.report.confusions import Confusion, top_confusions
 from convnext_mm.evaluation.report.detection_scores import (
     IOU,
     TIDE_ERRORS,
     DetectionScores,
+    Matches,
     Sweep,
     f1,
+)
+from convnext_mm.evaluation.report.error_kinds import (
+    DOUBTS,
+    Doubt,
+    Overlaps,
+    doubtful_labels,
+    error_kinds,
 )
 from convnext_mm.evaluation.report.evaluated_data import (
     DetectionData,
     Predictions,
     read_detection_data,
 )
+from convnext_mm.evaluation.report.gallery import MAX_IMAGES, DetectionImages, filters, gallery
 from convnext_mm.evaluation.table import AP_COLUMNS, AR_COLUMNS, IOU_TYPES
 from convnext_mm.messages.findings import Finding, Level, note
 from convnext_mm.messages.wording import counted, percent
 
-_IMAGES = 6  # the worst ones, and the best ones
+_DOUBTS = 30  # crops of each kind on the page
+_ERROR_NAMES = {key: name for key, (name, _) in TIDE_ERRORS.items()}
 
 
-def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> dict:
+def content(cfg: Config, predictions: Predictions, meta: dict, split: str, folder: Path) -> dict:
     """Return the variables of the template of a detection report.
 
     Args:
@@ -37,6 +49,7 @@ def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> di
         predictions: Predictions as ``tools/test.py --out`` writes them, or their file.
         meta: The classes of the data set.
         split: The evaluated split: ``test``, or ``val`` during a training.
+        folder: The folder of the page, which may get a folder of images.
 
     Raises:
         UserError: Predictions, config and ground truth do not belong together.
@@ -56,9 +69,11 @@ def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> di
     precision = {kind: s.precision() for kind, s in scores.items()}
     tide = {kind: s.tide for kind, s in scores.items()}
     rows = _class_rows(data, scores, threshold)
-    images = _images(data, box, threshold)
-    if not len(sweep.thresholds):
-        images['best'] = []
+    overlaps = Overlaps.of(data, matches)
+    kinds = error_kinds(matches, overlaps)
+    drawn = DetectionImages(data, matches, kinds, threshold)
+    images = _images(data, matches, drawn, threshold, folder)
+    doubts = doubtful_labels(matches, overlaps, threshold) if len(sweep.thresholds) else []
     return dict(
         task='detection',
         tested=len(data.found.tested),
@@ -91,8 +106,40 @@ def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> di
         matrix=plots.confusion_matrix(matrix, [*names, 'background'], [*names, 'missed']),
         confusions=confusions,
         sizes=plots.object_sizes(matches, threshold),
-        **images,
+        images=images,
+        filters=filters(names, _ERROR_NAMES, threshold),
+        limit=MAX_IMAGES,
+        doubt_counts=Counter(doubt.kind for doubt in doubts),
+        doubt_kinds=DOUBTS,
+        doubt_images=_doubt_images(doubts, data, matches, drawn),
+        doubts=[_doubt_row(doubt, data, matches) for doubt in doubts],
+        record=dict(
+            task='detection',
+            objects=len(matches.objects),
+            score_threshold=threshold if len(sweep.thresholds) else None,
+            best_f1=float(sweep.f1[sweep.best]) if len(sweep.f1) else 0.0,
+            metrics={kind: s.summary for kind, s in scores.items()},
+            errors={kind: s.tide for kind, s in scores.items()},
+            precision_at_iou_50=[
+                round(float(value), 4) for value in np.nanmean(precision['box'][0], axis=1)
+            ],
+            classes=[_flat(row) for row in rows],
+        ),
     )
+
+
+def _flat(row: dict) -> dict:
+    """Return a row of the table of classes for a JSON or CSV file; absent values are None."""
+    ap = {
+        f'{kind}_{name}': values[name]
+        for kind, values in row['ap'].items()
+        for name in ('mAP', 'mAP_50')
+    }
+    flat = {key: value for key, value in row.items() if key != 'ap'} | ap
+    return {
+        key: None if isinstance(value, float) and value < 0 else value
+        for key, value in flat.items()
+    }
 
 
 def _class_rows(
@@ -171,17 +218,74 @@ def _highlights(
         )
 
 
-def _images(data: DetectionData, box: DetectionScores, threshold: float) -> dict:
+def _images(
+    data: DetectionData,
+    matches: Matches,
+    drawn: DetectionImages,
+    threshold: float,
+    folder: Path,
+) -> list[dict]:
+    """Return the data of the images, worst first; among equals, with most objects first."""
     ids = list(data.paths)
-    correct, wrong, missed = box.matches.counts('image', ids, threshold)
-    scores = dict(zip(ids, f1(correct, wrong, missed)))
+    counts = np.stack(matches.counts('image', ids, threshold), axis=1)
+    scores = f1(*counts.T)
+    scores = np.where(scores < 0, 1.0, scores)  # no objects, and nothing detected
+    order = np.lexsort((-counts.sum(1), scores))
     captions = {
-        i: f'F1 {percent(scores[i])}: {counts[0]} correct, {counts[1]} wrong, {counts[2]} missed'
-        for i, *counts in zip(ids, correct, wrong, missed)
+        ids[i]: 'F1 {}: {} correct, {} wrong, {} missed'.format(percent(scores[i]), *counts[i])
+        for i in order
     }
-    return draw_worst_and_best(
-        {i: value for i, value in scores.items() if value >= 0},
-        dict(zip(ids, correct + wrong + missed)),
-        _IMAGES,
-        lambda i: draw_detections(data, box.matches, i, threshold, captions[i]),
+    return gallery(
+        {ids[i]: float(scores[i]) for i in order},
+        lambda key, store, outlined: drawn.draw(key, captions[key], store, outlined),
+        folder,
     )
+
+
+def _doubt_images(
+    doubts: Sequence[Doubt], data: DetectionData, matches: Matches, drawn: DetectionImages
+) -> list[dict]:
+    """Return the data of the crops of the strongest doubts of each kind, strongest first."""
+    shown: Counter = Counter()
+    crops = []
+    for doubt in doubts:
+        shown[doubt.kind] += 1
+        if shown[doubt.kind] <= _DOUBTS:
+            crops.append(drawn.crop(doubt, _describe(doubt, data, matches)))
+    return [crop for crop in crops if crop]
+
+
+def _describe(doubt: Doubt, data: DetectionData, matches: Matches) -> str:
+    """Say in words what speaks against a label."""
+    row = _doubt_row(doubt, data, matches)
+    if doubt.kind == 'nothing there':
+        return f'labelled {row["labelled"]}, nothing detected here'
+    found = f'{row["detected"]} detected with {row["score"]:.2f}'
+    if doubt.kind == 'missing label':
+        return f'no label, {found}'
+    return f'labelled {row["labelled"]}, {found}, IoU {row["iou"]:.2f}'
+
+
+def _doubt_row(doubt: Doubt, data: DetectionData, matches: Matches) -> dict:
+    """Return a row of the CSV of the doubtful labels."""
+    row = dict(
+        kind=doubt.kind,
+        weight=round(doubt.weight, 4),
+        image=data.api.imgs[doubt.image].get('file_name', ''),
+        annotation_id=None,
+        labelled=None,
+        detected=None,
+        score=None,
+        iou=doubt.iou and round(doubt.iou, 4),
+    )
+    box = None
+    if doubt.object is not None:
+        entry = matches.objects[doubt.object]
+        annotation = data.api.dataset['annotations'][entry.number - 1]
+        box = annotation['bbox']
+        row.update(annotation_id=annotation.get('id'), labelled=data.classes[entry.label])
+    if doubt.detection is not None:
+        found = data.classes[matches.labels[doubt.detection]]
+        row.update(detected=found, score=round(float(matches.scores[doubt.detection]), 4))
+        box = box or data.found.boxes[doubt.detection].tolist()
+    return row | dict(zip(('x', 'y', 'width', 'height'), (round(float(v), 1) for v in box)))

@@ -137,7 +137,7 @@ class Matches:
             first 100 of an image.
         objects: (G,) the objects that are not crowds: image id, label, COCO's area in px, width and
             height of the box in px, and number in the annotation file.
-        found_at: (G,) the score of the matching detection, or -1.
+        found_by: (G,) the position of the matching detection, or -1.
     """
 
     images: np.ndarray
@@ -146,7 +146,12 @@ class Matches:
     correct: np.ndarray
     counted: np.ndarray
     objects: np.recarray
-    found_at: np.ndarray
+    found_by: np.ndarray
+
+    @property
+    def found_at(self) -> np.ndarray:
+        """(G,) the score of the matching detection, or -1."""
+        return np.where(self.found_by >= 0, np.append(self.scores, -1.0)[self.found_by], -1.0)
 
     @classmethod
     def of(
@@ -170,9 +175,7 @@ class Matches:
             correct=np.array([status.get(i) == 'tp' for i in numbers], bool),
             counted=np.array([i in status for i in numbers], bool),
             objects=np.array(objects, fields).view(np.recarray),
-            found_at=np.array(
-                [scores[partner[o[-1]] - 1] if o[-1] in partner else -1.0 for o in objects]
-            ),
+            found_by=np.array([partner.get(o[-1], 0) - 1 for o in objects], int),
         )
 
     def sweep(self) -> Sweep:

@@ -21,6 +21,7 @@ from convnext_mm.evaluation.coco_ap import category_ids, read_annotations
 from convnext_mm.evaluation.detections import Detections
 from convnext_mm.evaluation.results import coco_json, label_maps, pickled
 from convnext_mm.evaluation.results.checks import check_labels, check_masks, check_numbers
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.wording import first_line
 
 # The predictions of a test: a file or folder, or one dict for each image.
@@ -101,7 +102,7 @@ def _from_records(
         return found, {r['img_id']: str(r.get('img_path', '')) for r in records}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(
-            f'{name}the predictions have another form than tools/test.py writes: '
+            f'{name}the predictions have another form than {command("test")} writes: '
             f'{first_line(error)}'
         ) from error
 

@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -23,11 +23,12 @@ from convnext_mm.evaluation.table import AP_COLUMNS, AP_ROWS
 from convnext_mm.evaluation.training_log import read_scalars
 
 # The colours of page.css. Colour-blind readers can tell them apart, also in print.
-INK, MUTED, RULE = '#1b2430', '#5d6b7a', '#dde3ea'
+INK, MUTED, RULE, PAPER = '#1b2430', '#5d6b7a', '#dde3ea', '#fffffe'
 BLUE, RED, AMBER, GREY = '#2a6cb0', '#c8472f', '#d99a1c', '#9aa7b4'
 CLASS_COLOURS = [BLUE, RED, AMBER, '#3c8d5a', '#7c5bb0', '#2f9aa8', '#b0518c', '#7a6a4f']
-_BLUES = LinearSegmentedColormap.from_list('blues', ['#ffffff', '#a9c8e6', BLUE, '#123a66'])
-_STYLE = {
+# The page sets these colours, for its light and for its dark scheme.
+_VARIABLES = {INK: 'ink', MUTED: 'muted', RULE: 'rule', PAPER: 'paper', BLUE: 'blue', RED: 'red'}
+STYLE = {
     'svg.fonttype': 'none',  # text can be searched and has the font of the page
     'text.parse_math': False,  # a class name may have a $
     'font.family': 'DejaVu Sans',
@@ -52,9 +53,9 @@ _STYLE = {
     'xtick.major.pad': 5,
     'ytick.major.pad': 5,
     'ytick.major.size': 0,
-    'legend.edgecolor': 'none',
-    'legend.framealpha': 0.85,
+    'legend.frameon': False,
     'legend.fontsize': 9,
+    'legend.loc': 'upper left',
     'lines.linewidth': 1.6,
 }
 _AREAS = (32**2, 96**2)  # px, COCO's limits between small, medium and large
@@ -74,7 +75,7 @@ def _svg(draw: Callable[..., Figure]) -> Callable[..., Markup]:
     @wraps(draw)
     def drawn(*args, **kwargs) -> Markup:
         # The salt makes the ids of a plot unique on the page and equal in every run.
-        style = {**_STYLE, 'svg.hashsalt': repr((draw.__name__, kwargs))}
+        style = {**STYLE, 'svg.hashsalt': repr((draw.__name__, kwargs))}
         with matplotlib.rc_context(style), warnings.catch_warnings():
             # The browser has fonts for the characters that the font of the layout lacks.
             warnings.filterwarnings('ignore', 'Glyph .* missing from font')
@@ -85,6 +86,8 @@ def _svg(draw: Callable[..., Figure]) -> Callable[..., Markup]:
         element = text.getvalue()
         element = element[element.index('<svg') :]
         element = re.sub('<g id="[^"]*"', '<g', element)  # figure_1, axes_1: not unique
+        for colour, variable in _VARIABLES.items():
+            element = element.replace(colour, f'var(--{variable})')
         width = float(re.search(r'width="([\d.]+)pt"', element)[1])
         label = draw.__doc__.splitlines()[0]
         return Markup(
@@ -104,6 +107,11 @@ def _panels(number: int, height: float) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(_WIDTH, height), layout='constrained')
     figure.get_layout_engine().set(wspace=0.06)
     return figure, list(figure.subplots(1, number, squeeze=False)[0])
+
+
+def _legend_beside(axes: Axes) -> None:
+    """Write the legend on the right of the plot, where it covers no data."""
+    axes.legend(bbox_to_anchor=(1.01, 1.03), borderaxespad=0)
 
 
 def _short(name: str) -> str:
@@ -126,16 +134,16 @@ def precision_recall(
         thresholds: The IoU thresholds.
     """
     figure, panels = _panels(len(curves), 3.4)
-    shades = _BLUES(np.linspace(0.95, 0.3, len(thresholds)))
+    shades = np.linspace(1, 0.25, len(thresholds))
     for axes, (kind, precision) in zip(panels, curves.items()):
         mean = np.nanmean(precision, axis=2)
         for i, (threshold, shade) in enumerate(zip(thresholds, shades)):
             # The legend has three thresholds; the shades between them show the others.
             named = i in (0, len(thresholds) // 2, len(thresholds) - 1)
             label = f'IoU {threshold:.2f}: AP {100 * mean[i].mean():.1f}' if named else None
-            axes.plot(recall, mean[i], color=shade, label=label)
+            axes.plot(recall, mean[i], color=BLUE, alpha=shade, label=label)
         axes.set_title(f'{kind}, mean over the classes')
-        axes.legend(loc='best')
+        _legend_beside(axes)
         _unit_square(axes, 'recall', 'precision')
     return figure
 
@@ -163,8 +171,8 @@ def class_curves(
         if not few:
             axes.plot(recall, np.nanmean(precision, axis=1), color=BLUE, lw=2, label='mean')
         axes.set_title(f'{kind}, each class at IoU {IOU:.2f}')
-        axes.legend(loc='best')
         _unit_square(axes, 'recall', 'precision')
+    _legend_beside(axes)  # the same for all panels
     return figure
 
 
@@ -182,19 +190,10 @@ def score_threshold(sweep: Sweep) -> Figure:
         axes.plot(sweep.thresholds[some], values[some], color=colour, label=name)
     best = sweep.best
     x, y = float(sweep.thresholds[best]), float(sweep.f1[best])
-    axes.axvline(x, color=INK, lw=0.8, ls=(0, (3, 2)))
+    label = f'best F1: {y:.3f} at {x:.2f}'
+    axes.axvline(x, color=INK, lw=0.8, ls=(0, (3, 2)), label=label)
     axes.plot([x], [y], 'o', color=BLUE, ms=5)
-    left = x > 0.5
-    axes.annotate(
-        f'F1 {y:.3f} at {x:.2f}',
-        (x, y),
-        xytext=(-8 if left else 8, 6),
-        textcoords='offset points',
-        ha='right' if left else 'left',
-        weight='bold',
-        bbox=dict(facecolor='white', edgecolor='none', alpha=0.85, pad=1.5),
-    )
-    axes.legend(loc='lower left', ncols=3)
+    _legend_beside(axes)
     _unit_square(axes, 'score threshold', '')
     axes.set_xlim(0, max(1, sweep.thresholds[0]))  # scores of other tools may be above 1
     return figure
@@ -244,7 +243,8 @@ def _confusion_matrix(matrix: np.ndarray, rows: Sequence[str], columns: Sequence
     row, column = np.nonzero(shares >= _VISIBLE)
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
     squares = np.stack([column, row], axis=1)[:, None] + corners
-    axes.add_collection(PolyCollection(squares, facecolors=_BLUES(shares[row, column])))
+    colours = [to_rgba(BLUE, share) for share in 0.05 + 0.95 * shares[row, column]]
+    axes.add_collection(PolyCollection(squares, facecolors=colours))
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), aspect='equal')
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -290,7 +290,7 @@ def object_sizes(matches: Matches, threshold: float) -> Figure:
             stacked=True,
             color=[BLUE, AMBER],
             label=['found', 'missed'],
-            edgecolor='white',
+            edgecolor=PAPER,
             linewidth=0.5,
         )
         axes.set(xscale='log', ylabel='objects')
@@ -303,7 +303,7 @@ def object_sizes(matches: Matches, threshold: float) -> Figure:
     for limit in _AREAS:
         if low < limit**0.5 < high:
             panels[0].axvline(limit**0.5, color=INK, lw=0.8, ls=(0, (3, 2)))
-    panels[0].legend(loc='upper right')
+    _legend_beside(panels[1])
     panels[1].set(title='aspect ratio', xlabel='width : height of the box')
     panels[1].set_xticks([1 / 4, 1 / 2, 1, 2, 4], ['1:4', '1:2', '1:1', '2:1', '4:1'])
     return figure
@@ -339,34 +339,139 @@ def iou_by_frequency(iou: np.ndarray, shares: np.ndarray, classes: Sequence[str]
 
 @_svg
 def training_curves(work_dir: Path) -> Figure:
-    """Loss, learning rate and validation metrics over the iterations of the training.
+    """Loss, its terms and validation metrics over the iterations of the training.
 
     Args:
         work_dir: The folder with the log of the training.
     """
     scalars = read_scalars(work_dir)
-    figure, (left, right) = _panels(2, 2.8)
-    left.plot(*zip(*scalars['loss']), color=BLUE, lw=1.2)
-    left.set(title='training loss', xlabel='iteration', ylim=(0, None))
-    rates = left.twinx()
+    terms = loss_terms(scalars)
+    rows = 2 if len(terms) > 1 else 1
+    figure = Figure(figsize=(_WIDTH, 2.7 * rows), layout='constrained')
+    figure.get_layout_engine().set(wspace=0.06, hspace=0.08)
+    panels = list(figure.subplots(rows, 2, squeeze=False).flat)
+    total, validation = panels[:2]
+    total.plot(*zip(*scalars['loss']), color=BLUE, lw=1.2)
+    total.set(title='training loss')
+    if len(terms) > 1:
+        _plot_terms(panels[2], terms)
+    rates = panels[-1] if rows > 1 else total.twinx()
     if rate := scalars.get('base_lr') or scalars.get('lr'):
-        rates.plot(*zip(*rate), color=GREY, lw=0.9)
-    rates.set(ylim=(0, None))
-    rates.set_ylabel('learning rate', color=MUTED)
-    rates.grid(visible=False)
+        rates.plot(*zip(*rate), color=GREY, lw=1.2)
+    if rows > 1:
+        rates.set_title('learning rate')
+    else:
+        rates.set_ylabel('learning rate', color=MUTED)
+        rates.grid(visible=False)
     for (prefix, row), colour in zip(AP_ROWS.items(), (BLUE, RED)):
         for key, style in (('mAP', '-'), ('mAP_50', ':')):
             if prefix + key in scalars:
                 steps, values = zip(*scalars[prefix + key])
                 label = f'{row} {AP_COLUMNS[key]}'
                 values = 100 * np.array(values)
-                right.plot(steps, values, 'o', ls=style, ms=3.5, color=colour, label=label)
+                validation.plot(steps, values, 'o', ls=style, ms=3.5, color=colour, label=label)
     if 'mIoU' in scalars:
-        right.plot(*zip(*scalars['mIoU']), 'o-', ms=3.5, color=BLUE, label='mIoU in %')
-    if right.lines:
-        right.legend(loc='lower right')
-    right.set(title='validation', xlabel='iteration', ylim=(0, None))
-    for axes in (left, right):
-        axes.set_xlim(left=0)
+        validation.plot(*zip(*scalars['mIoU']), 'o-', ms=3.5, color=BLUE, label='mIoU in %')
+    if validation.lines:
+        _legend_beside(validation)
+    validation.set(title='validation')
+    for axes in {*panels, rates}:
+        axes.set(xlabel='iteration', xlim=(0, None), ylim=(0, None))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    return figure
+
+
+def loss_terms(scalars: Mapping[str, list]) -> dict[str, list]:
+    """Return the terms of the loss, largest first; a weight of 0 leaves a term out."""
+    terms = {name: v for name, v in scalars.items() if 'loss' in name and name != 'loss'}
+    sizes = {name: float(np.mean([value for _, value in v])) for name, v in terms.items()}
+    return {name: terms[name] for name in sorted(terms, key=lambda n: -sizes[n]) if sizes[name]}
+
+
+def _plot_terms(axes: Axes, terms: Mapping[str, list]) -> None:
+    """Plot the largest terms with a colour each, the others in grey."""
+    for number, (name, values) in enumerate(terms.items()):
+        named = number < len(CLASS_COLOURS)
+        style = dict(color=CLASS_COLOURS[number], label=_short(name)) if named else dict(color=GREY)
+        axes.plot(*zip(*values), lw=1, **style)
+    axes.set_title('terms of the loss')
+    _legend_beside(axes)
+
+
+@_svg
+def runs_over_time(curves: Mapping[str, list], title: str) -> Figure:
+    """One metric or loss of several runs over the iterations.
+
+    Args:
+        curves: (iteration, value) pairs by the name of the run.
+        title: The name of the metric.
+    """
+    figure, (axes,) = _panels(1, 2.7)
+    for number, (name, values) in enumerate(curves.items()):
+        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
+        axes.plot(*zip(*values), color=colour, lw=1.3, label=_short(name))
+    axes.set(title=title, xlabel='iteration', xlim=(0, None), ylim=(0, None))
+    _legend_beside(axes)
+    return figure
+
+
+@_svg
+def runs_precision_recall(curves: Mapping[str, list]) -> Figure:
+    """Precision over recall at an IoU of 0.5 of several runs, mean over the classes."""
+    figure, (axes,) = _panels(1, 3.2)
+    for number, (name, values) in enumerate(curves.items()):
+        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
+        axes.plot(np.linspace(0, 1, len(values)), values, color=colour, label=_short(name))
+    axes.set_title(f'box, mean over the classes at IoU {IOU:.2f}')
+    _unit_square(axes, 'recall', 'precision')
+    _legend_beside(axes)
+    return figure
+
+
+@_svg
+def data_sizes(sizes: np.ndarray, per_image: np.ndarray, unit: str) -> Figure:
+    """Sizes of the objects, and objects in an image.
+
+    Args:
+        sizes: Square roots of the areas in px, at least one.
+        per_image: The number of objects of each image.
+        unit: The objects or regions that are counted.
+    """
+    figure, (left, right) = _panels(2, 2.7)
+    low, high = max(1.0, sizes.min() * 0.9), sizes.max() * 1.1
+    bins = np.geomspace(low, max(high, low * 1.5), 31)
+    style = dict(color=BLUE, edgecolor=PAPER, linewidth=0.5)
+    left.hist(np.clip(sizes, low, None), bins, **style)
+    left.set(xscale='log', title='size', xlabel='square root of the area in px', ylabel=unit)
+    left.minorticks_off()
+    ticks = [t for t in (1, 2, 4, 8, 16, 32, 64, 96, 128, 256, 512, 1024) if low <= t <= high]
+    left.set_xticks(ticks, ticks)
+    for limit in _AREAS:
+        if low < limit**0.5 < high:
+            left.axvline(limit**0.5, color=INK, lw=0.8, ls=(0, (3, 2)))
+    most = int(per_image.max())
+    bins = np.arange(-0.5, most + 1.5) if most < 40 else 40
+    right.hist(per_image, bins, **style)
+    right.set(title=f'{unit} in an image', xlabel=unit, ylabel='images')
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (left, right):
+        axes.grid(axis='x', visible=False)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    return figure
+
+
+@_svg
+def image_sizes(sizes: np.ndarray) -> Figure:
+    """Widths and heights of the images.
+
+    Args:
+        sizes: (N, 2) widths and heights in px.
+    """
+    figure, (axes,) = _panels(1, 2.9)
+    distinct, counts = np.unique(sizes, axis=0, return_counts=True)
+    area = 12 + 400 * counts / counts.max()
+    axes.scatter(*distinct.T, s=area, color=BLUE, alpha=0.45, lw=0)
+    largest = 1.1 * sizes.max()
+    axes.set(xlabel='width in px', ylabel='height in px', xlim=(0, largest))
+    axes.set(ylim=(0, 1.15 * distinct[:, 1].max()))
     return figure

@@ -75,6 +75,15 @@ def _initial_weights(cfg: Config, model: Mapping) -> str:
     return ', '.join(filter(None, found)) or model.get('pretrained') or ''
 
 
+def dataset_name(cfg: Config, split: str) -> str:
+    """Return the names of the folders of the tested data sets."""
+    names = []
+    for dataset in leaf_datasets(cfg[f'{split}_dataloader']):
+        root = dataset.get('data_root') or _image_folder(dataset)
+        names.append(Path(root).resolve().name or root)
+    return ' and '.join(dict.fromkeys(names))
+
+
 def _image_folder(dataset: ConfigDict) -> str:
     prefix = dataset.get('data_prefix') or {}
     folder = prefix.get('img') or prefix.get('img_path') or ''

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
@@ -10,19 +11,23 @@ from mmengine.config import Config
 from convnext_mm.config.nodes import evaluators
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import plots
-from convnext_mm.evaluation.report.annotated_images import draw_label_maps, draw_worst_and_best
 from convnext_mm.evaluation.report.confusions import Confusion, top_confusions
 from convnext_mm.evaluation.report.evaluated_data import Predictions, read_label_maps
+from convnext_mm.evaluation.report.gallery import (
+    MAX_IMAGES,
+    css_colours,
+    draw_label_maps,
+    filters,
+    gallery,
+)
 from convnext_mm.evaluation.report.segmentation_scores import SegmentationScores
 from convnext_mm.evaluation.results.label_maps import pair_of
 from convnext_mm.messages.findings import Finding, Level
 from convnext_mm.messages.wording import percent
-from convnext_mm.visualization.palette import palette
-
-_IMAGES = 4  # the worst ones, and the best ones
+from convnext_mm.visualization.palette import palette_without_background
 
 
-def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> dict:
+def content(cfg: Config, predictions: Predictions, meta: dict, split: str, folder: Path) -> dict:
     """Return the variables of the template of a segmentation report.
 
     Args:
@@ -30,6 +35,7 @@ def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> di
         predictions: Predictions as ``tools/test.py --out`` writes them, or their file or folder.
         meta: The classes and the palette of the data set.
         split: The evaluated split: ``test``, or ``val`` during a training.
+        folder: The folder of the page, which may get a folder of images.
 
     Raises:
         UserError: Predictions and config do not belong together.
@@ -45,6 +51,17 @@ def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> di
     iou = np.where(iou < 0, np.nan, 100 * iou)
     confusions = top_confusions(scores.confusion, names)
     shares = scores.pixel_shares()
+    rows = [
+        dict(
+            name=row['name'],
+            iou=row['IoU'],
+            accuracy=row['Acc'],
+            share=float(share),
+            area=int(row['gt_area']),
+        )
+        for row, share in zip(scores.per_class, shares)
+    ]
+    colours = palette_without_background(meta)
     return dict(
         task='segmentation',
         tested=len(records),
@@ -53,20 +70,19 @@ def content(cfg: Config, predictions: Predictions, meta: dict, split: str) -> di
         headlines=[(key, percent(value)) for key, value in scores.mean.items()],
         highlights=list(_highlights(names, iou, shares, confusions)),
         findings=list(_check_ground_truth(names, shares)),
-        rows=[
-            dict(
-                name=row['name'],
-                iou=row['IoU'],
-                accuracy=row['Acc'],
-                share=share,
-                area=row['gt_area'],
-            )
-            for row, share in zip(scores.per_class, shares)
-        ],
+        rows=rows,
         matrix=plots.confusion_matrix(scores.confusion, names, names),
         confusions=confusions,
         iou_by_frequency=plots.iou_by_frequency(iou, shares, names),
-        **_images(records, scores, meta),
+        images=_images(records, scores, colours, folder),
+        filters=filters(names, {}, 0.0) | dict(colours=css_colours(colours)),
+        limit=MAX_IMAGES,
+        doubts=None,
+        record=dict(
+            task='segmentation',
+            metrics=scores.mean,
+            classes=[{k: None if v == -1 else v for k, v in row.items()} for row in rows],
+        ),
     )
 
 
@@ -96,18 +112,24 @@ def _highlights(
         )
 
 
-def _images(records: Sequence[dict], scores: SegmentationScores, meta: dict) -> dict:
-    iou = {image.index: image.iou for image in scores.images if image.iou >= 0}
-    colours = palette(meta)
-
-    def draw(index: int):
-        accuracy = percent(scores.images[index].accuracy)
-        return draw_label_maps(
+def _images(
+    records: Sequence[dict], scores: SegmentationScores, colours: list, folder: Path
+) -> list[dict]:
+    """Return the data of the images, worst first."""
+    order = sorted((i for i in scores.images if i.iou >= 0), key=lambda image: image.iou)
+    captions = {
+        image.index: f'mIoU {percent(image.iou)}; {percent(image.accuracy)}% of the pixels are '
+        'correct'
+        for image in order
+    }
+    return gallery(
+        {image.index: image.iou for image in order},
+        lambda index, store, _: draw_label_maps(
             str(records[index].get('img_path', '')),
-            *pair_of(records[index]),
+            pair_of(records[index]),
             colours,
-            scores.classes,
-            f'mIoU {percent(iou[index])}; {accuracy}% of the pixels are correct',
-        )
-
-    return draw_worst_and_best(iou, dict.fromkeys(iou, 0), _IMAGES, draw)
+            captions[index],
+            store,
+        ),
+        folder,
+    )

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from convnext_mm.errors import UserError
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.wording import first_line
 
 SUFFIXES = ('.pkl', '.pickle')
@@ -37,14 +38,14 @@ def read(path: Path) -> list[dict]:
     except _ForbiddenError as error:
         raise UserError(
             f'{path} is refused: it asks for {error}, which is no array and may run code. '
-            'tools/test.py --out FILE.json writes results without this risk'
+            f'{command("test")} --out FILE.json writes results without this risk'
         ) from None
     except Exception as error:  # A wrong byte in a pickle leads to errors of many types.
         raise UserError(
-            f'{path} was not written by tools/test.py --out: {first_line(error)}'
+            f'{path} was not written by {command("test")} --out: {first_line(error)}'
         ) from None
     if not (isinstance(found, list) and found and all(isinstance(r, dict) for r in found)):
-        raise UserError(f'{path} was not written by tools/test.py --out: no list of dicts')
+        raise UserError(f'{path} was not written by {command("test")} --out: no list of dicts')
     return found
 
 

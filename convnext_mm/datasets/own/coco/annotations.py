@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from convnext_mm.datasets.own.recognise import SplitPaths
+from convnext_mm.datasets.own.files import SplitPaths
 from convnext_mm.messages.wording import shown
 
 
@@ -20,6 +20,8 @@ class CocoAnnotations:
         is_strict: Whether the file is plain JSON, which every reader understands.
         is_complete: Whether all entries are there. Entries with errors are left out. Checks
             that compare entries would then report wrong problems.
+        is_converted: Whether the file has another format than COCO, where sizes, boxes and areas
+            may be absent.
     """
 
     paths: SplitPaths
@@ -27,6 +29,7 @@ class CocoAnnotations:
     repaired: bool = False
     is_strict: bool = True
     is_complete: bool = True
+    is_converted: bool = False
 
     @property
     def classes(self) -> list[str]:
@@ -68,5 +71,11 @@ class CocoAnnotations:
 
 
 def name_objects(objects: Iterable[dict]) -> list[str]:
-    """Name objects by their ids, for messages."""
-    return [f'object {shown(obj.get("id"))}' for obj in objects]
+    """Name objects for messages: by the place where a reader found them, else by their ids."""
+    return [place_of(obj) or f'object {shown(obj.get("id"))}' for obj in objects]
+
+
+def place_of(obj: dict) -> str:
+    """Return where the reader of another format found an object; empty for COCO annotations."""
+    place = obj.get('place')
+    return place if isinstance(place, str) else ''

@@ -30,6 +30,9 @@ _MOST_OBJECTS = 100  # detections that most recipes return in an image
 # The keys of objects that refer to the other lists.
 _REFERENCES = {'images': 'image_id', 'categories': 'category_id'}
 
+# Other formats have no such values, so their absence is no mistake.
+_COCO_ONLY = {problem.what for problem in (problems.NO_SIZE, problems.NO_BOX, problems.NO_AREA)}
+
 # A check of one split; it may repair the annotations.
 Check = Callable[[str, CocoAnnotations], Iterable[Finding]]
 
@@ -85,7 +88,8 @@ def _run(checks: Iterable[Check], splits: dict[str, CocoAnnotations]) -> Iterato
         for check in checks:
             for finding in check(split, coco):
                 coco.repaired |= finding.level is Level.REPAIRED
-                yield finding
+                if not (coco.is_converted and finding.what in _COCO_ONLY):
+                    yield finding
 
 
 # --- the entries of one JSON

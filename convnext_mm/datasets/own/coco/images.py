@@ -11,7 +11,7 @@ from pathlib import Path
 from convnext_mm.datasets.image_files import Progress, read_each, read_size
 from convnext_mm.datasets.own.coco import problems
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
-from convnext_mm.datasets.own.recognise import base_name
+from convnext_mm.datasets.own.files import base_name
 from convnext_mm.messages.findings import Finding
 
 
@@ -75,10 +75,11 @@ def _check_sizes(
         elif all(side in (None, actual) for side, actual in zip(declared, size.rotated)):
             image['width'], image['height'] = size.rotated
             without_size += [name] if None in declared else []
-            same_size = size.orientation != 1 and size.rotated == size.stored
-            unclear += [f'{name} (orientation {size.orientation})'] if same_size else []
+            tells = size.rotated != size.stored and None not in declared
+            turned = size.orientation != 1 and not tells
+            unclear += [f'{name} (orientation {size.orientation})'] if turned else []
         else:
-            text = f'{name} is {_text(size.rotated)}, the JSON says {_text(declared)}'
+            text = f'{name} is {_text(size.rotated)}, the annotations say {_text(declared)}'
             (not_rotated if declared == size.stored else differing).append(text)
     yield from problems.UNREADABLE_IMAGES.cases(split, unreadable)
     yield from problems.NO_SIZE.cases(split, without_size)

@@ -105,26 +105,28 @@ UNLABELLED_TEST = Problem.note(
 # --- images
 
 MISSING_IMAGES = Problem.error(
-    'images that are missing', 'expected in {folder}: put them there, or remove them from the JSON'
+    'images that are missing',
+    'expected in {folder}: put them there, or remove them from the annotations',
 )
 OTHER_SIZE = Problem.error(
-    'images whose size differs from the JSON',
-    'the annotations do not fit them: use the original images, or correct the JSON',
+    'images whose size differs from the annotations',
+    'they do not fit: use the original images, or correct the annotations',
 )
 EXIF_ROTATION = Problem.error(
     'images that their EXIF data rotates, while their annotations are not rotated',
     'MMDetection rotates such images: save them without EXIF data',
 )
 UNCLEAR_ROTATION = Problem.note(
-    'images that their EXIF data turns or mirrors, and whose size does not tell it',
+    'images that their EXIF data turns or mirrors, which no size in the annotations tells',
     'MMDetection turns them, as web browsers do: if the tool of your annotations does not, save '
     'them without EXIF data',
 )
 MOVED_IMAGES = Problem.repaired(
-    'images that are not at their path in the JSON', 'found by name in {folder}'
+    'images that are not at their path in the annotations', 'found by name in {folder}'
 )
 OTHER_CASE = Problem.repaired(
-    'images whose names have other capital letters than in the JSON', 'the names of the files'
+    'images whose names have other capital letters than in the annotations',
+    'the names of the files',
 )
 NO_SIZE = Problem.repaired('images without width and height', 'read from the image files')
 REPEATED_FILES = Problem.note('files that are listed as several images')
@@ -132,7 +134,8 @@ REPEATED_FILES = Problem.note('files that are listed as several images')
 # --- masks
 
 SOME_MASKS = Problem.error(
-    'objects without a mask, while others have one', 'give all objects a mask, or none'
+    'objects without a mask, while others have one',
+    'give all objects a mask, or none: tools/convert_data.py --boxes writes a copy without masks',
 )
 MASK_SIZE = Problem.error(
     'masks whose size differs from their image', 'write them with the height and width of the image'

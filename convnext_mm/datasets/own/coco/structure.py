@@ -19,8 +19,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from convnext_mm.datasets.own.coco import problems
-from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
-from convnext_mm.datasets.own.recognise import SplitPaths
+from convnext_mm.datasets.own.coco.annotations import CocoAnnotations, place_of
+from convnext_mm.datasets.own.files import SplitPaths
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Finding
 from convnext_mm.messages.wording import shown
@@ -139,7 +139,8 @@ def check_structure(split: str, coco: CocoAnnotations) -> Iterator[Finding]:
                 if not isinstance(entry, dict):
                     no_objects.append(f'entry {index}: {shown(entry)}')
                     continue
-                mistakes = list(_convert_values(entry, kind, f'entry {index}', converted))
+                place = place_of(entry) or f'entry {index}'
+                mistakes = list(_convert_values(entry, kind, place, converted))
                 for key, example in mistakes:
                     wrong[key].append(example)
                 if mistakes:

@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from convnext_mm.datasets.image_files import Progress, read_each, read_size
+from convnext_mm.datasets.own.files import is_text
 from convnext_mm.datasets.own.label_maps import problems
 from convnext_mm.datasets.own.label_maps.classes import IGNORED, LabelClasses, find_classes
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, MapContent, read_map
-from convnext_mm.datasets.own.recognise import Layout, is_text
+from convnext_mm.datasets.own.recognise import Layout
 from convnext_mm.messages.findings import Finding
 from convnext_mm.messages.wording import listed
 
@@ -45,7 +46,8 @@ def check_label_maps(
     for split, by_stem in contents.items():
         findings += _check_ids(split, by_stem, classes)
         unlabelled = {s for s, content in by_stem.items() if not content.ids - classes.ignored}
-        splits[split] = replace(splits[split], unlabelled=frozenset(unlabelled))
+        marks = dict(unlabelled=frozenset(unlabelled), contents=by_stem)
+        splits[split] = replace(splits[split], **marks)
     findings += _check_labelled(contents, classes)
     findings += _check_against_training(splits)
     return classes, findings

@@ -6,7 +6,6 @@ names file can say so: its first line may begin with the id, ``0: sky`` or ``1: 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -21,12 +20,10 @@ from convnext_mm.datasets.own.problem import repeated
 from convnext_mm.datasets.own.recognise import Layout
 from convnext_mm.messages.findings import Finding
 from convnext_mm.messages.wording import counted, listed
-from convnext_mm.visualization.palette import Colour
+from convnext_mm.visualization.palette import Colour, is_background
 
 IGNORED = 255  # the id of pixels without a class
 
-# Names of id 0 where it is a class of its own: everything that is not an object.
-_BACKGROUND = ('background', 'bg', 'void', 'unlabeled', 'unlabelled', 'none', 'nothing')
 _BACKGROUND_COLOUR = (0, 0, 0)
 
 
@@ -78,7 +75,7 @@ def find_classes(layout: Layout, ids: Collection[int]) -> tuple[LabelClasses, li
         zero = ', with one for id 0 first if that is a class' if zero_is_no_class else ''
         fields = dict(names=listed(names), path=file.path, zero=zero)
         findings.append(problems.NO_NAMES.finding('', **fields))
-    elif len(names) == 1 and not _is_background(names[0]) and file.first_id != 0:
+    elif len(names) == 1 and not is_background(names[0]) and file.first_id != 0:
         classes = _with_background(classes)
         findings = [problems.BACKGROUND_ADDED.finding('', path=file.path)]
     findings += _check_names(file, classes)
@@ -104,7 +101,7 @@ def _read_zero(file: NamesFile, labels: set[int], like_ade20k: bool) -> tuple[bo
         return True, [problems.ZERO_IS_NO_CLASS.finding('', **fields)]
     if file.first_id is not None:
         return file.first_id == 1, []
-    if _is_background(names[0]):
+    if is_background(names[0]):
         return False, []
     if max(labels, default=0) == len(names):
         reason = f'there are {counted(len(names), "class name")}, and ids up to {len(names)}'
@@ -115,10 +112,6 @@ def _read_zero(file: NamesFile, labels: set[int], like_ade20k: bool) -> tuple[bo
     if unused and (like_ade20k or 0 not in labels):
         return False, [problems.UNCLEAR_ZERO.finding('', **fields)]
     return False, [problems.ZERO_IS_FIRST_CLASS.finding('', **fields)]
-
-
-def _is_background(name: str) -> bool:
-    return re.sub(r'[^a-z]', '', name.lower()) in _BACKGROUND
 
 
 def _made_up_names(labels: set[int], zero_is_no_class: bool) -> tuple[str, ...]:

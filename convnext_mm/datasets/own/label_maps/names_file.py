@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convnext_mm.datasets.own.recognise import fits_config
+from convnext_mm.datasets.own.files import fits_config
 from convnext_mm.errors import UserError
 from convnext_mm.messages.wording import printable
 from convnext_mm.visualization.palette import Colour

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from convnext_mm.datasets.image_files import UNREADABLE, open_image
-from convnext_mm.datasets.own.recognise import (
-    Layout,
-    SplitPaths,
-    fits_config,
-    images_in,
-    label_maps_in,
-)
+from convnext_mm.datasets.own.files import SplitPaths, fits_config, images_in
+from convnext_mm.datasets.own.recognise import Layout, label_maps_in
 from convnext_mm.errors import UserError
 from convnext_mm.messages.wording import first_line, printable
 
@@ -39,6 +33,7 @@ class LabelMaps:
         all_in_folder: Whether MMSegmentation finds the same images in the folder. It enters hidden
             folders, follows links in circles and fails at links to nothing.
         unlabelled: The stems of images without a pixel that has a class; known after the check.
+        contents: The contents of the label maps by stem; known after the check.
     """
 
     paths: SplitPaths
@@ -49,6 +44,7 @@ class LabelMaps:
     other_images: list[Path]
     all_in_folder: bool
     unlabelled: frozenset[str] = frozenset()
+    contents: Mapping[str, MapContent] = field(default_factory=dict)
 
     @property
     def suffixes(self) -> tuple[str, str]:
@@ -71,11 +67,16 @@ class LabelMaps:
 
 @dataclass(frozen=True)
 class MapContent:
-    """The content of one label map: (width, height) and its ids, or why it cannot be read."""
+    """The content of one label map: (width, height) and the pixels of each id, or an error."""
 
     size: tuple[int, int] = (0, 0)
-    ids: frozenset[int] = frozenset()
+    pixels: Mapping[int, int] = field(default_factory=dict)
     error: str = ''
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The ids that at least one pixel has."""
+        return frozenset(self.pixels)
 
 
 def read_label_maps(layout: Layout) -> dict[str, LabelMaps]:
@@ -93,10 +94,10 @@ def read_map(path: Path) -> MapContent:
         with open_image(path) as image:
             if image.mode not in _MAP_MODES:
                 return MapContent(error=f'mode {image.mode}: {len(image.getbands())} channels')
-            ids = np.flatnonzero(image.histogram())
             # The histogram of a bitmap counts at 0 and 255. MMSegmentation reads 0 and 1.
-            ids = np.minimum(ids, 1) if image.mode == '1' else ids
-            return MapContent(image.size, frozenset(ids.tolist()))
+            largest = 1 if image.mode == '1' else 255
+            counts = enumerate(image.histogram())
+            return MapContent(image.size, {min(i, largest): n for i, n in counts if n})
     except UNREADABLE as error:
         return MapContent(error=first_line(error))
 

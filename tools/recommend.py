@@ -1,0 +1,12 @@
+#!/usr/bin/env python
+"""Recommend a recipe for a data set of your own: tools/recommend.py PATH"""
+
+import os
+import sys
+
+os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as in train.py
+
+from convnext_mm.cli.recommend import main
+
+if __name__ == '__main__':
+    sys.exit(main())
