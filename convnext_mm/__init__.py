@@ -23,7 +23,7 @@ Where things are. A room imports only from the rooms above it::
     stages.py             a stem, four stages and their outputs
     backbone.py optim.py  ConvNeXt; layer-wise learning-rate decay
     roadmap/              the networks between ResNet and ConvNeXt, step by step
-    registration.py       both in the registries of MMEngine
+    registration.py       the classes in the registries of MMEngine
     ------------------    above: the core, which needs torch and MMEngine only
     config/               read a config, build its model, rescale its schedule, check both
     visualization/        draw objects and label maps
@@ -33,6 +33,7 @@ Where things are. A room imports only from the rooms above it::
     diagnose/             doctor, learning rates, parameters and FLOPs, browse, weights files
     export/               ONNX
     engine/               train and test with MMEngine's Runner; hooks; a quiet terminal
+    experiments/          many trainings under one recipe, compared
     cli/                  the command convnext-mm
     __main__.py           the same: python -m convnext_mm
 
@@ -69,8 +70,8 @@ _MODULES = {
     'ConvNeXtPretrained': 'weights.loading',
     'LayerDecayOneCycleLR': 'optim',
     'LayerDecayOptimWrapperConstructor': 'optim',
-    'load': 'inference',
     'Roadmap': 'roadmap',
+    'load': 'inference',
     'predict': 'inference',
     'recipe': 'recipes',
     'test': 'engine',

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import PretrainedInit
+from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -90,7 +90,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 @MODELS.register_module()
-class ConvNeXt(StagedBackbone):
+class ConvNeXt(StagedBackbone, BaseModule):
     """ConvNeXt V1 or V2 with a LayerNorm on each output, for MMDetection and MMSegmentation.
 
     The four stages have strides 4, 8, 16 and 32. Map sizes round down at each stride: an image of

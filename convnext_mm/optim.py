@@ -259,7 +259,8 @@ def _check_keys(where: str, given: dict, allowed: tuple[str, ...]) -> None:
     unknown = sorted(set(given) - set(allowed))
     if unknown:
         raise SettingError(
-            f'{where}: unknown key {", ".join(map(repr, unknown))}; allowed: {", ".join(allowed)}'
+            f'{where}: unknown key {", ".join(map(repr, unknown))}; allowed: {", ".join(allowed)}. '
+            'If a base config has it, replace the whole dict: dict(_delete_=True, ...)'
         )
 
 

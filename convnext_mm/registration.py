@@ -19,10 +19,8 @@ from types import ModuleType
 # import MMEngine and this module while they are incomplete. So none of them imports another one,
 # and no module that they import may import MMEngine at its top.
 MODULES = (
-    'convnext_mm.backbone',
-    'convnext_mm.optim',
-    'convnext_mm.roadmap',
-    'convnext_mm.weights.loading',
+    *('convnext_mm.backbone', 'convnext_mm.roadmap.networks'),
+    *('convnext_mm.optim', 'convnext_mm.weights.loading'),
 )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from convnext_mm import layer_decay
@@ -21,8 +20,11 @@ from convnext_mm.ops.convolution import Conv2d
 STEM_STRIDE = 4
 
 
-class StagedBackbone(BaseModule):
+class StagedBackbone:
     """A stem and four stages with strides 4, 8, 16 and 32, and one map for each requested stage.
+
+    A backbone inherits from this class and from MMEngine's BaseModule. This module does not import
+    MMEngine, see :mod:`convnext_mm.registration`.
 
     A subclass builds ``downsample_layers``, ``stages`` and ``norm{i}`` for each of the
     `out_indices`, and then calls :meth:`finish`. The first of ``downsample_layers`` is the stem.
@@ -48,6 +50,7 @@ class StagedBackbone(BaseModule):
 
     def __init__(
         self,
+        *,
         arch: Arch,
         in_channels: int,
         drop_path_rate: float,
@@ -169,6 +172,22 @@ class StagedBackbone(BaseModule):
             )
 
 
+def stem(in_channels: int, channels: int) -> nn.Sequential:
+    """The stem: 4x4 convolution with stride 4, then LayerNorm."""
+    return nn.Sequential(
+        Conv2d(in_channels, channels, kernel_size=STEM_STRIDE, stride=STEM_STRIDE),
+        LayerNorm2d(channels, eps=NORM_EPS),
+    )
+
+
+def downsample(in_channels: int, channels: int) -> nn.Sequential:
+    """The layers before stages 1, 2 and 3: LayerNorm, then 2x2 convolution with stride 2."""
+    return nn.Sequential(
+        LayerNorm2d(in_channels, eps=NORM_EPS),
+        Conv2d(in_channels, channels, kernel_size=2, stride=2),
+    )
+
+
 def _init_weights(module: nn.Module) -> None:
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         nn.init.trunc_normal_(module.weight, std=0.02)
@@ -190,19 +209,3 @@ def _resolve_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
             f'it names {resolved}'
         )
     return resolved
-
-
-def stem(in_channels: int, channels: int) -> nn.Sequential:
-    """The stem: 4x4 convolution with stride 4, then LayerNorm."""
-    return nn.Sequential(
-        Conv2d(in_channels, channels, kernel_size=STEM_STRIDE, stride=STEM_STRIDE),
-        LayerNorm2d(channels, eps=NORM_EPS),
-    )
-
-
-def downsample(in_channels: int, channels: int) -> nn.Sequential:
-    """The layers before stages 1, 2 and 3: LayerNorm, then 2x2 convolution with stride 2."""
-    return nn.Sequential(
-        LayerNorm2d(in_channels, eps=NORM_EPS),
-        Conv2d(in_channels, channels, kernel_size=2, stride=2),
-    )

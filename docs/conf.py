@@ -15,7 +15,7 @@ project = 'convnext-mm'
 author = 'The convnext-mm authors'
 version = release = convnext_mm.__version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 exclude_patterns = ['_build']
 html_theme = 'furo'
 html_title = f'convnext-mm {version}'
@@ -28,6 +28,13 @@ highlight_language = 'none'  # of blocks that name no language
 # Headings get the anchors that GitHub gives them.
 myst_heading_anchors = 3
 
+# Every build runs the notebook, in a folder of its own, and fails where a cell fails.
+nb_execution_mode = 'force'
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600  # seconds for a cell
+nb_output_stderr = 'remove'  # progress bars
+
 default_role = 'code'  # docstrings have `name` for arguments
 autodoc_typehints = 'none'  # too long for the page; the docstrings describe the arguments
 autodoc_member_order = 'bysource'
@@ -37,7 +44,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 nitpick_ignore_regex = [
     # Links into the documentation of other projects would need a network.
-    ('py:.*', r'(torch|pathlib|collections)\..*'),
+    ('py:.*', r'(torch|numpy|PIL|pathlib|collections)\..*'),
     # Modules and names that have no section on the API page.
     ('py:mod', r'convnext_mm\..*'),
     ('py:func', 'convnext_block'),

@@ -1,10 +1,7 @@
 #!/usr/bin/env python
 """Recommend a recipe for a data set of your own: tools/recommend.py PATH"""
 
-import os
 import sys
-
-os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as in train.py
 
 from convnext_mm.cli.recommend import main
 

@@ -1,9 +1,12 @@
 """Make .venv: PyTorch, MMCV with its compiled operators, MMDetection, MMSegmentation, this package.
 
-    python3 tools/setup_env.py 2.13.0       # make setup TORCH=2.13.0
-    python3 tools/setup_env.py installed    # the PyTorch of the Python that runs this script
+    python3 tools/setup_env.py                  # make setup
+    python3 tools/setup_env.py --row onedl      # make setup ROW=onedl
+    python3 tools/setup_env.py 2.12.0           # make setup TORCH=2.12.0
+    python3 tools/setup_env.py installed        # the PyTorch of the Python that runs this script
 
-MMCV 2.1.0 is published as source only. This script compiles it once per PyTorch and Python and
+A row is a set of versions that were tested together: ``constraints/<row>.txt`` pins them. MMCV is
+published as source only. This script compiles it once per PyTorch and Python and
 keeps the wheel in the user's cache. It uses the standard library only. Any Python from 3.6 on can
 parse it, so that a user of an old Python reads an error and not a traceback.
 """
@@ -22,6 +25,7 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / '.venv'
@@ -29,11 +33,34 @@ PYTHON = VENV / 'bin' / 'python'
 TMP = VENV / 'tmp'
 STAMP = VENV / 'setup-stamp'
 LOCK = ROOT / '.venv.lock'  # not inside .venv, because `venv --clear` empties that
-CONSTRAINTS = ROOT / 'constraints.txt'
+CONSTRAINTS = ROOT / 'constraints'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'convnext-mm'
 LOG = CACHE / 'setup.log'
 
-MMCV = '2.1.0'
+
+class Row(NamedTuple):
+    """An environment of the matrix; docs/compatibility.md says which of them ran."""
+
+    name: str
+    pythons: tuple
+    torch: str
+    family: str  # an extra in setup.py
+    mmcv: str  # the distribution that must be compiled
+    for_development: bool = False  # also has documentation, linter, and peers of the tests
+
+
+# MMCV 2.1 has a setup.py that breaks in Python 3.13. numpy 1.26 has no wheels after Python 3.12.
+# The default row pins packages that need Python 3.11.
+ROWS = {
+    row.name: row
+    for row in (
+        Row('default', ((3, 11), (3, 12)), '2.13.0', 'openmmlab', 'mmcv', True),
+        Row('oldest', ((3, 10),), '2.6.0', 'openmmlab', 'mmcv'),
+        Row('onedl', ((3, 11), (3, 12)), '2.13.0', 'onedl', 'onedl-mmcv'),
+        Row('newest', ((3, 13),), '2.13.0', 'onedl', 'onedl-mmcv'),
+    )
+}
+
 TRITON = '3.7.1'
 STEPS = 5
 DISK_GIB = 5  # .venv with a CPU build of PyTorch takes 2.6; pip and MMCV's objects need the rest
@@ -45,13 +72,15 @@ PEERS = (
     *('requests', 'certifi', 'charset-normalizer', 'idna', 'urllib3'),
 )
 
+DEVELOPMENT = ('mmpretrain', 'ruff')
+
 # Words in the output of a failed command -> what to do.
 ADVICE = {
     'No space left on device': 'the disk is full: free some space',
     'Killed signal': 'the compiler ran out of memory: use `MAX_JOBS=1 make setup`',
     'after connection broken by': 'pip cannot reach the package index: check the network',
     'No matching distribution': 'pip finds no such version: check TORCH= and the network',
-    'ResolutionImpossible': 'constraints.txt does not fit this PyTorch: use another TORCH=',
+    'ResolutionImpossible': 'the pins in constraints/ do not fit this PyTorch: use another TORCH=',
     'undefined symbol': 'MMCV was compiled for another PyTorch: check PIP_FIND_LINKS',
     'ensurepip is not available': 'Python has no venv: on Debian, Ubuntu apt install python3-venv',
 }
@@ -80,13 +109,16 @@ class SetupError(Exception):
     """One line for the user: what is wrong and what to do."""
 
 
-def check_python(version=sys.version_info) -> None:
-    # The pinned numpy has no wheels for older Pythons; the setup.py of MMCV 2.1.0 breaks in 3.13.
-    if not (3, 11) <= tuple(version[:2]) <= (3, 12):
-        raise SetupError(
-            f'Python {version[0]}.{version[1]} is not supported: use 3.11 or 3.12, '
-            'e.g. `make setup PYTHON=python3.11`'
-        )
+def check_python(row: Row, version=sys.version_info) -> None:
+    if tuple(version[:2]) in row.pythons:
+        return
+    names = [f'{major}.{minor}' for major, minor in row.pythons]
+    others = [other.name for other in ROWS.values() if tuple(version[:2]) in other.pythons]
+    raise SetupError(
+        f'the pins of the row {row.name!r} are not for Python {version[0]}.{version[1]}: '
+        f'use {" or ".join(names)}, e.g. `make setup PYTHON=python{names[0]}`'
+        + ''.join(f', or `make setup ROW={other}`' for other in others)
+    )
 
 
 def check_disk() -> None:
@@ -121,7 +153,11 @@ def compiler_jobs() -> int:
 
 def run(*command, on_line=None) -> str:
     """Run a command, append its output to the log and return it."""
+    # Many Pythons compile extensions with -g. Debug information makes MMCV three times slower to
+    # compile, and the last of several flags counts.
+    flags = f'{os.environ.get("CFLAGS", "")} -g0'.strip()
     env = dict(os.environ, TMPDIR=str(TMP), PIP_DISABLE_PIP_VERSION_CHECK='1', MMCV_WITH_OPS='1')
+    env['CFLAGS'] = flags
     env['PATH'] = f'{PYTHON.parent}{os.pathsep}{env["PATH"]}'  # PyTorch looks there for ninja
     env.setdefault('MAX_JOBS', str(compiler_jobs()))
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
@@ -149,9 +185,18 @@ def advice(output: str) -> str:
     return f'{cause}: see {LOG}, then run `make setup` again'
 
 
-def pip(command: str, *arguments, on_line=None) -> None:
-    # Without isolation, pip builds packages with the setuptools version in constraints.txt.
-    options = ('--no-build-isolation', '-c', CONSTRAINTS)
+def pins(row: Row) -> Path:
+    return CONSTRAINTS / f'{row.name}.txt'
+
+
+def pinned(row: Row, name: str) -> str:
+    """Return the version of a distribution in the pins of a row."""
+    return re.search(f'^{name}==(.+)$', pins(row).read_text(), re.MULTILINE)[1]
+
+
+def pip(row: Row, command: str, *arguments, on_line=None) -> None:
+    # Without isolation, pip builds packages with the pinned setuptools.
+    options = ('--no-build-isolation', '-c', pins(row))
     run(PYTHON, '-m', 'pip', command, *options, *arguments, on_line=on_line)
 
 
@@ -176,12 +221,16 @@ def show_progress(line: str) -> None:
 
 
 def wheel_folder(mmcv: str, torch: str, python: str, machine: str) -> Path:
-    """Return the folder in the cache for the MMCV wheel of one PyTorch, Python and machine."""
-    return CACHE / 'wheels' / f'mmcv-{mmcv}-torch-{torch}-{python}-{machine}'
+    """Return the folder in the cache for the wheel of one MMCV, PyTorch, Python and machine.
+
+    Args:
+        mmcv: Distribution and version, such as ``mmcv-2.1.0``.
+    """
+    return CACHE / 'wheels' / f'{mmcv}-torch-{torch}-{python}-{machine}'
 
 
 def find_wheel(folder: Path) -> 'Path | None':
-    return next(folder.glob('mmcv-*.whl'), None)
+    return next(folder.glob('*mmcv-*.whl'), None)
 
 
 def store(wheel: Path, folder: Path) -> None:
@@ -192,36 +241,37 @@ def store(wheel: Path, folder: Path) -> None:
     partial.rename(folder / wheel.name)
 
 
-def build_wheel(torch: dict) -> Path:
+def build_wheel(row: Row, torch: dict) -> Path:
     check_compilers(torch)
-    print(f'compiling, about 14 minutes on 2 cores (log: {LOG})', flush=True)
+    print(f'compiling, about 8 minutes on 2 cores (log: {LOG})', flush=True)
     # pip's own cache may hold a wheel that was compiled for another PyTorch.
     options = ('-v', '--no-deps', '--no-cache-dir', '--wheel-dir', TMP)
-    pip('wheel', *options, f'mmcv=={MMCV}', on_line=show_progress)
+    pip(row, 'wheel', *options, row.mmcv, on_line=show_progress)
     print('      compiled, ', end='')
     return find_wheel(TMP)
 
 
-def install_mmcv(wheel: Path) -> None:
-    pip('install', '--force-reinstall', '--no-deps', wheel)  # also over the same version
-    pip('install', wheel)
+def install_mmcv(row: Row, wheel: Path) -> None:
+    pip(row, 'install', '--force-reinstall', '--no-deps', wheel)  # also over the same version
+    pip(row, 'install', wheel)
     # MMEngine requires opencv-python, which needs libGL; servers often have none. The headless
     # build has the same files and does not need it. It overwrites them.
-    pip('install', '--force-reinstall', '--no-deps', 'opencv-python-headless')
+    pip(row, 'install', '--force-reinstall', '--no-deps', 'opencv-python-headless')
     run(PYTHON, '-c', CHECK_OPS)
 
 
-def provide_mmcv(torch: dict) -> None:
+def provide_mmcv(row: Row, torch: dict) -> None:
+    mmcv = f'{row.mmcv}-{pinned(row, row.mmcv)}'
     python = f'cp{sys.version_info[0]}{sys.version_info[1]}'
-    folder = wheel_folder(MMCV, torch['version'], python, sysconfig.get_platform())
+    folder = wheel_folder(mmcv, torch['version'], python, sysconfig.get_platform())
     wheel = find_wheel(folder)
     if wheel:
         try:
-            return install_mmcv(wheel)
+            return install_mmcv(row, wheel)
         except SetupError:
             print(f'{wheel} does not work with this PyTorch', end='\n      ')
-    wheel = build_wheel(torch)
-    install_mmcv(wheel)
+    wheel = build_wheel(row, torch)
+    install_mmcv(row, wheel)
     store(wheel, folder)
 
 
@@ -239,18 +289,23 @@ def torch_of_this_python() -> 'tuple[str, Path]':
     return torch.version, torch.locate_file('')
 
 
-def setup(torch: str) -> None:
-    check_python()
+def setup(row: Row, torch: str = '') -> None:
+    """Make .venv for a row, with its PyTorch or with another one."""
+    check_python(row)
+    torch = torch or row.torch
     version, folder = torch_of_this_python() if torch == 'installed' else (torch, None)
     # First line of the stamp: which Python and PyTorch; with others, .venv is made new. Second
     # line, written last: a hash of the inputs; with another one all steps run in the same .venv.
-    which = f'{VENV} with Python {platform.python_version()} and PyTorch {version} ({torch})\n'
-    inputs = b''.join(f.read_bytes() for f in (CONSTRAINTS, ROOT / 'setup.py', Path(__file__)))
+    which = (
+        f'{VENV} for {row.name} with Python {platform.python_version()} '
+        f'and PyTorch {version} ({torch})\n'
+    )
+    inputs = b''.join(f.read_bytes() for f in (pins(row), ROOT / 'setup.py', Path(__file__)))
     complete = which + hashlib.sha256(inputs).hexdigest()
     if read_stamp() != complete:  # before the lock, which a read-only clone cannot open
         with alone():
             if read_stamp() != complete:  # another process may have finished meanwhile
-                make(version, folder, which)
+                make(row, version, folder, which)
                 STAMP.write_text(complete)
                 return
     print('.venv is up to date')
@@ -274,7 +329,7 @@ def alone():
         yield
 
 
-def make(version: str, torch_folder: 'Path | None', which: str) -> None:
+def make(row: Row, version: str, torch_folder: 'Path | None', which: str) -> None:
     """Run all steps, in the existing .venv if its stamp begins with `which`."""
     check_disk()
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -294,36 +349,42 @@ def make(version: str, torch_folder: 'Path | None', which: str) -> None:
             site = run(PYTHON, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))')
             Path(site.strip(), 'torch-of-base.pth').write_text(f'{torch_folder}\n')
         else:
-            pip('install', f'torch=={version}')
-        pip('install', 'setuptools', 'wheel', 'ninja')
+            pip(row, 'install', f'torch=={version}')
+        pip(row, 'install', 'setuptools', 'wheel', 'ninja')
         torch = json.loads(run(PYTHON, '-c', PROBE).splitlines()[-1])
 
-    with step(3, f'MMCV {MMCV}'):
-        provide_mmcv(torch)
+    with step(3, f'{row.mmcv} {pinned(row, row.mmcv)}'):
+        provide_mmcv(row, torch)
 
-    with step(4, 'MMDetection, MMSegmentation, MMPretrain, convnext_mm'):
-        pip('install', '-e', '.[openmmlab,export,test,docs]', 'mmpretrain', 'ruff')
+    with step(4, 'MMDetection, MMSegmentation, convnext_mm'):
+        extras = f'.[{row.family},export,test{",docs" if row.for_development else ""}]'
+        pip(row, 'install', '-e', extras, *(DEVELOPMENT if row.for_development else ()))
 
     with step(5, 'test peers'):
         # PyTorch for GPUs has its own Triton. Elsewhere the tests run the kernels in the
         # interpreter of this one, which exists for Linux only.
         if not (torch['cuda'] or torch['hip']) and sys.platform == 'linux':
-            pip('install', '--no-deps', f'triton=={TRITON}')
-        # In a folder that only tests import from: MMEngine and others would use this torchvision.
-        # Its compiled part fits only one build of PyTorch, and the tests do not need it.
-        peers = VENV / 'peers'
-        pip('install', '--upgrade', '--no-deps', '--target', peers, *PEERS)
-        for library in peers.glob('torchvision/*.so'):
-            library.unlink()
+            pip(row, 'install', '--no-deps', f'triton=={TRITON}')
+        if row.for_development:
+            # In a folder that only tests import from: MMEngine and others would use this
+            # torchvision. Its compiled part fits only one build of PyTorch, and the tests do not
+            # need it.
+            peers = VENV / 'peers'
+            pip(row, 'install', '--upgrade', '--no-deps', '--target', peers, *PEERS)
+            for library in peers.glob('torchvision/*.so'):
+                library.unlink()
     shutil.rmtree(TMP)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description='Make .venv with all that this project needs.')
-    parser.add_argument('torch', help="a PyTorch version, or 'installed'")
+    parser.add_argument(
+        'torch', nargs='?', default='', help="a PyTorch version, or 'installed'; default: the row's"
+    )
+    parser.add_argument('--row', choices=ROWS, default='default', help='a set of versions')
     arguments = parser.parse_args()
     try:
-        setup(arguments.torch)
+        setup(ROWS[arguments.row], arguments.torch)
     except (SetupError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
     except KeyboardInterrupt:

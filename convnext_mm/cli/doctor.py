@@ -1,6 +1,8 @@
 """Check the installation and a config."""
 
 import argparse
+import contextlib
+import json
 import sys
 import warnings
 
@@ -16,6 +18,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('config', nargs='?', help='config file or name of a recipe')
     parser.add_argument('checkpoint', nargs='?', help='a trained model of the config')
+    parser.add_argument(
+        '--json',
+        action='store_true',
+        help='print versions, platform and findings as JSON, for a bug report; the home folder is '
+        'written as ~',
+    )
     add_config_options(parser)
     args = parser.parse_args(arguments)
     # The libraries warn about their own deprecated calls; a user cannot act on these warnings.
@@ -24,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         from mmengine.logging import MMLogger
 
         from convnext_mm.compat import apply_workarounds
-        from convnext_mm.diagnose.doctor import examine
+        from convnext_mm.diagnose.doctor import bug_report, examine, examined
     except (ImportError, OSError) as error:  # OSError: a CUDA library is missing
         reason = explain_missing(error) if isinstance(error, ModuleNotFoundError) else error
         print(f'error: {reason}\nNothing else can be checked without it', file=sys.stderr)
@@ -33,6 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
     MMLogger.get_current_instance().setLevel('ERROR')  # the models and optimizers of checks log
     well: list[bool] = []
 
+    def report(args: argparse.Namespace) -> None:
+        with contextlib.redirect_stdout(sys.stderr):  # what the libraries print is no JSON
+            content = bug_report(examined(args.config, args.checkpoint, args.cfg_options))
+        print(json.dumps(content, indent=2))
+        well.append(all(finding['level'] != 'error' for finding in content['findings']))
+
     def check(args: argparse.Namespace) -> None:
         from rich.console import Console
 
@@ -40,4 +54,4 @@ def main(arguments: list[str] | None = None) -> int:
         console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
         well.append(examine(console, args.config, args.checkpoint, args.cfg_options))
 
-    return exit_code(check, args) or int(not all(well))
+    return exit_code(report if args.json else check, args) or int(not all(well))

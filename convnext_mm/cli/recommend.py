@@ -3,18 +3,19 @@
 import argparse
 import contextlib
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from convnext_mm.cli.exit_codes import exit_code
-from convnext_mm.cli.options import Parser
+from convnext_mm.cli.options import Parser, let_cores_to_workers
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(
         description=__doc__,
-        epilog='The data set is checked first, as by check_data.py. No file of it is changed. To '
+        epilog='The data set is checked first, as by check-data. No file of it is changed. To '
         'estimate the time, four iterations are run on this machine.',
     )
     parser.add_argument('path', help='a folder, or a COCO JSON')
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
+    let_cores_to_workers()
     from mmengine.logging import MMLogger
 
     from convnext_mm.datasets.own.check import check_own_data, verdict
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     from convnext_mm.diagnose.recommend.advice import as_text, gpu_memory, numbers, recommend
     from convnext_mm.diagnose.recommend.picture import draw_data
     from convnext_mm.errors import UserError
+    from convnext_mm.messages.commands import command
 
     if args.gpu_gb is not None and not args.gpu_gb >= 0:
         raise UserError(f'--gpu-gb {args.gpu_gb} must be 0, for no GPU, or more')
@@ -55,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
         checked = check_own_data(args.path)
         if checked.errors:
             raise UserError(
-                f'{args.path}: {verdict(checked)} tools/check_data.py {args.path} lists them'
+                f'{args.path}: {verdict(checked)} {command("check-data")} '
+                f'{shlex.quote(args.path)} lists them'
             )
         here = args.gpu_gb is None
         gpu_gb = gpu_memory() if here else args.gpu_gb

@@ -323,6 +323,8 @@ def _check_constructor(wrapper: object) -> Iterator[Finding]:
                 yield error(
                     f'optim_wrapper.paramwise_cfg.{key}',
                     f'{target.__name__} reads no {key!r}{_did_you_mean(nearest(key, words))}',
+                    'if a base config has it, replace the whole dict: '
+                    'paramwise_cfg=dict(_delete_=True, ...)',
                 )
 
 

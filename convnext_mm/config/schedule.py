@@ -233,10 +233,13 @@ def _rescale_epochs(
         yield from _repeat(cfg.train_dataloader, times)
         repeats *= times
     steps = epochs * math.ceil(repeats * images / base)
+    batch = batch or base
+    iterations = epochs * math.ceil(repeats * images / batch)
     each = f'{repeats} x {images:,}' if repeats > 1 else f'{images:,}'
+    meant = f'; the recipe is for a batch of {base}' if batch != base else ''
     yield (
         f'schedule: {counted(epochs, "epoch")} as {"given" if chosen else "in the recipe"}, '
-        f'{each} images each: {counted(steps, "step")} at a batch of {base}'
+        f'{each} images each: {counted(iterations, "step")} at a batch of {batch}{meant}'
     )
     in_iterations = schedulers_in(cfg, by_epoch=False)
     decays = [s for s in in_iterations if not is_warm_up(s)]
@@ -247,7 +250,6 @@ def _rescale_epochs(
         recipe = last_end(cfg) + 1
         yield from _replace_schedulers(cfg, rescaled_schedulers(cfg, recipe, steps), given)
     elif recipe:
-        iterations = epochs * math.ceil(repeats * images / (batch or base))
         yield from _replace_schedulers(cfg, rescaled_schedulers(cfg, recipe, iterations), given)
     else:
         yield from (
@@ -258,6 +260,35 @@ def _rescale_epochs(
     if chosen and recipe:
         after = rescaled_schedulers(cfg, recipe, epochs, by_epoch=True)
         yield from _replace_schedulers(cfg, after, given)
+    if chosen and recipe_epochs:
+        yield from _rescale_epoch_counts(cfg, epochs / recipe_epochs, given)
+
+
+def epoch_counts(cfg: Config) -> Iterator[tuple[str, ConfigDict, str]]:
+    """Yield the settings of hooks that count epochs: dotted name, hook and key.
+
+    These are whole numbers with ``epoch`` in their name, such as ``switch_epoch`` of RTMDet.
+    """
+    for index, hook in enumerate(cfg.get('custom_hooks') or []):
+        for key, value in hook.items():
+            if 'epoch' in key and type(value) is int and value > 0:  # and not bool, as by_epoch
+                yield f'custom_hooks.{index}.{key}', hook, key
+
+
+def _rescale_epoch_counts(cfg: Config, ratio: float, given: Collection[str]) -> Iterator[str]:
+    """Change the epochs of hooks and evaluations, in place; yield a line for each change."""
+    nodes = [*epoch_counts(cfg), ('train_cfg.val_begin', cfg.train_cfg, 'val_begin')]
+    for name, node, key in nodes:
+        old = node.get(key, 1)
+        new = max(1, round(old * ratio))
+        if new != old and name not in given and old > 1:
+            node[key] = new
+            yield f'{name} = {new:,} instead of {old:,}'
+    before = cfg.train_cfg.get('dynamic_intervals')
+    if before and 'train_cfg.dynamic_intervals' not in given:
+        after = [(max(1, round(begin * ratio)), interval) for begin, interval in before]
+        cfg.train_cfg.dynamic_intervals = after
+        yield f'train_cfg.dynamic_intervals = {after} instead of {before}'
 
 
 def _rescale_iterations(

@@ -11,6 +11,7 @@ from convnext_mm.config.nodes import dicts_below, scheduler_name, schedulers, ty
 from convnext_mm.config.schedule import (
     changed_settings,
     ends,
+    epoch_counts,
     is_warm_up,
     last_end,
     rescaled_schedulers,
@@ -59,6 +60,19 @@ def cut_off_schedule(cfg: Config) -> Iterator[Finding]:
         f'the training ends after {counted(length, unit)}, too early for {", ".join(late)}',
         f'rescale it: --cfg-options {" ".join(options)}' if options else 'choose lower ones',
     )
+
+
+def late_hooks(cfg: Config) -> Iterator[Finding]:
+    """Check that the epochs of hooks are not after the training, as if only its length changed."""
+    length = (cfg.get('train_cfg') or {}).get('max_epochs')
+    for name, hook, key in epoch_counts(cfg):
+        if length and hook[key] >= length and length > 1:
+            yield note(
+                'schedule',
+                f'{key}={hook[key]} of {type_name(hook)} has no effect: the training ends after '
+                f'{counted(length, "epoch")}',
+                f'set {name} below {length}',
+            )
 
 
 def schedule_of_another_run(cfg: Config, iterations: int) -> Iterator[Finding]:

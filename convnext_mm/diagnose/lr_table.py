@@ -13,7 +13,12 @@ from torch import nn
 
 from convnext_mm.config.model import build_on_meta
 from convnext_mm.config.nodes import schedulers
-from convnext_mm.config.schedule_checks import cut_off_schedule, erased_decay, flattened_decay
+from convnext_mm.config.schedule_checks import (
+    cut_off_schedule,
+    erased_decay,
+    flattened_decay,
+    late_hooks,
+)
 from convnext_mm.messages.findings import as_text as as_message
 from convnext_mm.optim import format_layer_ids
 
@@ -149,7 +154,12 @@ def _build_schedulers(cfg: Config, wrapper: OptimWrapper) -> list[_ParamSchedule
 def _warnings(cfg: Config, groups: Sequence[ParamGroup]) -> Iterator[str]:
     peak = max(groups, key=lambda group: group.lr_scale).rate.peak
     rates = [(group.lr_scale * peak, group.rate.end) for group in groups]
-    for finding in (*erased_decay(cfg), *cut_off_schedule(cfg), *flattened_decay(cfg, rates)):
+    for finding in (
+        *erased_decay(cfg),
+        *late_hooks(cfg),
+        *cut_off_schedule(cfg),
+        *flattened_decay(cfg, rates),
+    ):
         yield as_message([finding])
 
 

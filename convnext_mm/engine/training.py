@@ -16,7 +16,7 @@ from convnext_mm.config import batch_size
 from convnext_mm.config.building import naming_the_part
 from convnext_mm.config.disk import check_disk_space
 from convnext_mm.config.nodes import type_name
-from convnext_mm.config.schedule_checks import cut_off_schedule, erased_decay
+from convnext_mm.config.schedule_checks import cut_off_schedule, erased_decay, late_hooks
 from convnext_mm.datasets.files import check_data
 from convnext_mm.datasets.own.adapt import adapt_to_own_data
 from convnext_mm.engine.checkpoints import damage, newest_whole
@@ -116,6 +116,7 @@ def train(
         if data is not None:
             cfg = adapt_to_own_data(cfg, data, options or (), accumulate=accumulate)
         tell(erased_decay(cfg))
+        tell(late_hooks(cfg))
         tell(cut_off_schedule(cfg))  # before accumulate, which changes the numbers in its advice
         if amp:
             cfg = use_mixed_precision(cfg)

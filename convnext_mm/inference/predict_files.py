@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.errors import UserError
-from convnext_mm.evaluation.score_threshold import ScoreThreshold, find_score_threshold
+from convnext_mm.evaluation.score_threshold import ScoreThreshold
 from convnext_mm.inference.predictor import Predictor
 from convnext_mm.inference.result_files import CocoWriter, LabelMapWriter, ResultWriter
 from convnext_mm.inference.sources import (
@@ -22,7 +22,6 @@ from convnext_mm.inference.sources import (
     reason_unread,
 )
 from convnext_mm.messages.wording import counted
-from convnext_mm.weights.files import local_file
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,8 @@ def predict(
     paths = find_files(images)
     cfg = load_checked_config(config, options, ('model', 'test_dataloader'))
     predictor = Predictor(cfg, checkpoint, device)
-    work_dir, file = find_work_dir(cfg), local_file(checkpoint)
-    threshold = (
-        find_score_threshold(file, (file.parent, work_dir))
-        if score_thr is None
-        else ScoreThreshold(score_thr, '')
-    )
-    folder = Path(out or work_dir / 'predictions')
+    threshold = predictor.threshold if score_thr is None else ScoreThreshold(score_thr, '')
+    folder = Path(out or find_work_dir(cfg) / 'predictions')
     unread: dict[Path, str] = {}
     done = 0
     try:

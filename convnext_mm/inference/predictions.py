@@ -14,7 +14,7 @@ import numpy as np
 from convnext_mm.messages.wording import counted, listed
 from convnext_mm.visualization.drawing import draw_instances, draw_labels
 from convnext_mm.visualization.image_files import write_image
-from convnext_mm.visualization.palette import Colour
+from convnext_mm.visualization.palette import Colour, instance_colours
 
 _LISTED = 5
 
@@ -26,12 +26,10 @@ class Prediction(ABC):
     Attributes:
         image: The image, (H, W, 3) uint8 RGB.
         classes: The names of all classes of the model.
-        palette: A colour (R, G, B) for each class.
     """
 
     image: np.ndarray
     classes: tuple[str, ...]
-    palette: list[Colour]
 
     @abstractmethod
     def draw(self) -> np.ndarray:
@@ -65,7 +63,7 @@ class Detections(Prediction):
     Attributes:
         boxes: (K, 4) float32: x1, y1, x2, y2 in pixels of the image.
         scores: (K,) float32, from 0 to 1.
-        labels: (K,) int64, indices of :attr:`classes`.
+        labels: (K,) int64, indices of `classes`.
         masks: (K, H, W) bool; None if the model predicts no masks.
     """
 
@@ -88,7 +86,7 @@ class Detections(Prediction):
             self.boxes,
             self.labels,
             self.classes,
-            self.palette,
+            instance_colours(self.scores),
             self.masks,
             self.scores,
         )
@@ -103,12 +101,14 @@ class Segmentation(Prediction):
     """The class of each pixel of one image.
 
     Attributes:
-        label_map: (H, W) int64, indices of :attr:`classes`.
+        label_map: (H, W) int64, indices of `classes`.
         scores: (H, W) float32, from 0 to 1: the softmax of the model's output for this class.
+        palette: The colour (R, G, B) of each class.
     """
 
     label_map: np.ndarray
     scores: np.ndarray
+    palette: list[Colour]
 
     @cached_property
     def names(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -26,12 +27,13 @@ from convnext_mm.config.nodes import leaf_datasets, type_name
 from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.config.work_dir import best_checkpoint, find_config
 from convnext_mm.errors import UserError
+from convnext_mm.evaluation.score_threshold import ScoreThreshold, find_score_threshold
 from convnext_mm.inference.predictions import Detections, Segmentation
 from convnext_mm.inference.sources import Frame, is_video, reason_unread
 from convnext_mm.messages.commands import command
 from convnext_mm.messages.log import log_once
 from convnext_mm.visualization.palette import palette
-from convnext_mm.weights.files import read_checkpoint
+from convnext_mm.weights.files import local_file, read_checkpoint
 
 _GREY, _RGB = (2,), (3, 3)  # dimensions of an array, and its channels
 Image = str | Path | np.ndarray | PIL.Image.Image
@@ -86,6 +88,8 @@ class Predictor:
         meta: ``classes`` and optionally ``palette``, as in a data set's ``metainfo``.
         model: The model in evaluation mode.
         is_segmentor: Whether the model predicts label maps instead of objects.
+        threshold: The score with the best F1 in the report of this checkpoint, which is looked for
+            beside the checkpoint and in the config's work dir, or 0.3; and where it comes from.
 
     Raises:
         UserError: The checkpoint does not exist or does not fit the config, there is no GPU, or the
@@ -97,6 +101,8 @@ class Predictor:
         if device.startswith('cuda') and not torch.cuda.is_available():
             raise UserError(f'device {device}: PyTorch sees no GPU; {command("doctor")} says why')
         self.device = torch.device(device)
+        self._checkpoint = checkpoint
+        self._work_dirs = [find_work_dir(cfg)] if cfg.filename or cfg.get('work_dir') else []
         self._load, self._transform = _split_pipeline(cfg)
         model_cfg = copy.deepcopy(cfg.model)
         content = read_checkpoint(checkpoint)
@@ -114,7 +120,7 @@ class Predictor:
         self,
         images: Image | Sequence[Image],
         *,
-        score_thr: float = 0.3,
+        score_thr: float | None = None,
         batch_size: int = 4,
     ) -> Detections | Segmentation | list[Detections] | list[Segmentation]:
         """Predict on one image, or on a list of images.
@@ -122,7 +128,8 @@ class Predictor:
         Args:
             images: The path of an image file; an array, (H, W, 3) uint8 **RGB** or (H, W) uint8
                 grey; an image of PIL, whose EXIF orientation is applied; or a list of these.
-            score_thr: Objects below this score are left out, from 0 to 1.
+            score_thr: Objects below this score are left out, from 0 to 1. By default
+                :attr:`threshold`.
             batch_size: The largest number of images of one size that are predicted at once. It
                 does not change predictions.
 
@@ -136,13 +143,19 @@ class Predictor:
             return self([images], score_thr=score_thr)[0]
         if batch_size < 1:
             raise UserError(f'batch_size={batch_size}: it must be at least 1')
+        score_thr = self.threshold.value if score_thr is None else score_thr
         if not 0 <= score_thr <= 1:
             raise UserError(f'score_thr={score_thr}: it must be from 0 to 1')
         frames = (self._frame(image, index) for index, image in enumerate(images))
         return [
             self._result(frame, sample, score_thr)
-            for frame, sample in self.predict(frames, batch_size)
+            for frame, sample in self.predict(frames, batch_size, pixel_scores=True)
         ]
+
+    @cached_property
+    def threshold(self) -> ScoreThreshold:
+        file, folders = local_file(self._checkpoint), self._work_dirs
+        return find_score_threshold(file, (file.parent, *folders))
 
     def read(self, path: Path) -> Frame:
         """Read an image file.
@@ -153,7 +166,7 @@ class Predictor:
         return Frame(path, self._load(dict(img_path=str(path), img_id=0))['img'])
 
     def predict(
-        self, frames: Iterable[Frame], batch_size: int = 1
+        self, frames: Iterable[Frame], batch_size: int = 1, *, pixel_scores: bool = False
     ) -> Iterator[tuple[Frame, BaseDataElement]]:
         """Yield each frame with its prediction on the CPU, in the order of the frames.
 
@@ -163,6 +176,7 @@ class Predictor:
         Args:
             frames: Images or video frames.
             batch_size: The largest number of frames in a batch.
+            pixel_scores: Whether a segmentor adds the ``scores`` of its ``pred_sem_seg``.
 
         Raises:
             UserError: The GPU has too little memory for a batch.
@@ -170,7 +184,8 @@ class Predictor:
         inputs = ((frame, self.prepare(frame)) for frame in frames)
         for _, same_shape in groupby(inputs, key=lambda pair: pair[1]['inputs'].shape):
             while batch := list(islice(same_shape, batch_size)):
-                yield from zip((frame for frame, _ in batch), self._step([x for _, x in batch]))
+                samples = self._step([x for _, x in batch], pixel_scores)
+                yield from zip((frame for frame, _ in batch), samples)
 
     def prepare(self, frame: Frame) -> dict:
         """Apply the test pipeline to a frame.
@@ -215,10 +230,15 @@ class Predictor:
     def _result(
         self, frame: Frame, sample: BaseDataElement, score_thr: float
     ) -> Detections | Segmentation:
-        common = frame.rgb(), tuple(self.meta['classes']), palette(self.meta)
+        common = frame.rgb(), tuple(self.meta['classes'])
         if self.is_segmentor:
             found = sample.pred_sem_seg
-            return Segmentation(*common, found.data[0].long().numpy(), found.scores[0].numpy())
+            return Segmentation(
+                *common,
+                found.data[0].long().numpy(),
+                found.scores[0].numpy(),
+                palette(self.meta),
+            )
         found = sample.pred_instances
         found = found[found.scores >= score_thr]
         found = found[found.scores.argsort(descending=True, stable=True)]
@@ -227,7 +247,7 @@ class Predictor:
         return Detections(*common, boxes, scores, labels, masks)
 
     @torch.no_grad()
-    def _step(self, batch: list[dict]) -> list[BaseDataElement]:
+    def _step(self, batch: list[dict], pixel_scores: bool) -> list[BaseDataElement]:
         try:
             samples = self.model.test_step(pseudo_collate(batch))
         except torch.OutOfMemoryError as error:
@@ -237,7 +257,8 @@ class Predictor:
             ) from error
         for sample in samples:
             if 'seg_logits' in sample:
-                sample.pred_sem_seg.scores = _confidence(sample.seg_logits.data)
+                if pixel_scores:
+                    sample.pred_sem_seg.scores = _confidence(sample.seg_logits.data)
                 del sample.seg_logits  # large: a score for each class and pixel
         return [sample.cpu() for sample in samples]
 

@@ -14,7 +14,7 @@ from convnext_mm.inference.drawn_files import DrawnFiles
 from convnext_mm.inference.sources import Frame
 from convnext_mm.visualization.drawing import draw_instances, draw_labels
 from convnext_mm.visualization.image_files import write_image
-from convnext_mm.visualization.palette import palette
+from convnext_mm.visualization.palette import instance_colours, palette
 
 # COCO numbers its 80 classes up to 90 and leaves these ids out.
 _COCO_CLASSES = ('person', 'toothbrush', 80)  # first, last, number
@@ -134,10 +134,8 @@ class CocoWriter(ResultWriter):
 
     def _draw(self, frame: Frame, prediction: InstanceData) -> np.ndarray:
         labels = prediction.labels
-        if frame.index is None:  # A colour for each object, the first ones for the highest scores.
-            ranks = np.argsort(np.argsort(-prediction.scores, kind='stable'))
-            colours = palette(len(ranks))
-            colours = [colours[rank] for rank in ranks]
+        if frame.index is None:
+            colours = instance_colours(prediction.scores)
         else:  # The objects of two video frames are not connected, and their colours would flicker.
             colours = [self.palette[label] for label in labels]
         return draw_instances(

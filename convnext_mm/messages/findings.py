@@ -45,6 +45,7 @@ class Finding:
         what: What was found.
         examples: The cases, each in words, if there can be several.
         remedy: What to do, or what was done; may have several lines.
+        page: The page of the documentation that explains it, if one is known.
     """
 
     level: Level
@@ -52,6 +53,7 @@ class Finding:
     what: str
     examples: tuple[str, ...] = ()
     remedy: str = ''
+    page: str = ''
 
     @property
     def text(self) -> str:
@@ -138,6 +140,8 @@ def show(
         elif remedy:
             lines = _wrap(f'-> {remedy}', width)
             console.print(Text(textwrap.indent('\n'.join(lines), indent), 'cyan'), soft_wrap=True)
+        if finding.page and finding.level is not Level.OK:
+            console.print(Text(f'{indent}see {finding.page}', 'dim'), soft_wrap=True)
         shown.append(finding)
     return shown
 

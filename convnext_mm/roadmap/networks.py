@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -80,7 +81,7 @@ class RoadmapBlock(nn.Module):
 
 
 @MODELS.register_module()
-class Roadmap(StagedBackbone):
+class Roadmap(StagedBackbone, BaseModule):
     """The network of one step of the roadmap from ResNet to ConvNeXt.
 
     .. code-block:: python
@@ -95,10 +96,9 @@ class Roadmap(StagedBackbone):
     The last step rounds map sizes down at each stride. The others round them up, except in the
     patchify stem.
 
-    The paper leaves three details open, and the published FLOPs do not depend on them. Here,
-    ``fewer_activations`` also takes the activation from the stem. ``fewer_norms`` also takes the
-    norms from the stem and the shortcuts. A convolution has a bias unless a BatchNorm follows. All
-    steps start from the initialisation of ConvNeXt.
+    The paper leaves some details open, and the published FLOPs do not depend on them. Here,
+    ``fewer_activations`` also removes the activation of the stem. ``fewer_norms`` also removes the
+    norms of the stem and of the shortcuts. A convolution has a bias unless a BatchNorm follows.
 
     Args:
         step: A name in :data:`convnext_mm.roadmap.STEPS`.

@@ -89,12 +89,12 @@ class Step:
     Attributes:
         settings: The settings of the network.
         published: Its published figures.
-        adopted: Whether the next steps build on this one.
+        builds_on: The step that it changes; None for the first.
     """
 
     settings: Settings
     published: Published
-    adopted: bool
+    builds_on: str | None
 
 
 # Track -> its first network. The last ones are ConvNeXt-T and ConvNeXt-B.
@@ -134,13 +134,12 @@ STEPS = tuple(row[0] for row in _TABLE)
 def _steps(track: str) -> dict[str, Step]:
     """Return the steps of a track, in the order of the table."""
     number = list(_START).index(track)
-    settings, steps = _START[track], {}
+    settings, builds_on, steps = _START[track], None, {}
     for name, *figures, change in _TABLE:
         own = {key: v[number] if isinstance(v, list) else v for key, v in change.items()}
-        adopted = name not in _NOT_ADOPTED
-        steps[name] = Step(replace(settings, **own), Published(*figures[number]), adopted)
-        if adopted:
-            settings = steps[name].settings
+        steps[name] = Step(replace(settings, **own), Published(*figures[number]), builds_on)
+        if name not in _NOT_ADOPTED:
+            settings, builds_on = steps[name].settings, name
     return steps
 
 

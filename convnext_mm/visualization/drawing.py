@@ -82,7 +82,7 @@ def draw_labels(
     edge = np.zeros(labels.shape, bool)
     edge[1:] |= labels[1:] != labels[:-1]
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    mixed[edge] = painted[edge]
+    mixed[edge & known] = painted[edge & known]
     texts = []
     for index in np.unique(labels[known]):
         texts.append((classes[index], _middle(labels == index), palette[index]))

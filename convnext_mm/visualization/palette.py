@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 Colour = tuple[int, int, int]
 
@@ -28,6 +30,12 @@ def palette(classes: Mapping | int) -> list[Colour]:
     if isinstance(own, (list, tuple)) and len(own) >= count:
         return [tuple(int(value) for value in colour) for colour in own[:count]]
     return _generated(count)
+
+
+def instance_colours(scores: Sequence[float]) -> list[Colour]:
+    """Return a colour for each object of an image, the first ones for the highest scores."""
+    colours = dict(zip(np.argsort(-np.asarray(scores), kind='stable'), _generated(len(scores))))
+    return [colours[i] for i in range(len(scores))]
 
 
 def palette_without_background(meta: Mapping) -> list[Colour | None]:

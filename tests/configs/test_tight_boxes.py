@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 RECIPES = (
     *('cascade/convnext_v2_atto_photos', 'cascade/convnext_atto_nuclei'),
-    *('cascade/convnext_t_finetune', 'mask_rcnn/convnext_t_finetune'),
+    'cascade/convnext_t_finetune',
 )
 WIDTH, HEIGHT = 500, 400
 # A cross has empty corners: a crop through one of them leaves a box looser than the mask.
@@ -67,7 +67,7 @@ def crops(recipe, root, number):
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_boxes_are_as_tight_as_the_cropped_masks(recipe, root):
     found = {'objects': 0, 'crowds': 0, 'left out': 0}
-    for single, ignored in crops(recipe, root, 20):
+    for single, ignored in crops(recipe, root, 12):
         found['objects'] += len(single)
         found['crowds'] += len(ignored)
         found['left out'] += OBJECTS - len(single) - len(ignored)
@@ -79,7 +79,7 @@ def test_boxes_are_as_tight_as_the_cropped_masks(recipe, root):
                 # A resize after the crop rounds the mask to whole pixels, and not the box.
                 assert box == pytest.approx(pixels, abs=0.01 if ends_with_crop(recipe) else 2)
     # Pieces and parts of the crowd are outside of some crops, and inside of others.
-    assert found['objects'] > 20 and found['crowds'] > 2 and found['left out'] > 2
+    assert found['objects'] > 12 and found['crowds'] and found['left out']
 
 
 def ends_with_crop(recipe):

@@ -15,7 +15,7 @@ from convnext_mm.config.model import build_on_meta
 from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.config.reading import load_config
 from convnext_mm.config.schedule import MIN_STEPS
-from convnext_mm.config.schedule_checks import cut_off_schedule
+from convnext_mm.config.schedule_checks import cut_off_schedule, late_hooks
 from convnext_mm.datasets.own.adapt_config import adapt_config
 from convnext_mm.datasets.own.check import check_own_data
 from convnext_mm.datasets.own.write import PreparedData, PreparedSplit, write_data
@@ -211,8 +211,12 @@ def test_epochs_stay_and_a_small_set_is_repeated():
     # 36 epochs of 5 x 100 images, which are 32 batches of 16; 4 x 100 would be too few.
     assert cfg.train_dataloader.dataset.times == 5
     assert cfg.param_scheduler[0].end == 115  # of 500: a tenth of the run
-    line = 'schedule: 36 epochs as in the recipe, 5 x 100 images each: 1,152 steps at a batch of 16'
-    assert line in changes and 'LinearLR, in iterations: end 115 instead of 500' in changes
+    line = 'schedule: 36 epochs as in the recipe, 5 x 100 images each: 9,000 steps at a batch of 2'
+    assert f'{line}; the recipe is for a batch of 16' in changes
+    cfg = load_config(ROOT / MASK_RCNN)
+    kept = adapt_config(cfg, data('coco', images=100), accumulate=True)
+    assert f'{line.partition(": 9,000")[0]}: 1,152 steps at a batch of 16' in kept
+    assert 'LinearLR, in iterations: end 115 instead of 500' in changes
 
 
 def test_a_large_set_keeps_the_schedule_of_the_recipe():
@@ -274,6 +278,22 @@ def test_milestones_move_with_a_number_of_epochs_that_was_given(epochs, mileston
     ) in changes
     assert cfg.param_scheduler[0].end == 500  # iterations, of which there are enough
     assert not list(cut_off_schedule(cfg))
+
+
+def test_epochs_of_hooks_and_evaluations_move_with_a_number_of_epochs_that_was_given():
+    cfg = load_config('mmdet::rtmdet/rtmdet-ins_s_8xb32-300e_coco.py', {'train_cfg.max_epochs': 20})
+    (late,) = late_hooks(cfg)
+    assert late.what.startswith('switch_epoch=280 of PipelineSwitchHook has no effect')
+    assert late.remedy == 'set custom_hooks.1.switch_epoch below 20'
+    _, changes = adapted(cfg, 'train_cfg.max_epochs', images=10_000)
+    assert cfg.custom_hooks[1].switch_epoch == 19 and not list(late_hooks(cfg))
+    assert 'custom_hooks.1.switch_epoch = 19 instead of 280' in changes
+    assert cfg.train_cfg.dynamic_intervals == [(19, 1)]
+    chosen = ('train_cfg.max_epochs', 'custom_hooks.1.switch_epoch')
+    cfg = load_config('mmdet::rtmdet/rtmdet-ins_s_8xb32-300e_coco.py', {chosen[0]: 20})
+    cfg.custom_hooks[1].switch_epoch = 10
+    adapted(cfg, *chosen, images=10_000)
+    assert cfg.custom_hooks[1].switch_epoch == 10
 
 
 def test_a_cosine_in_epochs_ends_with_a_number_of_epochs_that_was_given():

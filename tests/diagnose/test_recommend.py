@@ -15,7 +15,7 @@ from convnext_mm.datasets.own.statistics import statistics
 from convnext_mm.diagnose.recommend.advice import _command, as_text, needs_of, recommend
 from convnext_mm.diagnose.recommend.picture import draw_data
 from convnext_mm.diagnose.recommend.rules import PHOTOS, RULES, Needs, choose
-from tests.conftest import ROOT, run_tool
+from tests.conftest import run_tool
 
 FINETUNE, FINETUNE_CASCADE = 'mask_rcnn/convnext_t_finetune', 'cascade/convnext_t_finetune'
 LARGE, NUCLEI = 'cascade/convnext_b_in22k_coco', 'cascade/convnext_atto_nuclei'
@@ -65,11 +65,13 @@ def test_a_model_that_knows_coco_is_the_start_unless_there_are_as_many_images():
 @pytest.mark.parametrize('rule', RULES, ids=lambda rule: f'{rule.recipe}-{rule.gpu_gb}')
 def test_the_command_of_each_rule_names_settings_that_exist(rule):
     words = shlex.split(_command(rule, '/data/my photos'))
-    script, recipe, data, path, *rest = words
-    assert (script, data, path) == ('tools/train.py', '--data', '/data/my photos')
+    *command, recipe, data, path = words[:5]
+    rest = words[5:]
+    assert command == ['convnext-mm', 'train']
+    assert (recipe, data, path) == (rule.recipe, '--data', '/data/my photos')
     assert ('--accumulate' in rest) is rule.accumulate
     given = OPTIONS.parse_args([word for word in rest if word != '--accumulate']).cfg_options
-    cfg = load_config(ROOT / recipe, given)
+    cfg = load_config(recipe, given)
     for key, value in rule.options.items():
         node = cfg
         for part in key.split('.'):
@@ -99,7 +101,7 @@ def test_the_schedule_is_the_one_that_training_prints(shapes, shapes_coco):
     large = recommend(shapes, shapes_coco, 8, measure=False)
     assert (large.schedule.steps, large.schedule.images) == (12 * 21 * 4, 4)
     text = as_text(shapes, statistics(shapes), large)
-    assert 'recommended: configs/mask_rcnn/convnext_t_finetune.py' in text
+    assert 'recommended: mask_rcnn/convnext_t_finetune' in text
     assert text.endswith(large.command) and '1,008 steps of 4 images' in text
 
 
@@ -113,7 +115,7 @@ def test_small_objects_get_a_warning_with_the_size_of_tiles(tmp_path, shapes_coc
     (tmp_path / 'images').symlink_to(shapes_coco / 'train')
     advice = recommend(check_own_data(tmp_path), tmp_path, 0, measure=False)
     # 2 of 64 px, in images of 512 px: 16 px, the smallest anchor, is reached. In the test it is.
-    assert advice.recipe == 'configs/cascade/convnext_atto_nuclei.py'
+    assert advice.recipe == NUCLEI
     assert not any('hard to find' in warning for warning in advice.warnings)
     assert any('without its mask head' in reason for reason in advice.reasons)
     fine = recommend(check_own_data(tmp_path), tmp_path, 24, measure=False)
@@ -141,7 +143,7 @@ def test_the_tool_recommends_for_label_maps_and_says_what_it_did_not_measure(sha
     done = run_tool('recommend.py', shapes_ade, '--gpu-gb', '12', '--json')
     assert done.code == 0, done.output
     found = json.loads(done.output[done.output.index('{') :])
-    assert found['recipe'] == 'configs/upernet/convnext_t_ade20k.py'
+    assert found['recipe'] == TINY_MAPS
     assert found['schedule'] == dict(steps=1_000, images=16, hours=None)
     assert found['data']['images'] == dict(train=16, val=6) and found['anchors'] is None
     assert sum(one['images'] for one in found['data']['classes'].values()) >= 16

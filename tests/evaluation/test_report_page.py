@@ -1,7 +1,9 @@
 """The content of the page for detectors and segmentors, and how a browser shows it."""
 
 import base64
+import csv
 import hashlib
+import html
 import json
 import pickle
 import re
@@ -18,7 +20,9 @@ from pycocotools.coco import COCO
 
 from convnext_mm.config.reading import load_config
 from convnext_mm.errors import UserError
+from convnext_mm.evaluation.report import detection_page, gallery
 from convnext_mm.evaluation.report.page import write_report
+from convnext_mm.evaluation.report.runs_page import compare_runs
 from convnext_mm.evaluation.results import pickled
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)  # fmt: skip  # noqa: E501
@@ -151,6 +155,50 @@ def test_the_numbers_on_the_page_are_those_of_the_evaluation(page, shapes_coco):
     assert ['tested weights', 'epoch_2.pth'] in rows
 
 
+def test_the_metrics_and_the_classes_are_also_in_files(page, shapes_coco):
+    record = json.loads((page.parent / 'metrics.json').read_text())
+    rows = Outline(page.read_text()).rows
+    (box,) = [row for row in rows if row[0] == 'box' and len(row) == 13]
+    assert f'{100 * record["metrics"]["box"]["mAP"]:.1f}' == box[1]
+    assert (record['dataset'], record['images'], record['weights']) == ('shapes', 6, 'epoch_2.pth')
+    assert f'score threshold of {record["score_threshold"]:.2f}' in page.read_text()
+    classes = list(csv.DictReader((page.parent / 'metrics.csv').read_text().splitlines()))
+    assert [row['name'] for row in classes] == [row['name'] for row in record['classes']]
+    text = (page.parent / 'labels_to_look_at.csv').read_text()
+    labels = list(csv.DictReader(text.splitlines()))
+    assert labels and {row['image'] for row in labels} <= {f'{i:06d}.jpg' for i in range(99)}
+
+
+def read_data(page, name):
+    """Return the data of a gallery."""
+    found = re.search(f'id="{name}-data">(.*?)</script>', page.read_text(), re.DOTALL)
+    return json.loads(found[1])
+
+
+def test_all_images_are_on_the_page_worst_first(page, shapes_coco):
+    images = read_data(page, 'images')
+    assert len(images) == len(list((shapes_coco / 'val').iterdir()))
+    ranks = [image['rank'] for image in images]
+    assert ranks == sorted(ranks)
+
+
+def test_images_of_a_large_set_are_in_a_folder_and_old_ones_are_removed(
+    detector, shapes_coco, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(gallery, '_EMBEDDED', 5)
+    monkeypatch.setattr(gallery, 'MAX_IMAGES', 4)
+    monkeypatch.setattr(detection_page, 'MAX_IMAGES', 4)
+    (tmp_path / 'report_images').mkdir()
+    (tmp_path / 'report_images' / '00099.jpg').touch()
+    page = write_report(detector, detector_results(shapes_coco), work_dir=tmp_path)
+    images = read_data(page, 'images')
+    files = {f'report_images/{path.name}' for path in (tmp_path / 'report_images').iterdir()}
+    assert len(images) == 4 and {image['src'] for image in images} == files
+    assert 'shows the 4 images with the lowest scores, of\n    6' in page.read_text()
+    if BROWSER:
+        assert show(page.read_text(), tmp_path, LOADED)['broken'] == 0
+
+
 def test_a_perfect_detector_has_100_everywhere(detector, shapes_coco, tmp_path):
     write_report(detector, detector_results(shapes_coco, noise=0), work_dir=tmp_path)
     rows = Outline((tmp_path / 'report.html').read_text()).rows
@@ -267,6 +315,78 @@ def test_classes_without_pixels_are_noted(segmentor, shapes_ade, tmp_path):
     assert note in (tmp_path / 'report.html').read_text()
 
 
+def test_the_background_is_not_painted_over_the_photo(segmentor_page, shapes_ade):
+    images = {image['name']: image for image in read_data(segmentor_page, 'images')}
+    name, image = min(images.items())
+    truth = cv2.imread(
+        str(shapes_ade / 'annotations' / 'validation' / name.replace('.jpg', '.png')), 0
+    )
+    png = base64.b64decode(image['maps'][0].partition(',')[2])
+    drawn = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(drawn[..., 3] == 0, truth == 0) and (truth == 0).any()
+
+
+LOADED = """
+    addEventListener('load', async () => {
+        const sources = [...document.querySelectorAll('#images-gallery image')].map((i) => i.href.baseVal);
+        const loads = (src) => new Promise((done) => {
+            const image = new Image();
+            image.onload = () => done(true);
+            image.onerror = () => done(false);
+            image.src = src;
+        });
+        const broken = (await Promise.all(sources.map(loads))).filter((ok) => !ok).length;
+        document.title = JSON.stringify({broken, shown: sources.length});
+    });
+"""  # noqa: E501
+FILTERED = """
+    addEventListener('load', () => {
+        const figures = () => [...document.querySelectorAll('#images-gallery figure')];
+        const names = () => figures().map((figure) => figure.querySelector('b').textContent);
+        const choose = (select, value) => {
+            select.value = value;
+            select.dispatchEvent(new Event('change'));
+        };
+        const [label, kind, order] = document.querySelectorAll('#images-filters select');
+        const seen = {all: names()};
+        choose(order, 'best'); seen.best = names(); choose(order, 'worst');
+        choose(label, '2'); seen.square = names();
+        choose(label, ''); choose(kind, 'Miss'); seen.missed = names();
+        seen.count = document.getElementById('images-count').textContent;
+        choose(kind, '');
+        const boxes = [...figures()[0].querySelector('svg svg').querySelectorAll('text')]
+            .map((text) => text.getBBox());
+        seen.overlaps = boxes.filter((a, i) => boxes.some((b, j) => i < j
+            && a.x < b.x + b.width && b.x < a.x + a.width
+            && a.y + 1 < b.y + b.height && b.y + 1 < a.y + a.height)).length;
+        figures()[1].querySelector('button').click();
+        const dialog = document.getElementById('enlarged');
+        seen.enlarged = dialog.open && dialog.querySelector('b').textContent;
+        dialog.click();
+        seen.closed = !dialog.open;
+        document.title = JSON.stringify(seen);
+    });
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason='needs Chromium')
+def test_images_are_filtered_sorted_and_enlarged(page, tmp_path):
+    images = read_data(page, 'images')
+    seen = show(page.read_text(), tmp_path, FILTERED)
+    names = [image['name'] for image in images]
+    assert seen['all'] == names and sorted(seen['best']) == sorted(names) != seen['best']
+
+    def those(wanted):
+        return [i['name'] for i in images if any(wanted(s) for pane in i['panes'] for s in pane)]
+
+    assert seen['square'] == those(lambda shape: shape[0] == 2) != names
+    assert seen['missed'] == those(lambda shape: shape[1] == 'missed')
+    number = len(seen['missed'])
+    assert seen['count'] == f'{number} of {number} shown'
+    assert seen['overlaps'] == 0
+    assert (seen['enlarged'], seen['closed']) == (names[1], True)
+
+
 @pytest.mark.skipif(BROWSER is None, reason='needs Chromium')
 @pytest.mark.parametrize('which', ['page', 'segmentor_page'])
 def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, request, tmp_path):
@@ -289,29 +409,34 @@ def test_a_browser_shows_the_page_without_a_request_and_its_tables_sort(which, r
             document.title = JSON.stringify({...orders, wide});
         });
     """
-    # Before the policy, which allows no other script than the one of the page.
-    head = '<head>\n'
-    assert head in source
-    source = source.replace(head, f'{head}<script>{script}</script>\n', 1)
-    (tmp_path / 'page.html').write_text(source)
-    done = subprocess.run(
-        [
-            *(BROWSER, '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom'),
-            *('--window-size=1200,900', '--enable-logging=stderr', f'--user-data-dir={tmp_path}/u'),
-            f'file://{tmp_path}/page.html',
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert [line for line in done.stderr.splitlines() if 'CONSOLE' in line] == []
-    seen = json.loads(re.search('<title>(.*?)</title>', done.stdout)[1])
+    seen = show(source, tmp_path, script)
     assert seen['notes'] == []
     assert seen['wide'] <= 0  # no horizontal scrolling
     falling = [float(value) for value in seen['falling']]
     assert falling == sorted(falling, reverse=True) and len(set(falling)) > 1
     assert seen['rising'] == sorted(seen['falling'], key=float)
     assert seen['names'] == sorted(seen['names'])
+
+
+def show(source, folder, script):
+    """Show a page in a browser, with a script that writes JSON into its title; return that."""
+    # Before the policy, which allows no other script than the one of the page.
+    head = '<head>\n'
+    assert head in source
+    source = source.replace(head, f'{head}<script>{script}</script>\n', 1)
+    (folder / 'page.html').write_text(source)
+    done = subprocess.run(
+        [
+            *(BROWSER, '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom'),
+            *('--window-size=1200,900', '--enable-logging=stderr', f'--user-data-dir={folder}/u'),
+            *('--virtual-time-budget=5000', f'file://{folder}/page.html'),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert [line for line in done.stderr.splitlines() if 'CONSOLE' in line] == []
+    return json.loads(html.unescape(re.search('<title>(.*?)</title>', done.stdout)[1]))
 
 
 def test_files_that_are_no_predictions_are_an_error(detector, tmp_path):
@@ -325,3 +450,31 @@ def test_files_that_are_no_predictions_are_an_error(detector, tmp_path):
         pickled.read(tmp_path / 'text.pkl')
     with pytest.raises(UserError, match='contain no detections'):
         write_report(detector, [dict(img_id=1)], work_dir=tmp_path)
+
+
+def test_runs_are_compared_by_their_metrics_classes_curves_and_settings(
+    page, detector, shapes_coco, tmp_path
+):
+    for name in ('first', 'second'):
+        shutil.copytree(page.parent, tmp_path / 'runs' / name)
+    better = detector_results(shapes_coco, noise=0.5)
+    write_report(detector, better, work_dir=tmp_path / 'runs' / 'second', name='second.py')
+    path = compare_runs([tmp_path / 'runs' / name for name in ('first', 'second')])
+    assert path == tmp_path / 'runs' / 'comparison.html'
+    rows = {row[0]: row[1:] for row in Outline(path.read_text()).rows}
+    first, second, difference = map(float, rows['box AP'])
+    assert first < second and difference == pytest.approx(second - first, abs=0.11)
+    assert {'circle', 'ring', 'best F1', 'mask AP small'} <= rows.keys()
+    assert rows['config'] == ['shapes.py', 'second.py']
+    assert path.read_text().count('<svg') == 3 and 'different data' not in path.read_text()
+
+    metrics = tmp_path / 'runs' / 'second' / 'metrics.json'
+    record = json.loads(metrics.read_text())
+    metrics.write_text(json.dumps(record | dict(images=7)))
+    text = compare_runs([metrics.parent, tmp_path / 'runs' / 'first'], tmp_path).read_text()
+    assert 'different data (second: 7 images, first: 6 images)' in text
+    metrics.write_text('{}')
+    with pytest.raises(UserError, match='no metrics of a report'):
+        compare_runs([metrics.parent, tmp_path / 'runs' / 'first'])
+    with pytest.raises(UserError, match='given twice'):
+        compare_runs([page.parent, page.parent])

@@ -1,6 +1,9 @@
 """convnext_mm.load: from a work dir to predictions as arrays and pictures."""
 
+import ast
+import inspect
 import os
+import re
 import shutil
 
 import cv2
@@ -11,8 +14,11 @@ from PIL import Image
 
 import convnext_mm
 from convnext_mm.errors import UserError
+from convnext_mm.export import export
+from tests.conftest import ROOT
 from tests.small_models import segmentor, write_model
 
+PAGE = ROOT / 'docs' / 'python.md'
 SHAPES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
 
 
@@ -188,3 +194,38 @@ def test_a_folder_without_a_model_is_refused(work_dir, tmp_path):
         convnext_mm.load(tmp_path)
     with pytest.raises(UserError, match=r'none\.pth: no such file'):
         convnext_mm.load(tmp_path, tmp_path / 'none.pth')
+
+
+def test_the_examples_of_the_documentation_run(
+    work_dir, segmentor_model, photo, tmp_path, monkeypatch
+):
+    blocks = re.findall(r'^```python\n(.*?)^```', PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    shutil.copytree(work_dir, tmp_path / 'work_dirs' / 'own')
+    (tmp_path / 'more').mkdir()
+    for name in ('photo.jpg', 'more/1.png'):
+        Image.open(photo).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    names = dict(image=np.array(Image.open(photo)), segmentor=segmentor_model)
+    examples = [text for text in blocks if 'found' in text or 'predictor' in text][:4]
+    assert [text.count('load(') for text in examples] == [2, 1, 0, 0]
+    for text in examples:  # the published segmentor would be downloaded
+        exec(re.sub(r"convnext_mm\.load\('upernet.*", 'segmentor', text), names)
+    assert (tmp_path / 'drawn.png').is_file() and len(names['results']) == 3
+
+
+def test_the_arguments_in_the_documentation_exist():
+    calls = [
+        node
+        for text in re.findall(r'^```python\n(.*?)^```', PAGE.read_text(), re.DOTALL | re.MULTILINE)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+    ]
+    functions = {'train': convnext_mm.train, 'test': convnext_mm.test, 'export': export}
+    found = 0
+    for call in calls:
+        name = getattr(call.func, 'attr', getattr(call.func, 'id', ''))
+        if name in functions:
+            keywords = {keyword.arg: None for keyword in call.keywords}
+            inspect.signature(functions[name]).bind(*call.args, **keywords)
+            found += 1
+    assert found == 3

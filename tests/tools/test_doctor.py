@@ -1,9 +1,11 @@
 """tools/doctor.py as a user calls it, and each of its findings in a broken installation."""
 
+import json
 import runpy
 import sys
 import warnings
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from urllib.error import HTTPError, URLError
 
@@ -12,15 +14,19 @@ import torch
 from huggingface_hub import constants
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from rich.console import Console
 
-from convnext_mm.diagnose.doctor import examination, installation
+from convnext_mm.cli import doctor
+from convnext_mm.diagnose.doctor import bug_report, examination, installation
 from convnext_mm.diagnose.doctor.guard import guarded
+from convnext_mm.diagnose.doctor.pages import PAGES
 from convnext_mm.diagnose.doctor.training_step import check_training_steps
 from convnext_mm.diagnose.recipe_checks import weight_sources
-from convnext_mm.messages.findings import Level, errors_in, ok
+from convnext_mm.messages.findings import Level, error, errors_in, note, ok
 from tests.conftest import ROOT, run_tool
 from tests.servers import fill_hub_cache
 from tests.small_models import segmentor, write_model
+from tests.test_docs import anchors
 
 SHAPES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
 
@@ -101,10 +107,15 @@ def test_the_exit_code_is_1_for_errors_and_2_for_a_missing_config(detector, monk
 
 
 def test_without_mmengine_there_is_one_clear_line(tmp_path):
-    (tmp_path / 'mmengine.py').write_text("raise ModuleNotFoundError('No module named mmengine')")
+    (tmp_path / 'mmengine.py').write_text(
+        "raise ModuleNotFoundError('No mmengine', name='mmengine')"
+    )
     done = run_tool('doctor.py', pythonpath=tmp_path)
     assert done.code == 1
-    assert 'error: convnext_mm needs MMEngine' in done.output and 'make setup' in done.output
+    assert (
+        'error: convnext_mm needs MMEngine' in done.output
+        and 'convnext-mm[openmmlab]' in done.output
+    )
     assert 'Traceback' not in done.output
 
 
@@ -142,6 +153,49 @@ def test_without_mmdetection_the_config_of_a_detector_is_an_error(detector, tmp_
     said = ' '.join(done.output.split())
     assert done.code == 1 and 'Traceback' not in said
     assert 'error config' in said and '2 errors to fix' in said, done.output
+
+
+def test_json_has_versions_platform_and_each_finding_with_its_page(detector, monkeypatch, capsys):
+    monkeypatch.setattr(examination, 'check_training_steps', lambda: ())
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'setLevel', lambda level: None)
+    monkeypatch.setenv('HOME', str(Path(sys.prefix).parent))
+    options = ['--cfg-options', 'model.neck.in_channels=[1,2,3,4]']
+    with warnings.catch_warnings():
+        assert doctor.main(['--json', str(detector), *options]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said['packages']['torch'] == metadata.version('torch')
+    assert said['platform']['python'] == sys.version.split()[0]
+    found = {finding['where']: finding for finding in said['findings']}
+    assert found['Python']['what'] == f'{sys.version.split()[0]} in ~/{Path(sys.prefix).name}'
+    wrong = found['channels']
+    assert (wrong['section'], wrong['level']) == ('config', 'error')
+    assert (
+        'model.neck.in_channels is [1, 2, 3, 4]' in wrong['what'] and 'set model' in wrong['remedy']
+    )
+    assert wrong['page'] == 'docs/troubleshooting.md#your-own-config'
+
+
+def test_json_leaves_out_the_home_folder_and_the_secrets_of_addresses(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/jo')
+    url = 'https://jo:secret@host.org/w.pth?token=secret'
+    finding = error('weights', f'{url}, in /home/jo/w.pth', 'see /home/johanna')
+    (said,) = bug_report([('config', [finding])])['findings']
+    assert said['what'] == 'https://***@host.org/w.pth?***, in ~/w.pth'
+    assert said['remedy'] == 'see /home/johanna'
+
+
+def test_the_pages_of_findings_exist():
+    for page in PAGES:
+        path, _, anchor = page.partition('#')
+        assert (ROOT / path).is_file(), page
+        assert not anchor or anchor in anchors(ROOT / path), page
+
+
+def test_errors_and_notes_are_printed_with_their_page(detector, monkeypatch, capsys):
+    monkeypatch.setattr(examination, 'check_installation', lambda: [ok('a', 'b'), note('GPU', 'c')])
+    monkeypatch.setattr(examination, 'check_training_steps', lambda: ())
+    assert examination.examine(Console(width=110))
+    assert capsys.readouterr().out.count('see docs/getting_started.md#install') == 1
 
 
 # --- the config ------------------------------------------------------------------------------
@@ -187,7 +241,8 @@ def test_missing_data_are_an_error_that_says_how_to_get_them(no_network, tmp_pat
     monkeypatch.chdir(tmp_path)
     found = findings(ROOT / 'configs/cascade/convnext_t_coco.py')
     (line,) = errors(found)
-    assert 'data: the data set is not there' in line and 'tools/prepare_coco.py --download' in line
+    assert 'data: the data set is not there' in line
+    assert 'convnext-mm prepare-coco --download' in line
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A user gets a report from test.py, and from report.py with the predictions of a test."""
 
+import json
 import re
 
 from convnext_mm.config.reading import load_config
@@ -9,7 +10,10 @@ from tests.conftest import run_tool
 from tests.evaluation.pycocotools_scores import evaluate_by_pycocotools
 
 
-def test_report_py_reproduces_the_report_of_test_py_from_its_predictions(small_detector, tmp_path):
+def test_report_py_reproduces_the_report_of_test_py_from_its_predictions(
+    small_detector, shapes_coco, tmp_path
+):
+    image = next((shapes_coco / 'val').iterdir())
     config = tmp_path / 'config.py'
     config.write_text(
         small_detector + 'train_cfg = dict(max_epochs=1)\n'
@@ -33,6 +37,20 @@ def test_report_py_reproduces_the_report_of_test_py_from_its_predictions(small_d
         'box AP',
     ):
         assert part in page
+
+    # Predictions use the threshold of the report.
+    record = json.loads((work / 'metrics.json').read_text())
+    done = run_tool('predict.py', config, work / 'epoch_1.pth', image, '--out', tmp_path / 'found')
+    assert done.code == 0, done.output
+    threshold = f'{record["score_threshold"]:.3g}'
+    assert (
+        f'with a score from {threshold} (the best F1 of this checkpoint on shapes)' in done.output
+    )
+    done = run_tool(
+        *('predict.py', config, work / 'epoch_1.pth', image, '--out', tmp_path / 'found'),
+        *('--score-thr', '0.6', '--no-pictures'),
+    )
+    assert '0 objects with a score from 0.6, written' in done.output
 
     results = work / 'predictions.json'
     elsewhere = tmp_path / 'elsewhere'

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 # What the probe prints for a PyTorch without GPU support.
 CPU_BUILD = dict(version='2.13.0+cpu', cuda=None, hip=None, gpu=False, nvcc=False)
@@ -22,8 +23,8 @@ def env(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location('setup_env', SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for name in ('constraints.txt', 'setup.py'):
-        shutil.copy(ROOT / name, tmp_path)
+    shutil.copy(ROOT / 'setup.py', tmp_path)
+    shutil.copytree(ROOT / 'constraints', tmp_path / 'constraints')
     venv, cache = tmp_path / '.venv', tmp_path / 'cache'
     monkeypatch.setattr(module, 'ROOT', tmp_path)
     monkeypatch.setattr(module, 'VENV', venv)
@@ -31,7 +32,7 @@ def env(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'TMP', venv / 'tmp')
     monkeypatch.setattr(module, 'STAMP', venv / 'setup-stamp')
     monkeypatch.setattr(module, 'LOCK', tmp_path / '.venv.lock')
-    monkeypatch.setattr(module, 'CONSTRAINTS', tmp_path / 'constraints.txt')
+    monkeypatch.setattr(module, 'CONSTRAINTS', tmp_path / 'constraints')
     monkeypatch.setattr(module, 'CACHE', cache)
     monkeypatch.setattr(module, 'LOG', cache / 'setup.log')
     return module
@@ -48,7 +49,7 @@ def commands(env, monkeypatch):
         return json.dumps(CPU_BUILD)
 
     monkeypatch.setattr(env, 'run', run)
-    monkeypatch.setattr(env, 'check_python', lambda: None)
+    monkeypatch.setattr(env, 'check_python', lambda row: None)
     monkeypatch.setattr(env, 'check_disk', lambda: None)
     env.store(wheel(env.ROOT), folder(env))
     return ran
@@ -62,12 +63,12 @@ def wheel(path):
 
 def folder(env):
     python = f'cp{sys.version_info[0]}{sys.version_info[1]}'
-    return env.wheel_folder('2.1.0', '2.13.0+cpu', python, env.sysconfig.get_platform())
+    return env.wheel_folder('mmcv-2.1.0', '2.13.0+cpu', python, env.sysconfig.get_platform())
 
 
-def main(env, monkeypatch, capsys, torch='2.13.0'):
+def main(env, monkeypatch, capsys, *arguments):
     """Exit code and the lines on stderr of the script."""
-    monkeypatch.setattr(sys, 'argv', ['setup_env.py', torch])
+    monkeypatch.setattr(sys, 'argv', ['setup_env.py', *arguments])
     code = env.main()
     return code, capsys.readouterr().err.splitlines()
 
@@ -77,9 +78,9 @@ def main(env, monkeypatch, capsys, torch='2.13.0'):
 
 @pytest.mark.parametrize('part', range(4))
 def test_each_part_of_the_key_has_its_own_folder(env, part):
-    key = ['2.1.0', '2.13.0+cpu', 'cp311', 'linux-x86_64']
+    key = ['mmcv-2.1.0', '2.13.0+cpu', 'cp311', 'linux-x86_64']
     other = list(key)
-    other[part] = ['2.0.1', '2.13.0+cu130', 'cp312', 'linux-aarch64'][part]
+    other[part] = ['onedl-mmcv-2.1.0', '2.13.0+cu130', 'cp312', 'linux-aarch64'][part]
     assert env.wheel_folder(*key) != env.wheel_folder(*other)
 
 
@@ -103,19 +104,19 @@ def test_a_half_written_wheel_is_not_found(env, tmp_path, monkeypatch):
 def test_a_wheel_that_fails_its_check_is_replaced_by_a_compiled_one(env, commands, monkeypatch):
     installed = []
 
-    def install_mmcv(path):
+    def install_mmcv(row, path):
         installed.append(path.read_text())
         if installed == ['a wheel']:
             raise env.SetupError('undefined symbol')
 
-    def build_wheel(torch):
+    def build_wheel(row, torch):
         built = env.ROOT / 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl'
         built.write_text('a compiled wheel')
         return built
 
     monkeypatch.setattr(env, 'install_mmcv', install_mmcv)
     monkeypatch.setattr(env, 'build_wheel', build_wheel)
-    env.setup('2.13.0')
+    env.setup(env.ROWS['default'])
     assert installed == ['a wheel', 'a compiled wheel']
     assert env.find_wheel(folder(env)).read_text() == 'a compiled wheel'
 
@@ -124,11 +125,11 @@ def test_a_wheel_that_fails_its_check_is_replaced_by_a_compiled_one(env, command
 
 
 def test_the_second_run_does_nothing(env, commands, capsys):
-    env.setup('2.13.0')
+    env.setup(env.ROWS['default'])
     assert commands
     commands.clear()
     capsys.readouterr()
-    env.setup('2.13.0')
+    env.setup(env.ROWS['default'])
     assert commands == []
     assert capsys.readouterr().out == '.venv is up to date\n'
 
@@ -148,22 +149,34 @@ def test_triton_is_installed_where_there_is_one_and_pytorch_has_none(
     monkeypatch.setitem(CPU_BUILD, 'cuda', cuda)
     monkeypatch.setitem(CPU_BUILD, 'hip', hip)
     monkeypatch.setattr(env.sys, 'platform', platform)
-    env.setup('2.13.0')
+    env.setup(env.ROWS['default'])
     assert any(f'triton=={env.TRITON}' in command for command in commands) == installed
 
 
 def test_changed_pins_update_the_venv_in_place(env, commands):
-    env.setup('2.13.0')
+    env.setup(env.ROWS['default'])
     commands.clear()
-    env.CONSTRAINTS.write_text('numpy==2.4.5\n')
-    env.setup('2.13.0')
+    env.pins(env.ROWS['default']).write_text('mmcv==2.1.0\nnumpy==2.4.5\n')
+    env.setup(env.ROWS['default'])
     assert commands and not any('venv --clear' in command for command in commands)
 
 
-def test_another_torch_makes_a_new_venv(env, commands):
-    env.setup('2.13.0')
+def test_another_row_makes_a_new_venv_with_its_own_mmcv(env, commands, monkeypatch):
+    env.setup(env.ROWS['default'])
     commands.clear()
-    env.setup('2.12.0')
+    built = []
+    monkeypatch.setattr(env, 'build_wheel', lambda row, torch: built.append(row) or wheel(env.ROOT))
+    env.setup(env.ROWS['onedl'])
+    assert 'venv --clear' in commands[0]
+    assert [row.mmcv for row in built] == ['onedl-mmcv']
+    assert any('.[onedl,export,test]' in command for command in commands)
+    assert all('default.txt' not in command for command in commands)
+
+
+def test_another_torch_makes_a_new_venv(env, commands):
+    env.setup(env.ROWS['default'])
+    commands.clear()
+    env.setup(env.ROWS['default'], '2.12.0')
     assert 'venv --clear' in commands[0]
 
 
@@ -173,27 +186,27 @@ def test_an_interrupted_run_continues_in_the_same_venv(env, commands, monkeypatc
         code, lines = main(env, monkeypatch, capsys)
         assert (code, lines) == (1, ['interrupted: `make setup` continues from here'])
     commands.clear()
-    env.setup('2.13.0')
+    env.setup(env.ROWS['default'])
     assert commands and not any('venv --clear' in command for command in commands)
 
 
 def test_a_second_setup_waits_for_the_first_and_has_nothing_left_to_do(
     env, commands, monkeypatch, capsys
 ):
-    second = threading.Thread(target=env.setup, args=('2.13.0',))
+    second = threading.Thread(target=env.setup, args=(env.ROWS['default'],))
     provide, said = env.provide_mmcv, ''
 
-    def provide_mmcv(torch):
+    def provide_mmcv(row, torch):
         nonlocal said
         second.start()
         deadline = time.monotonic() + 10
         while 'waiting' not in said and time.monotonic() < deadline:
             said += capsys.readouterr().out
             time.sleep(0.01)
-        provide(torch)
+        provide(row, torch)
 
     monkeypatch.setattr(env, 'provide_mmcv', provide_mmcv)
-    env.setup('2.13.0')
+    env.setup(env.ROWS['default'])
     second.join(10)
     said += capsys.readouterr().out
     assert said.count('another make setup is running here, waiting\n') == 1
@@ -208,19 +221,54 @@ def interrupt(*arguments):
 # --- each failure is one line that says what to do
 
 
-@pytest.mark.parametrize('version', [(3, 9), (3, 10), (3, 13)])
-def test_an_unsupported_python_is_told_which_ones_are(env, version, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ('version', 'row', 'advice'),
+    [
+        ((3, 9), 'default', 'use 3.11 or 3.12, e.g. `make setup PYTHON=python3.11`'),
+        ((3, 10), 'default', 'or `make setup ROW=oldest`'),
+        ((3, 13), 'default', 'or `make setup ROW=newest`'),
+        ((3, 11), 'oldest', 'use 3.10, e.g. `make setup PYTHON=python3.10`'),
+    ],
+)
+def test_an_unsupported_python_is_told_which_ones_are_and_which_row_takes_it(
+    env, version, row, advice, monkeypatch, capsys
+):
     check = env.check_python
-    monkeypatch.setattr(env, 'check_python', lambda: check(version))
-    code, (line,) = main(env, monkeypatch, capsys)
+    monkeypatch.setattr(env, 'check_python', lambda row: check(row, version))
+    code, (line,) = main(env, monkeypatch, capsys, '--row', row)
     assert code == 1
-    assert line.startswith(f'error: Python {version[0]}.{version[1]} is not supported')
-    assert 'use 3.11 or 3.12' in line
+    assert line.startswith(f'error: the pins of the row {row!r} are not for Python 3.{version[1]}')
+    assert advice in line
 
 
 @pytest.mark.parametrize('version', [(3, 11, 7), (3, 12, 1)])
 def test_supported_pythons_pass(env, version):
-    env.check_python(version)
+    env.check_python(env.ROWS['default'], version)
+
+
+@pytest.mark.parametrize('row', ['default', 'oldest', 'onedl', 'newest'])
+def test_each_row_pins_all_that_the_package_and_the_setup_ask_for(env, row):
+    row = env.ROWS[row]
+    arguments = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('setuptools.setup', lambda **given: arguments.update(given))
+        exec((ROOT / 'setup.py').read_text(), {'__file__': str(ROOT / 'setup.py')})
+    extras = arguments['extras_require']
+    asked = [
+        *arguments['install_requires'],
+        *extras[row.family],
+        *extras['export'],
+        *extras['test'],
+    ]
+    asked += ['setuptools', 'wheel', 'ninja', 'opencv-python-headless', row.mmcv]
+    if row.for_development:
+        asked += [*extras['docs'], *env.DEVELOPMENT, *env.PEERS]
+    pins = dict(line.split('==') for line in env.pins(row).read_text().splitlines() if '==' in line)
+    for requirement in map(Requirement, asked):
+        if requirement.name != 'torch':
+            assert requirement.specifier.contains(pins[requirement.name]), requirement
+    torch = next(r for r in map(Requirement, asked) if r.name == 'torch')
+    assert torch.specifier.contains(row.torch)
 
 
 def test_a_missing_compiler_is_named_before_anything_is_downloaded(
@@ -237,7 +285,7 @@ def test_a_missing_compiler_is_named_before_anything_is_downloaded(
 
 
 def test_a_full_disk_is_named_before_anything_is_written(env, monkeypatch, capsys):
-    monkeypatch.setattr(env, 'check_python', lambda: None)
+    monkeypatch.setattr(env, 'check_python', lambda row: None)
     usage = shutil._ntuple_diskusage(total=100 * 2**30, used=99 * 2**30, free=2**30)
     monkeypatch.setattr(env.shutil, 'disk_usage', lambda path: usage)
     code, (line,) = main(env, monkeypatch, capsys)
@@ -268,9 +316,9 @@ def test_installed_without_a_torch_says_so(env, monkeypatch, capsys):
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(env, 'check_python', lambda: None)
+    monkeypatch.setattr(env, 'check_python', lambda row: None)
     monkeypatch.setattr(metadata, 'distribution', missing)
-    code, (line,) = main(env, monkeypatch, capsys, torch='installed')
+    code, (line,) = main(env, monkeypatch, capsys, 'installed')
     assert code == 1
     assert line.startswith(f'error: TORCH=installed, but {sys.executable} has no torch')
 
@@ -292,7 +340,7 @@ def test_a_failed_step_gives_its_cause_the_log_and_what_to_do(
     env, output, advice, monkeypatch, capsys
 ):
     env.CACHE.mkdir()
-    monkeypatch.setattr(env, 'check_python', lambda: None)
+    monkeypatch.setattr(env, 'check_python', lambda row: None)
     monkeypatch.setattr(env, 'check_disk', lambda: None)
     failing = [sys.executable, '-c', f'print({output!r}); raise SystemExit(2)']
     run = env.run
@@ -304,7 +352,7 @@ def test_a_failed_step_gives_its_cause_the_log_and_what_to_do(
 
 
 def test_an_error_of_the_file_system_is_one_line_too(env, commands, monkeypatch, capsys):
-    def full(torch):
+    def full(row, torch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(env, 'provide_mmcv', full)

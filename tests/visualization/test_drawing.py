@@ -52,6 +52,13 @@ def test_images_of_any_size_and_empty_objects_are_drawn(side):
     assert np.array_equal(nothing, image)
 
 
+def test_the_background_of_a_label_map_is_not_painted():
+    labels = np.zeros((200, 300), np.int64)
+    labels[50:150, 100:200] = 1
+    drawn = draw_labels(GREY, labels, ('background', 'sea'), [RED, BLUE]).astype(int)
+    assert (drawn[labels == 0] == 128).all() and drawn[60, 120, 2] > drawn[60, 120, 0]
+
+
 def test_a_label_map_is_coloured_where_a_pixel_has_a_class():
     labels = np.zeros((200, 300), np.int64)
     labels[:, 100:200] = 1

@@ -16,7 +16,7 @@ from convnext_mm.datasets.own.label_maps.check import check_label_maps
 from convnext_mm.datasets.own.label_maps.classes import LabelClasses
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
 from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
-from convnext_mm.datasets.own.recognise import Layout, recognise, with_validation
+from convnext_mm.datasets.own.recognise import Layout, check_fits_config, recognise, with_validation
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
 from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
@@ -47,6 +47,12 @@ class CheckedData:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes."""
         return self.labels.names if self.labels else tuple(self.splits['train'].classes)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the data set: objects in a format, or label maps."""
+        kind = KINDS[self.layout.kind]
+        return f'{kind} in {self.layout.format} format' if self.layout.kind == 'coco' else kind
 
     @property
     def errors(self) -> list[Finding]:
@@ -107,7 +113,11 @@ def _read_objects(
         return layout, read_coco(layout), []
     source = layout.read()
     splits, notes = with_validation(layout.root, to_coco(source))
-    layout = replace(layout, notes=(*layout.notes, *source.notes, *notes))
+    for coco in splits.values():
+        check_fits_config(coco.paths.images)
+    # A config, which cannot hold all characters, gets the notes too.
+    notes = map(printable, (*layout.notes, *source.notes, *notes))
+    layout = replace(layout, notes=tuple(notes))
     return layout, splits, source.findings
 
 
@@ -118,14 +128,13 @@ def show_checked(checked: CheckedData, console: Console) -> None:
     if checked.labels:  # The ids do not always prove which id a name belongs to.
         classes = [f'{i} {name}' for i, name in zip(checked.labels.ids, classes)]
     names = listed(map(printable, classes), LISTED_CLASSES)
-    kind = KINDS[layout.kind] + (f' in {layout.format} format' if layout.kind == 'coco' else '')
-    text = f'  {kind}, {counted(len(classes), "class")}'
+    text = f'  {checked.kind}, {counted(len(classes), "class")}'
     console.print(f'{text}: {names}' if names else text)
     for split, content in checked.splits.items():
         paths = content.paths
         places = f'annotations {relative(paths.annotations, layout.root)}, '
         places += f'images {relative(paths.images, layout.root)}'
-        console.print(f'  {split:<{_SPLIT_WIDTH}} {_counts(content):<32}{places}')
+        console.print(f'  {split:<{_SPLIT_WIDTH}} {_counts(content):<32}{printable(places)}')
     for note in checked.notes:
         console.print(f'  {note}')
     console.print()

@@ -3,6 +3,7 @@
 Every check yields findings. A check that fails does not stop the others.
 """
 
-from convnext_mm.diagnose.doctor.examination import examine
+from convnext_mm.diagnose.doctor.bug_report import bug_report
+from convnext_mm.diagnose.doctor.examination import examine, examined
 
-__all__ = ['examine']
+__all__ = ['bug_report', 'examine', 'examined']

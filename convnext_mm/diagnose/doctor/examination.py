@@ -1,9 +1,10 @@
-"""Run all checks in their order and print their findings."""
+"""Run all checks in their order, and print their findings or return them."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from mmengine.config import Config
 from rich.console import Console
@@ -17,11 +18,19 @@ from convnext_mm.diagnose.doctor.installation import (
     can_import,
     check_installation,
 )
+from convnext_mm.diagnose.doctor.pages import page_of
 from convnext_mm.diagnose.doctor.training_step import check_training_steps
 from convnext_mm.diagnose.recipe_checks import CHECKS, TRAINING_CHECKS, check_trained_model
 from convnext_mm.errors import ConfigError
 from convnext_mm.messages.findings import Finding, Level, error, show
 from convnext_mm.messages.wording import counted
+
+# Models and configs are checked with these.
+_CHECKED_WITH = ('mmengine', 'mmcv')
+_TITLES = {
+    'installation': 'Installation',
+    'training step': 'One training step of each kind of model',
+}
 
 
 def examine(
@@ -44,22 +53,13 @@ def examine(
     Raises:
         UserError: The config file does not exist, or an option names no setting.
     """
-    recipe: Iterable[Finding] = ()
-    try:
-        if config:
-            recipe = check_recipe(load_config(config, options), checkpoint)
-    except ConfigError as failure:  # such as an `mmdet::` base without MMDetection
-        recipe = [failed('config', failure)]
-    findings = _show('Installation', check_installation(), console)
-    if can_import('mmengine', 'mmcv'):
-        findings += _show(
-            'One training step of each kind of model', check_training_steps(), console
-        )
-        if config:
-            findings += _show(config, recipe, console)
-    else:
+    titles = dict(_TITLES, config=config)
+    levels = []
+    for section, found in examined(config, checkpoint, options):
+        console.print(Text(f'\n{titles[section]}', 'bold'))
+        levels += [finding.level for finding in show(found, console)]
+    if not can_import(*_CHECKED_WITH):
         console.print('\nModels and configs are not checked: they need the packages above.')
-    levels = [finding.level for finding in findings]
     errors, notes = levels.count(Level.ERROR), levels.count(Level.NOTE)
     console.print()
     if errors:
@@ -68,6 +68,30 @@ def examine(
         also = f', with {counted(notes, "note")}' if notes else ''
         console.print(f'All is well{also}.', style='bold green')
     return not errors
+
+
+def examined(
+    config: str | None = None, checkpoint: str | None = None, options: dict | None = None
+) -> Iterator[tuple[str, Iterator[Finding]]]:
+    """Yield the name of each part of the examination and its findings, each with its page.
+
+    Args:
+        config, checkpoint, options: As for :func:`examine`.
+
+    Raises:
+        UserError: The config file does not exist, or an option names no setting.
+    """
+    recipe: Iterable[Finding] = ()
+    try:
+        if config:
+            recipe = check_recipe(load_config(config, options), checkpoint)
+    except ConfigError as failure:  # such as an `mmdet::` base without MMDetection
+        recipe = [failed('config', failure)]
+    yield 'installation', _with_pages('installation', check_installation())
+    if can_import(*_CHECKED_WITH):
+        yield 'training step', _with_pages('training step', check_training_steps())
+        if config:
+            yield 'config', _with_pages('config', recipe)
 
 
 def check_recipe(cfg: Config, checkpoint: str | None = None) -> Iterator[Finding]:
@@ -94,6 +118,6 @@ def check_recipe(cfg: Config, checkpoint: str | None = None) -> Iterator[Finding
         yield from guarded('checkpoint', check_trained_model, cfg, checkpoint)
 
 
-def _show(title: str, findings: Iterable[Finding], console: Console) -> list[Finding]:
-    console.print(Text(f'\n{title}', 'bold'))
-    return show(findings, console)
+def _with_pages(section: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    for finding in findings:
+        yield replace(finding, page=page_of(section, finding.where))

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-import convnext_mm
 from convnext_mm.config import batch_size
 from convnext_mm.config.nodes import leaf_datasets, type_name
 from convnext_mm.config.reading import load_config
@@ -23,9 +22,9 @@ from convnext_mm.datasets.own.statistics import Statistics, statistics
 from convnext_mm.datasets.own.write import write_data
 from convnext_mm.diagnose.recommend.rules import Needs, Rule, choose
 from convnext_mm.diagnose.recommend.step_time import STEPS, seconds_per_iteration
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.wording import counted, listed, printable
 
-_CONFIGS = Path(convnext_mm.__file__).parents[1] / 'configs'
 # The image size by which the rules judge objects: the test scale of the recipe for photographs.
 _JUDGED_AT = (320, 320)
 _FEW_IMAGES, _FEW_OBJECTS = 100, 20
@@ -52,7 +51,7 @@ class Advice:
     """A recipe for a data set and a machine.
 
     Attributes:
-        recipe: The path of its config, relative to the repository.
+        recipe: Its name.
         command: The command that trains it.
         reasons: Why it was chosen, a line each.
         warnings: What may keep it from working well, with a remedy, a line each.
@@ -91,7 +90,7 @@ def recommend(
     train = statistics(checked)['train']
     needs = needs_of(checked, train, gpu_gb)
     rule = choose(needs)
-    cfg = load_config(_CONFIGS / f'{rule.recipe}.py', rule.options)
+    cfg = load_config(rule.recipe, rule.options)
     with tempfile.TemporaryDirectory() as folder:
         # Repaired annotations and new splits, which the training writes into its work dir.
         data = write_data(checked, Path(folder))
@@ -101,7 +100,7 @@ def recommend(
     scale, anchors = _test_scale(cfg), _anchors(cfg)
     schedule = _schedule(cfg, data.splits['train'].annotated_count, rule, seconds)
     return Advice(
-        recipe=f'configs/{rule.recipe}.py',
+        recipe=rule.recipe,
         command=_command(rule, path),
         reasons=(*_reasons(needs, rule, data.with_masks), _time(schedule, seconds)),
         warnings=(*_warnings(needs, train, scale, anchors),),
@@ -127,7 +126,7 @@ def box_sizes(train: Statistics, scale: tuple[int, int] | None = None) -> np.nda
 
 
 def _command(rule: Rule, path: str | Path) -> str:
-    words = ['tools/train.py', f'configs/{rule.recipe}.py', '--data', str(path)]
+    words = [*command('train').split(), rule.recipe, '--data', str(path)]
     words += ['--accumulate'] if rule.accumulate else []
     if rule.options:
         words += [

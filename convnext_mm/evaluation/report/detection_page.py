@@ -69,11 +69,11 @@ def content(cfg: Config, predictions: Predictions, meta: dict, split: str, folde
     precision = {kind: s.precision() for kind, s in scores.items()}
     tide = {kind: s.tide for kind, s in scores.items()}
     rows = _class_rows(data, scores, threshold)
-    overlaps = Overlaps.of(data, matches)
+    overlaps = Overlaps.of(box)
     kinds = error_kinds(matches, overlaps)
     drawn = DetectionImages(data, matches, kinds, threshold)
     images = _images(data, matches, drawn, threshold, folder)
-    doubts = doubtful_labels(matches, overlaps, threshold) if len(sweep.thresholds) else []
+    doubts = doubtful_labels(box, overlaps, threshold) if len(sweep.thresholds) else []
     return dict(
         task='detection',
         tested=len(data.found.tested),

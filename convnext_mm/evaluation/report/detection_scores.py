@@ -18,6 +18,7 @@ from convnext_mm.evaluation.detections import Detections
 from convnext_mm.evaluation.report.evaluated_data import DetectionData
 
 IOU = 0.5
+AREA_LIMITS = (32**2, 96**2)  # px, COCO's limits between small, medium and large
 # The error types of TIDE (Bolya et al., ECCV 2020, section 2) by their keys in the evaluator.
 TIDE_ERRORS = {
     'Cls': ('class', f'a detection of the wrong class, IoU at least {IOU}'),
@@ -56,11 +57,14 @@ class DetectionScores:
     Args:
         data: Ground truth and predictions.
         iou_type: ``bbox`` or ``segm``.
+
+    Attributes:
+        data: Ground truth and predictions.
     """
 
     def __init__(self, data: DetectionData, iou_type: str) -> None:
         self._truth = coco_ap.ground_truth(data.api, data.cat_ids, masks=iou_type == 'segm')
-        self._found = data.found
+        self.data = data
         self._iou_type = iou_type
         self.evaluated = self._evaluate(data.found)
 
@@ -110,7 +114,7 @@ class DetectionScores:
     @cached_property
     def matches(self) -> Matches:
         """The detections and objects, matched at the IoU threshold."""
-        return Matches.of(self._truth, self._found, self.evaluated)
+        return Matches.of(self._truth, self.data.found, self.evaluated)
 
     def confusion(self, threshold: float) -> np.ndarray:
         """Return the (K + 1, K + 1) confusion matrix of the detections from a score threshold on.
@@ -120,7 +124,7 @@ class DetectionScores:
         another class. Higher scores are matched first. Detections in crowds are left out.
         """
         chosen = self.matches.counted & (self.matches.scores >= threshold)
-        kept = self._evaluate(self._found.select(chosen))
+        kept = self._evaluate(self.data.found.select(chosen))
         return kept.confusion_matrix(iou_thr=IOU)['matrix'].astype(int)
 
 

@@ -20,17 +20,17 @@ from convnext_mm.datasets.image_files import in_threads
 from convnext_mm.evaluation.report.detection_scores import Matches
 from convnext_mm.evaluation.report.error_kinds import Doubt, positions
 from convnext_mm.evaluation.report.evaluated_data import DetectionData
-from convnext_mm.visualization.image_files import read_bgr, write_image
+from convnext_mm.visualization.image_files import read_bgr
 
 FOLDER = 'report_images'
 MAX_IMAGES = 5000  # on a page
 _EMBEDDED = 60  # images of a data set without a folder
 _OUTLINED = 1000  # images with their masks; a mask takes ten times the text of a box
-_WIDTH = 480  # px; a photo then takes 25 to 50 kB
+# Width in px and JPEG quality of an image in the page, which takes 40 to 80 kB, and in the folder.
+_IN_PAGE, _IN_FOLDER = (480, 80), (360, 70)
 _CROP = 280  # px, the longer side of a crop
 _MARGIN = 0.4  # of the size of an object, around it in a crop
 _LEAST_CROP = 96  # px of the image
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
 _TOLERANCE = 0.5  # px, the largest error of a simplified outline
 
 
@@ -40,33 +40,50 @@ class ImageStore:
     Args:
         folder: The folder of the page.
         embed: Whether to store them in the text of the page.
+
+    Attributes:
+        width: The largest width of an image, in px.
     """
 
     def __init__(self, folder: Path, embed: bool) -> None:
         self._folder = None if embed else folder
+        self.width, self._quality = _IN_PAGE if embed else _IN_FOLDER
         self._numbers = count(1)
-        for old in (folder / FOLDER).glob('[0-9]*.[jp][pn]g'):  # of an earlier report
-            old.unlink()
 
     def add(self, image: np.ndarray, suffix: str = '.jpg') -> str:
         """Store a BGR or BGRA image and return its address."""
+        data = _encoded(image, suffix, self._quality)
         if self._folder is None:
-            return data_url(image, suffix)
+            return _data_url(data, suffix)
         path = self._folder / FOLDER / f'{next(self._numbers):05d}{suffix}'
-        write_image(image, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
         return f'{FOLDER}/{path.name}'
 
 
-def data_url(image: np.ndarray, suffix: str = '.jpg') -> str:
-    """Return a BGR or BGRA image as the text of a URL."""
-    _, encoded = cv2.imencode(suffix, image, _JPEG if suffix == '.jpg' else [])
+# Draws one image: its key, where to store it, and whether to draw masks. None if it is unreadable.
+Draw = Callable[[object, ImageStore, bool], dict | None]
+
+
+def remove_old_images(folder: Path) -> None:
+    """Remove the images of an earlier report from the folder of the page."""
+    for path in (folder / FOLDER).glob('[0-9]*.[jp][pn]g'):
+        path.unlink()
+
+
+def _encoded(image: np.ndarray, suffix: str, quality: int) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == '.jpg' else []
+    return cv2.imencode(suffix, image, options)[1].tobytes()
+
+
+def _data_url(data: bytes, suffix: str) -> str:
     kind = {'.jpg': 'jpeg', '.png': 'png'}[suffix]
-    return f'data:image/{kind};base64,{base64.b64encode(encoded).decode()}'
+    return f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
 
 
 def gallery(
     scores: Mapping[object, float],
-    draw: Callable[[object, ImageStore, bool], dict | None],
+    draw: Draw,
     folder: Path,
 ) -> list[dict]:
     """Draw images, several at a time, and return their data without the unreadable ones.
@@ -74,7 +91,7 @@ def gallery(
     Args:
         scores: The images with their scores, in their order on the page, worst first; the first
             :data:`MAX_IMAGES` are drawn.
-        draw: Draws one image, given its key, the store, and whether to draw masks.
+        draw: Draws one image.
         folder: The folder of the page.
     """
     store = ImageStore(folder, embed=len(scores) <= _EMBEDDED)
@@ -84,14 +101,14 @@ def gallery(
     return [item | dict(rank=round(scores[key], 4)) for key, item in zip(keys, drawn) if item]
 
 
-def read_scaled(path: str) -> tuple[np.ndarray, float] | None:
-    """Return a BGR image in the size of the page, and its scale; None if it cannot be read."""
+def read_scaled(path: str, width: int) -> tuple[np.ndarray, float] | None:
+    """Return a BGR image, not wider than a width, and its scale; None if it cannot be read."""
     image = read_bgr(path) if path else None
     if image is None:
         return None
-    scale = min(1.0, _WIDTH / image.shape[1])
+    scale = min(1.0, width / image.shape[1])
     if scale < 1:
-        size = (_WIDTH, max(1, round(image.shape[0] * scale)))
+        size = (width, max(1, round(image.shape[0] * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return image, scale
 
@@ -112,17 +129,15 @@ class DetectionImages:
         self._data, self._matches, self._kinds = data, matches, kinds
         self._found = matches.found_at >= threshold
         self._shown = matches.counted & (matches.scores >= threshold)
-        self._objects, self._detections = (
-            positions(matches.objects.image),
-            positions(matches.images),
-        )
+        self._objects = positions(matches.objects.image)
+        self._detections = positions(matches.images)
 
     def draw(
         self, image_id: object, caption: str, store: ImageStore, outlined: bool
     ) -> dict | None:
         """Return the data of an image; None if it cannot be read."""
         path = self._data.paths.get(image_id, '')
-        loaded = read_scaled(path)
+        loaded = read_scaled(path, store.width)
         if loaded is None:
             return None
         image, scale = loaded
@@ -161,6 +176,7 @@ class DetectionImages:
         scale = _CROP / max(part.shape[:2])
         size = [max(1, round(side * scale)) for side in part.shape[1::-1]]
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        resized = cv2.resize(part, size, interpolation=method)
         for shape in shapes:
             x, y, w, h = shape[3]
             shape[3] = scaled((x - x1, y - y1, w, h), scale)
@@ -168,7 +184,7 @@ class DetectionImages:
             name=Path(path).name,
             caption=caption,
             kind=doubt.kind,
-            src=data_url(cv2.resize(part, size, interpolation=method)),
+            src=_data_url(_encoded(resized, '.jpg', 80), '.jpg'),
             size=size,
             panes=[shapes],
         )
@@ -209,7 +225,7 @@ def draw_label_maps(
         caption: The scores of the image.
         store: Where the images go.
     """
-    loaded = read_scaled(path)
+    loaded = read_scaled(path, store.width)
     if loaded is None:
         return None
     image, _ = loaded
