@@ -45,6 +45,10 @@ setup(
         'filelock>=3.24',
         'hotcoco>=1.3,<2',
         'jinja2>=3.1',
+        'pillow>=9.1',
+        'pycocotools>=2.0.6',
+        'pyyaml>=6',
+        'rich>=12',
         'msgspec>=0.19',
     ],
     extras_require={

@@ -100,12 +100,15 @@ def find_packages_by_module() -> None:
 def find_recipes() -> None:
     """Let MMEngine read ``_base_ = 'convnext_mm::cascade/convnext_t_coco.py'``.
 
-    MMEngine has a fixed table of packages that may stand before ``::``. A package in this table is
-    also the scope of the registries in which MMEngine looks for the classes of the base. The
-    recipes are for the scope of MMDetection or MMSegmentation, so no scope is returned here.
+    The functions in ``mmengine.hub`` find such a config as well. MMEngine has a fixed table of
+    packages that may stand before ``::``. A package in this table is also the scope of the
+    registries in which MMEngine looks for the classes of the base. The recipes are for the scope of
+    MMDetection or MMSegmentation, so no scope is returned here.
     """
     from mmengine.config import Config
+    from mmengine.config.utils import MODULE2PACKAGE
 
+    MODULE2PACKAGE['convnext_mm'] = 'convnext_mm'
     find_others = Config._get_cfg_path
 
     def find(cfg_path: str, filename: str) -> tuple[str, str | None]:

@@ -16,7 +16,7 @@ from convnext_mm.diagnose.lr_table import lr_table
 from tests.conftest import ROOT
 
 PAGES = [ROOT / f'{name}.md' for name in ('README', 'CONTRIBUTING', 'CHANGELOG')]
-PAGES += sorted((ROOT / 'docs').glob('*.md'))
+PAGES += sorted(p for p in (ROOT / 'docs').rglob('*.md') if '_build' not in p.parts)
 # Messages in docs/troubleshooting.md that other projects print.
 FOREIGN = (
     *('No module named', 'undefined symbol', 'MMCV==', 'Weights only load failed'),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import convnext_mm
+from convnext_mm import registration
 
 PACKAGE = Path(convnext_mm.__file__).parent
 # A room may import the rooms above it. docs/architecture.md says what each of them holds.
@@ -91,6 +92,46 @@ def test_no_modules_import_each_other_in_a_circle():
 def test_the_core_imports_no_framework(module):
     roots = {name.partition('.')[0] for name in imports(MODULES[module])}
     assert not roots & set(FRAMEWORKS)
+
+
+@pytest.mark.parametrize(
+    'statement',
+    [
+        'import convnext_mm',
+        'from convnext_mm.cli.main import overview; overview()',  # imports every command
+        'import convnext_mm.datasets.own.check, convnext_mm.datasets.published.prepare',
+    ],
+)
+def test_what_needs_no_model_imports_neither_torch_nor_mmengine(statement):
+    script = f"{statement}; import sys; print({{'torch', 'mmengine'}} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.stdout == 'set()\n', done.stdout + done.stderr
+
+
+@pytest.mark.parametrize('first', ['convnext_mm', 'convnext_mm.backbone'])
+def test_the_classes_are_registered_whatever_is_imported_first(first):
+    script = f"""
+import {first}, sys
+finders = len(sys.meta_path)
+from mmengine import registry
+assert registry.MODELS.get('ConvNeXt')
+assert registry.WEIGHT_INITIALIZERS.get('ConvNeXtPretrained')
+assert registry.OPTIM_WRAPPER_CONSTRUCTORS.get('LayerDecayOptimWrapperConstructor')
+print(finders - len(sys.meta_path))
+"""
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    expected = '1' if first == 'convnext_mm' else '0'  # The finder that waits for MMEngine goes.
+    assert done.stdout.strip() == expected, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize('module', sorted(m for m in MODULES if room(m) in CORE))
+def test_only_modules_that_register_classes_import_mmengine_at_their_top(module):
+    """The reason is in the comment on ``registration.MODULES``."""
+    top = ast.parse(MODULES[module].read_text()).body
+    names = [node.module or '' for node in top if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in top if isinstance(node, ast.Import) for alias in node.names]
+    roots = {name.partition('.')[0] for name in names}
+    assert 'mmengine' not in roots or module in registration.MODULES
 
 
 def test_importing_the_package_loads_no_framework_and_changes_nothing_for_the_process():

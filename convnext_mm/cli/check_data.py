@@ -3,10 +3,7 @@
 import shlex
 import sys
 
-from rich.console import Console
-
 from convnext_mm.cli.options import Parser
-from convnext_mm.datasets.own.check import check_own_data, show_checked, verdict
 from convnext_mm.errors import UserError
 from convnext_mm.messages.commands import command
 
@@ -27,6 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
         help='write a page with the problems, classes, sizes and sample images (data_report.html)',
     )
     args = parser.parse_args(arguments)
+
+    from rich.console import Console
+
+    from convnext_mm.datasets.own.check import check_own_data, show_checked, verdict
+
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
         checked = check_own_data(args.path, console=console)

@@ -1,4 +1,4 @@
-"""List the recipes, show one, or copy one to edit it: list, show NAME, copy NAME [TO]."""
+"""List the recipes, show one, or copy one to edit it."""
 
 from __future__ import annotations
 

@@ -1,14 +1,9 @@
 """Write a data set of your own in COCO or YOLO format."""
 
 import argparse
-import sys
-
-from rich.console import Console
 
 from convnext_mm.cli.exit_codes import exit_code
 from convnext_mm.cli.options import Parser
-from convnext_mm.datasets.own.check import check_own_data, show_checked
-from convnext_mm.datasets.own.convert import convert_data
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    console = Console(highlight=False, soft_wrap=True, markup=False, file=sys.stdout)
+    from rich.console import Console
+
+    from convnext_mm.datasets.own.check import check_own_data, show_checked
+    from convnext_mm.datasets.own.convert import convert_data
+
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     checked = check_own_data(args.path, console=console)
     show_checked(checked, console)
     options = dict(images=args.images, boxes=args.boxes, split=args.split)

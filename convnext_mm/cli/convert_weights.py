@@ -1,8 +1,10 @@
 """Write weights under the names of another project."""
 
+import argparse
+
 from convnext_mm.cli.exit_codes import exit_code
 from convnext_mm.cli.options import Parser
-from convnext_mm.weights.convert import TARGETS, convert_file
+from convnext_mm.weights.names import TARGETS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,5 +16,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--to', choices=TARGETS, default='official', help='names to use (default: %(default)s)'
     )
-    args = parser.parse_args(arguments)
-    return exit_code(lambda args: print(convert_file(args.source, args.target, args.to)), args)
+    return exit_code(convert, parser.parse_args(arguments))
+
+
+def convert(args: argparse.Namespace) -> None:
+    from convnext_mm.weights.convert import convert_file
+
+    print(convert_file(args.source, args.target, args.to))

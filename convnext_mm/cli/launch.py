@@ -1,4 +1,4 @@
-"""Train or test on several GPUs of this machine: launch GPUS train CONFIG ...
+"""Train or test on several GPUs: launch GPUS train CONFIG ...
 
 ``tools/dist_train.sh`` and ``dist_test.sh`` call it with a script in place of a command. Each
 process gets the environment that ``--launcher pytorch`` reads. On several machines, call it on
@@ -18,7 +18,7 @@ import sys
 import time
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-USAGE = 'usage: launch GPUS train CONFIG ..., or: launch GPUS test CONFIG CHECKPOINT ...'
+USAGE = 'usage: convnext-mm launch GPUS train CONFIG ... (or: GPUS test CONFIG CHECKPOINT ...)'
 GRACE = 30  # seconds that the other processes have to end when one has failed
 POLL = 0.1  # seconds
 PR_SET_PDEATHSIG = 1

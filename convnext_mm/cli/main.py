@@ -33,6 +33,7 @@ COMMANDS = {
         'configs': 'configs',
         'weights inspect': 'inspect_weights',
         'weights convert': 'convert_weights',
+        'convert-data': 'convert_data',
         'prepare-coco': 'prepare_coco',
         'prepare-ade20k': 'prepare_ade20k',
     },

@@ -1,4 +1,4 @@
-"""Print the parameters and FLOPs of a model."""
+"""Print the parameters and FLOPs of a model, and the rule of counting."""
 
 import argparse
 import contextlib
@@ -6,16 +6,12 @@ import json
 import sys
 from dataclasses import asdict
 
-from rich.console import Console
-
 from convnext_mm.cli.exit_codes import exit_code
 from convnext_mm.cli.options import Parser
-from convnext_mm.config.reading import load_checked_config
-from convnext_mm.diagnose.stats import RULE, model_stats, stats_table
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = Parser(description=__doc__, epilog=RULE)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--shape',
@@ -29,6 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def report(args: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from convnext_mm.config.reading import load_checked_config
+    from convnext_mm.diagnose.stats import RULE, model_stats, stats_table
+
     # Libraries print while a model is built; the JSON must stay clean.
     with contextlib.redirect_stdout(sys.stderr):
         cfg = load_checked_config(args.config, parts=['model'])

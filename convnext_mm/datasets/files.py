@@ -10,8 +10,7 @@ from mmengine.config import Config, ConfigDict
 from convnext_mm.config.nodes import as_list, dicts_below, leaf_datasets
 from convnext_mm.datasets.published.catalogue import find_published
 from convnext_mm.errors import UserError
-
-_DEMO_HINT = 'To try a training without a download:  make demo'
+from convnext_mm.messages.commands import command
 
 
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
@@ -40,7 +39,8 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     dataset = find_published(missing)
     if dataset:
         lines.append(dataset.how_to_get(next(iter(roots), dataset.root).rstrip('/') or '.'))
-    raise UserError('\n'.join([*lines, _DEMO_HINT]))
+    lines.append(f'To try a training without a download:  {command("demo")}')
+    raise UserError('\n'.join(lines))
 
 
 def _paths(dataset: ConfigDict) -> list[Path]:

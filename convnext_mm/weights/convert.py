@@ -19,17 +19,8 @@ from convnext_mm.errors import SettingError, UserError, WeightsError
 from convnext_mm.messages.wording import counted, such_as
 from convnext_mm.weights.files import read_checkpoint
 from convnext_mm.weights.formats import UNNAMED, Network, arch_name, find_network, infer_arch
-from convnext_mm.weights.names import (
-    HF,
-    MMPRETRAIN,
-    OFFICIAL,
-    TIMM,
-    TORCHVISION,
-    their_shape,
-    to_theirs,
-)
+from convnext_mm.weights.names import HF, TARGETS, their_shape, to_theirs
 
-TARGETS = {format.name: format for format in (OFFICIAL, TIMM, MMPRETRAIN, HF, TORCHVISION)}
 PICKLES = ('.pth', '.pt', '.bin')
 _BACKBONE = 'backbone.'
 

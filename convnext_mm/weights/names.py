@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import isqrt
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from convnext_mm.archs import NUM_STAGES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The largest number of blocks in a stage. The deepest published stage (timm's xxlarge) has 30.
 MAX_DEPTH = 64
@@ -240,6 +241,8 @@ FORMATS = (
     TORCHVISION,
     MMPRETRAIN,
 )
+# The formats that can be written, by name.
+TARGETS = {format.name: format for format in (OFFICIAL, TIMM, MMPRETRAIN, HF, TORCHVISION)}
 
 
 @cache
@@ -269,7 +272,7 @@ def our_shape(name: str, tensor: Tensor) -> Tensor:
 
     A tensor that does not match its name stays as it is. The comparison of shapes reports it.
     """
-    if tensor.layout != torch.strided:
+    if str(tensor.layout) != 'torch.strided':
         return tensor
     if '.grn.' in name:
         return tensor.flatten()[None, None, None]

@@ -25,11 +25,12 @@ from unittest import mock
 
 DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
+_FORMATS = 'convnext_mm.datasets.own.formats'
 _BLOCK = re.compile(r'(<!-- from code: ([^\n]+?) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
 def pages() -> list[Path]:
-    return sorted(DOCS.glob('*.md'))
+    return sorted(path for path in DOCS.rglob('*.md') if '_build' not in path.parts)
 
 
 def renewed(text: str) -> str:
@@ -171,8 +172,7 @@ def _first_line(path: Path) -> str:
 
 
 def formats() -> str:
-    from convnext_mm.weights.convert import TARGETS
-    from convnext_mm.weights.names import FIRST_KERNEL, FORMATS, to_theirs
+    from convnext_mm.weights.names import FIRST_KERNEL, FORMATS, TARGETS, to_theirs
 
     rows = []
     for form in FORMATS:
@@ -303,14 +303,24 @@ def roadmap() -> str:
 # --- own data
 
 
-def layouts() -> str:
-    """The layouts that ``--data`` recognises, from the docstring of ``own/recognise.py``."""
+def layouts(number: str) -> str:
+    """The layouts of COCO (0) or label maps (1), from the docstring of ``own/recognise.py``."""
     from convnext_mm.datasets.own import recognise
 
-    return (
-        f'Objects in COCO format:\n\n{_fenced(_literal(recognise, 0))}\n\n'
-        f'Label maps:\n\n{_fenced(_literal(recognise, 1))}'
-    )
+    return _fenced(_literal(recognise, int(number)))
+
+
+def layout_of(name: str) -> str:
+    """The layouts of another format, from the docstring of its reader."""
+    return _fenced(_literal(importlib.import_module(f'{_FORMATS}.{name}'), 0))
+
+
+def formats_not_read() -> str:
+    """The formats that are named and not read."""
+    from convnext_mm.datasets.own.formats.not_taken import NOT_TAKEN
+
+    rows = [(one.name, ', '.join(one.suffixes), one.remedy) for one in NOT_TAKEN]
+    return table(('annotations', 'files', 'what to do'), rows)
 
 
 def schedule_rule() -> str:
@@ -326,11 +336,12 @@ def schedule_rule() -> str:
 def checks(kind: str) -> str:
     """The problems that the checks of a kind of data set find, errors first."""
     from convnext_mm.datasets.own.coco import problems as coco
+    from convnext_mm.datasets.own.formats import problems as formats
     from convnext_mm.datasets.own.label_maps import problems as maps
     from convnext_mm.datasets.own.problem import Problem
     from convnext_mm.messages.findings import Level
 
-    module = {'coco': coco, 'maps': maps}[kind]
+    module = {'coco': coco, 'formats': formats, 'maps': maps}[kind]
     found = [problem for problem in vars(module).values() if isinstance(problem, Problem)]
     found.sort(key=lambda problem: list(Level).index(problem.level))
     header = ('level', 'what is found', 'what to do, or what was done')
@@ -425,7 +436,7 @@ MAKERS: dict[str, Callable[..., str]] = {
         *(drawing, variants, parameters, layer_ids, rooms),
         *(formats, short_names, how_many_short_names),
         *(recipes, recommendations, learning_rates, roadmap),
-        *(layouts, schedule_rule, checks),
+        *(layouts, layout_of, formats_not_read, schedule_rule, checks),
         options,
     )
 }

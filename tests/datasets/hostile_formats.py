@@ -104,6 +104,8 @@ def a_value(root, files, choice):
         content = json.loads(path.read_bytes())
     except ValueError:
         return None
+    if not isinstance(content, (dict, list)):
+        return None
     parent, key = choice.choice([*_places(content)] or [(None, None)])
     if parent is not None:
         if choice.random() < 0.2:

@@ -21,7 +21,7 @@ def missing(cfg):
 def test_all_missing_files_are_listed_at_once(tmp_path):
     text = missing(config(tmp_path, ann_file='a.json', data_prefix=dict(img='images')))
     assert f'{tmp_path}/a.json' in text and f'{tmp_path}/images' in text
-    assert 'COCO' not in text and 'make demo' in text
+    assert 'COCO' not in text and 'convnext-mm demo' in text
 
 
 def test_existing_files_pass(tmp_path):

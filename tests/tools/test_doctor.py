@@ -107,10 +107,15 @@ def test_the_exit_code_is_1_for_errors_and_2_for_a_missing_config(detector, monk
 
 
 def test_without_mmengine_there_is_one_clear_line(tmp_path):
-    (tmp_path / 'mmengine.py').write_text("raise ModuleNotFoundError('No module named mmengine')")
+    (tmp_path / 'mmengine.py').write_text(
+        "raise ModuleNotFoundError('No mmengine', name='mmengine')"
+    )
     done = run_tool('doctor.py', pythonpath=tmp_path)
     assert done.code == 1
-    assert 'error: convnext_mm needs MMEngine' in done.output and 'make setup' in done.output
+    assert (
+        'error: convnext_mm needs MMEngine' in done.output
+        and 'convnext-mm[openmmlab]' in done.output
+    )
     assert 'Traceback' not in done.output
 
 
@@ -236,7 +241,8 @@ def test_missing_data_are_an_error_that_says_how_to_get_them(no_network, tmp_pat
     monkeypatch.chdir(tmp_path)
     found = findings(ROOT / 'configs/cascade/convnext_t_coco.py')
     (line,) = errors(found)
-    assert 'data: the data set is not there' in line and 'tools/prepare_coco.py --download' in line
+    assert 'data: the data set is not there' in line
+    assert 'convnext-mm prepare-coco --download' in line
 
 
 @pytest.mark.parametrize(

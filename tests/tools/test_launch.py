@@ -119,7 +119,7 @@ def test_no_process_outlives_a_launcher_that_is_killed(started, tmp_path):
 @pytest.mark.parametrize(
     'arguments, environment, message',
     [
-        ([], {}, 'usage: launch GPUS train CONFIG'),
+        ([], {}, 'usage: convnext-mm launch GPUS train CONFIG'),
         (['many', 'x.py'], {}, "the number of GPUs is 'many'; it must be a positive integer"),
         (['0', 'x.py'], {}, "the number of GPUs is '0'"),
         (['2', 'tran'], {}, "'tran' is neither train nor test, nor a script"),

@@ -189,7 +189,7 @@ def test_a_launcher_that_did_not_start_the_process(launcher, start, folder, monk
     if launcher == 'pytorch':
         work = ('--work-dir', folder / 'work', '--launcher', launcher)
         message = one_line('train.py', folder / 'config.py', *work)
-        assert 'start it with convnext-mm launch GPUS train CONFIG' in message
+        assert 'start it with tools/dist_train.sh' in message
 
 
 def test_the_checkpoints_to_come_are_compared_with_the_free_space(folder, tmp_path, monkeypatch):

@@ -312,7 +312,7 @@ def test_without_coco_it_stops_at_once_and_says_how_to_get_it(tmp_path):
         'data/coco/annotations/instances_train2017.json',
         'http://images.cocodataset.org/zips/train2017.zip',
         'ln -s /path/to/coco data/coco',
-        'make demo',
+        'tools/demo.py',
     ):
         assert part in done.output
     assert list(tmp_path.iterdir()) == []  # nothing half-done

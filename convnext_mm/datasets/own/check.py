@@ -16,7 +16,7 @@ from convnext_mm.datasets.own.label_maps.check import check_label_maps
 from convnext_mm.datasets.own.label_maps.classes import LabelClasses
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
 from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
-from convnext_mm.datasets.own.recognise import Layout, recognise, with_validation
+from convnext_mm.datasets.own.recognise import Layout, check_fits_config, recognise, with_validation
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
 from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
@@ -107,7 +107,11 @@ def _read_objects(
         return layout, read_coco(layout), []
     source = layout.read()
     splits, notes = with_validation(layout.root, to_coco(source))
-    layout = replace(layout, notes=(*layout.notes, *source.notes, *notes))
+    for coco in splits.values():
+        check_fits_config(coco.paths.images)
+    # A config, which cannot hold all characters, gets the notes too.
+    notes = map(printable, (*layout.notes, *source.notes, *notes))
+    layout = replace(layout, notes=tuple(notes))
     return layout, splits, source.findings
 
 
@@ -125,7 +129,7 @@ def show_checked(checked: CheckedData, console: Console) -> None:
         paths = content.paths
         places = f'annotations {relative(paths.annotations, layout.root)}, '
         places += f'images {relative(paths.images, layout.root)}'
-        console.print(f'  {split:<{_SPLIT_WIDTH}} {_counts(content):<32}{places}')
+        console.print(f'  {split:<{_SPLIT_WIDTH}} {_counts(content):<32}{printable(places)}')
     for note in checked.notes:
         console.print(f'  {note}')
     console.print()

@@ -1,4 +1,4 @@
-"""Write a data set of the user in COCO or YOLO format: ``tools/convert_data.py PATH OUT``.
+"""Write a data set of the user in COCO or YOLO format: ``convnext-mm convert-data PATH OUT``.
 
 The annotations are the checked and repaired ones that a training would use.
 """

@@ -102,7 +102,7 @@ def recognise(path: str | Path) -> Layout:
         raise UserError(f'{error.filename}: cannot be read: {error.strerror}') from None
     for paths in layout.splits.values():
         for used in (paths.images, paths.annotations):
-            _check_fits_config(used)
+            check_fits_config(used)
     return layout
 
 
@@ -179,11 +179,12 @@ def _absolute(path: str | Path) -> Path:
         raise UserError(printable(f'{path}: {error}')) from None
     if not exists:
         raise UserError(f'{printable(str(path))}: no such file or folder')
-    _check_fits_config(path)
+    check_fits_config(path)
     return path
 
 
-def _check_fits_config(path: Path) -> None:
+def check_fits_config(path: Path) -> None:
+    """Raise a UserError if a config cannot hold a path."""
     if not fits_config(str(path)):
         raise UserError(
             f'{printable(str(path))}: the path has "{{{{" or a character that is no text, which a '

@@ -6,11 +6,12 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config, ConfigDict
-
-from convnext_mm.config.nodes import leaf_datasets
 from convnext_mm.messages.commands import command
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,11 @@ _TRAINING_IMAGES = {
 
 def training_images(cfg: Config) -> int | None:
     """Return the number of training images that a schedule was made for; None if unknown."""
-    dataset = next(leaf_datasets(cfg.train_dataloader), ConfigDict(type=''))
-    if dataset.get('metainfo'):  # It has its own classes: another data set in the same format.
+    from convnext_mm.config.nodes import leaf_datasets
+
+    dataset = next(leaf_datasets(cfg.train_dataloader), None)
+    # With classes of its own, it is another data set in the same format.
+    if dataset is None or dataset.get('metainfo'):
         return None
     return _TRAINING_IMAGES.get(dataset.type.rpartition('.')[2])
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report.html import write_text
 from convnext_mm.evaluation.score_threshold import METRICS
+from convnext_mm.messages.commands import command
 
 CLASSES = 'metrics.csv'
 LABELS = 'labels_to_look_at.csv'
@@ -43,7 +44,7 @@ def read_metrics(folder: Path) -> dict:
         what = 'no such file' if isinstance(error, FileNotFoundError) else 'no metrics of a report'
         raise UserError(
             f'{path}: {what}. A training writes it with its report, and so does '
-            f'tools/test.py CONFIG CHECKPOINT --work-dir {folder} --report'
+            f'{command("test")} CONFIG CHECKPOINT --work-dir {folder} --report'
         ) from None
 
 

@@ -20,6 +20,7 @@ from convnext_mm.datasets.own.coco.objects import check_objects
 from convnext_mm.datasets.own.coco.structure import check_structure, read_coco_json
 from convnext_mm.datasets.own.problem import repeated
 from convnext_mm.datasets.own.recognise import Layout
+from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import Finding, Level
 from convnext_mm.messages.wording import counted, listed, shown
 
@@ -266,7 +267,8 @@ def _check_masks_of_all(splits: Iterable[CocoAnnotations]) -> Iterator[Finding]:
     if any(coco.objects_with_mask for coco in splits):
         objects = [obj for coco in splits for obj in coco.content['annotations']]
         without = [obj for obj in objects if not obj.get('segmentation')]
-        yield from problems.SOME_MASKS.cases('', name_objects(without))
+        convert = command('convert-data')
+        yield from problems.SOME_MASKS.cases('', name_objects(without), command=convert)
 
 
 def _check_against_training(splits: dict[str, CocoAnnotations]) -> Iterator[Finding]:

@@ -135,7 +135,7 @@ REPEATED_FILES = Problem.note('files that are listed as several images')
 
 SOME_MASKS = Problem.error(
     'objects without a mask, while others have one',
-    'give all objects a mask, or none: tools/convert_data.py --boxes writes a copy without masks',
+    'give all objects a mask, or none: {command} --boxes writes a copy without masks',
 )
 MASK_SIZE = Problem.error(
     'masks whose size differs from their image', 'write them with the height and width of the image'
