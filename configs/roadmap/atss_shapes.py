@@ -1,5 +1,6 @@
 # One recipe for every step of the roadmap: ATSS on the built-in shapes, from scratch on a CPU.
 #   tools/roadmap.py
+# 16 networks with 3 seeds take about 1.3 hours on two cores.
 # The detector is small, because the backbones are compared: images of 128 px, a quarter of the
 # channels of ConvNeXt-T and ResNet-50, 48 channels behind them. Only GroupNorm stands behind the
 # backbone, so that BatchNorm and LayerNorm are compared in the backbone alone.
@@ -19,10 +20,10 @@ model = dict(
         out_indices=(1, 2, 3),
         # A layer scale of 1e-6 needs a longer training to grow.
         layer_scale_init_value=0.0,
-        init_cfg=[
-            dict(type='Kaiming', layer='Conv2d', mode='fan_in', nonlinearity='linear'),
-            dict(type='Xavier', layer='Linear'),
-        ],
+        # The same for convolutions and for the linear layers, which are 1x1 convolutions.
+        init_cfg=dict(
+            type='Kaiming', layer=['Conv2d', 'Linear'], mode='fan_in', nonlinearity='linear'
+        ),
     ),
     neck=dict(
         in_channels=[48, 96, 192],
@@ -44,7 +45,7 @@ model = dict(
     test_cfg=dict(nms_pre=300, max_per_img=30),
 )
 
-data_root = 'data/shapes/'
+data_root = 'data/shapes_roadmap/'
 metainfo = dict(
     classes=classes,
     palette=[
@@ -102,7 +103,7 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-max_iters = 1500
+max_iters = 1000
 train_cfg = dict(
     _delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters
 )

@@ -160,6 +160,6 @@ def _write_report(cfg: Config, predictions: str | Path, checkpoint: str | Path) 
         predictions,
         work_dir=cfg.work_dir,
         weights=Path(checkpoint).name,
-        checkpoint=local_file(checkpoint),
+        checkpoints=[local_file(checkpoint)],
     )
     log_once(f'written: {path}')

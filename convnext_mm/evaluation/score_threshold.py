@@ -37,12 +37,12 @@ def find_score_threshold(checkpoint: Path, work_dirs: Iterable[Path]) -> ScoreTh
     for folder in dict.fromkeys(work_dirs):
         try:
             record = json.loads((folder / METRICS).read_text(encoding='utf-8'))
-            known, value = record['checkpoint'], float(record['score_threshold'])
+            known, value = list(record['checkpoints']), float(record['score_threshold'])
         except (OSError, ValueError, LookupError, TypeError):
             continue  # no report, of a segmentor, or not of a checkpoint file
         digest = digest or fingerprint(checkpoint)
         # Test-time augmentation changes the scores.
-        if known == digest and not record.get('test_time_augmentation') and _is_score(value):
+        if digest in known and not record.get('test_time_augmentation') and _is_score(value):
             data = record.get('dataset', 'its test data')
             return ScoreThreshold(value, f'the best F1 of this checkpoint on {data}')
     return ScoreThreshold(DEFAULT, 'the default; a report of this checkpoint finds the best')

@@ -28,6 +28,7 @@ from convnext_mm.roadmap import ROADMAP, STEPS, Published, Roadmap
 
 REFERENCES = ('resnet', 'swin')
 RESULTS = 'roadmap.json'
+SHAPES_ROOT = Path('data', 'shapes_roadmap')
 SHAPES = dict(train=1100, val=500)
 CLEAR = 2  # A difference is clear if it is larger than so many of its standard errors.
 _TRACK = 'resnet50'
@@ -111,11 +112,16 @@ def compare_steps(
     work_dir = Path(work_dir)
     with Terminal(verbose=False):
         cfg = load_checked_config(config, options)
+        if 'neck' not in cfg.model or 'max_iters' not in cfg.train_cfg:
+            raise UserError(
+                f'{config} does not suit: it must be a detector with a neck, and its training must '
+                'count iterations (train_cfg.max_iters)'
+            )
         cfg.work_dir = str(work_dir)
         if data is not None:
             cfg = adapt_to_own_data(cfg, data, options or ())
         else:
-            _use_shapes(cfg, work_dir / 'shapes')
+            _use_shapes(cfg, SHAPES_ROOT.resolve())
         _set_length(cfg, cfg.train_cfg.max_iters if iterations is None else iterations)
         networks = {name: _with_step(cfg, name) for name in steps}
         networks |= {f'mmdet {name}': _with_reference(cfg, name) for name in references}

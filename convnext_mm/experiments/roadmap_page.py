@@ -140,7 +140,7 @@ def _draw_bars(
         axes.barh(place, value, height=0.68, color=colour, xerr=deviation or None, ecolor=INK)
         right = axes.get_yaxis_transform()
         axes.text(1.01, place, f'{value:.1f}', transform=right, va='center', weight='bold')
-        axes.text(1.1, place, _flops(gflops), transform=right, va='center', color=MUTED)
+        axes.text(1.13, place, _flops(gflops), transform=right, va='center', color=MUTED)
     values = [value for _, value, *_ in bars]
     spread = max(values) - min(values)
     start = max(0.0, min(values) - 0.4 * spread - 1)

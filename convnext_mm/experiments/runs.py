@@ -130,7 +130,7 @@ def _write_config(run: Run) -> None:
 def _start(run: Run, jobs: int) -> subprocess.Popen:
     arguments = [run.folder / 'config.py', '--work-dir', run.folder]
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-    with (run.folder / _OUTPUT).open('ab') as output:
+    with (run.folder / _OUTPUT).open('wb') as output:
         return subprocess.Popen(
             [sys.executable, '-c', _TRAIN, *arguments, '--resume', '--no-report'],
             stdout=output,
@@ -161,7 +161,7 @@ def _iterations_done(folder: Path) -> int:
 
 def _failure(run: Run) -> str:
     output = run.folder / _OUTPUT
-    lines = output.read_text(errors='replace').split('\n')
+    lines = output.read_text(errors='replace').rstrip().split('\n')
     said = next((line for line in reversed(lines) if line.startswith('error:')), lines[-1])
     return f'the training {run.name} failed: {said.removeprefix("error: ")} ({output})'
 

@@ -149,7 +149,7 @@ class Predictor:
         frames = (self._frame(image, index) for index, image in enumerate(images))
         return [
             self._result(frame, sample, score_thr)
-            for frame, sample in self.predict(frames, batch_size)
+            for frame, sample in self.predict(frames, batch_size, pixel_scores=True)
         ]
 
     @cached_property
@@ -166,7 +166,7 @@ class Predictor:
         return Frame(path, self._load(dict(img_path=str(path), img_id=0))['img'])
 
     def predict(
-        self, frames: Iterable[Frame], batch_size: int = 1
+        self, frames: Iterable[Frame], batch_size: int = 1, *, pixel_scores: bool = False
     ) -> Iterator[tuple[Frame, BaseDataElement]]:
         """Yield each frame with its prediction on the CPU, in the order of the frames.
 
@@ -176,6 +176,7 @@ class Predictor:
         Args:
             frames: Images or video frames.
             batch_size: The largest number of frames in a batch.
+            pixel_scores: Whether a segmentor adds the ``scores`` of its ``pred_sem_seg``.
 
         Raises:
             UserError: The GPU has too little memory for a batch.
@@ -183,7 +184,8 @@ class Predictor:
         inputs = ((frame, self.prepare(frame)) for frame in frames)
         for _, same_shape in groupby(inputs, key=lambda pair: pair[1]['inputs'].shape):
             while batch := list(islice(same_shape, batch_size)):
-                yield from zip((frame for frame, _ in batch), self._step([x for _, x in batch]))
+                samples = self._step([x for _, x in batch], pixel_scores)
+                yield from zip((frame for frame, _ in batch), samples)
 
     def prepare(self, frame: Frame) -> dict:
         """Apply the test pipeline to a frame.
@@ -245,7 +247,7 @@ class Predictor:
         return Detections(*common, boxes, scores, labels, masks)
 
     @torch.no_grad()
-    def _step(self, batch: list[dict]) -> list[BaseDataElement]:
+    def _step(self, batch: list[dict], pixel_scores: bool) -> list[BaseDataElement]:
         try:
             samples = self.model.test_step(pseudo_collate(batch))
         except torch.OutOfMemoryError as error:
@@ -255,7 +257,8 @@ class Predictor:
             ) from error
         for sample in samples:
             if 'seg_logits' in sample:
-                sample.pred_sem_seg.scores = _confidence(sample.seg_logits.data)
+                if pixel_scores:
+                    sample.pred_sem_seg.scores = _confidence(sample.seg_logits.data)
                 del sample.seg_logits  # large: a score for each class and pixel
         return [sample.cpu() for sample in samples]
 

@@ -1,10 +1,12 @@
 """The report lists the labels that are wrong, and few others."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from convnext_mm.evaluation.report.detection_scores import DetectionScores
 from convnext_mm.evaluation.report.error_kinds import (
     Overlaps,
     box_iou,
@@ -18,7 +20,7 @@ SHARE = 0.04  # of the labels that are wrong in each of the four ways
 
 def doubts_of(objects, found, threshold=0.3):
     scores = scores_of(objects, found)
-    return doubtful_labels(scores.matches, Overlaps.of(scores), threshold)
+    return doubtful_labels(scores, Overlaps.of(scores), threshold)
 
 
 def test_the_iou_of_boxes_is_their_shared_area_over_their_joint_area():
@@ -70,7 +72,16 @@ def test_a_class_that_is_detected_with_the_highest_score_is_in_no_doubt():
 
 def test_a_perfect_detector_and_a_detector_without_detections_doubt_nothing():
     assert not doubts_of([(1, CAT, HERE), (1, DOG, THERE)], [(1, CAT, HERE, 1), (1, DOG, THERE, 1)])
-    assert not [d for d in doubts_of([(1, CAT, HERE)], []) if d.weight]
+    assert not doubts_of([(1, CAT, HERE)], [])
+
+
+def test_labels_of_images_that_were_not_tested_are_in_no_doubt():
+    objects = [(1, CAT, HERE), (2, CAT, HERE)]
+    scores = scores_of(objects, [(1, CAT, HERE, 0.9)])
+    assert [d.image for d in doubtful_labels(scores, Overlaps.of(scores), 0.5)] == [2]
+    found = replace(scores.data.found, tested=(1,))
+    scores = DetectionScores(replace(scores.data, found=found), 'bbox')
+    assert not doubtful_labels(scores, Overlaps.of(scores), 0.5)
 
 
 def test_most_wrong_labels_are_found_and_most_doubts_are_right():

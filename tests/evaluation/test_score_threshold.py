@@ -21,7 +21,7 @@ def reported(checkpoint, tmp_path):
     def write(**changes):
         folder = tmp_path / 'report'
         folder.mkdir(exist_ok=True)
-        record = dict(checkpoint=fingerprint(checkpoint), score_threshold=0.45, dataset='cats')
+        record = dict(checkpoints=[fingerprint(checkpoint)], score_threshold=0.45, dataset='cats')
         (folder / 'metrics.json').write_text(json.dumps(record | changes))
         return folder
 
@@ -36,8 +36,8 @@ def test_the_threshold_of_the_report_on_the_checkpoint_is_used(checkpoint, repor
 @pytest.mark.parametrize(
     'changes',
     [
-        dict(checkpoint=None),  # the report of a results file
-        dict(checkpoint='0' * 64),  # of another checkpoint
+        dict(checkpoints=[]),  # the report of a results file
+        dict(checkpoints=['0' * 64]),  # of another checkpoint
         dict(test_time_augmentation=True),
         dict(score_threshold=None),  # nothing was detected
         dict(score_threshold=1.5),

@@ -118,6 +118,14 @@ def test_the_page_shows_every_network_with_its_figures(tmp_path):
 
 
 @pytest.mark.parametrize(
+    'config', ['upernet/convnext_t_ade20k', 'cascade/convnext_atto_shapes'], ids=['maps', 'epochs']
+)
+def test_a_config_that_does_not_suit_is_refused(tmp_path, config):
+    with pytest.raises(UserError, match=f'{config} does not suit: it must be a detector with a'):
+        compare_steps(config, tmp_path)
+
+
+@pytest.mark.parametrize(
     'arguments, message',
     [
         (dict(steps=['gelu', 'relu']), "step 'relu' is unknown; allowed: resnet, stage_ratio"),

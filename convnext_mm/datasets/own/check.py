@@ -49,6 +49,12 @@ class CheckedData:
         return self.labels.names if self.labels else tuple(self.splits['train'].classes)
 
     @property
+    def kind(self) -> str:
+        """The kind of the data set: objects in a format, or label maps."""
+        kind = KINDS[self.layout.kind]
+        return f'{kind} in {self.layout.format} format' if self.layout.kind == 'coco' else kind
+
+    @property
     def errors(self) -> list[Finding]:
         """The findings that stop a training."""
         return errors_in(self.findings)
@@ -122,8 +128,7 @@ def show_checked(checked: CheckedData, console: Console) -> None:
     if checked.labels:  # The ids do not always prove which id a name belongs to.
         classes = [f'{i} {name}' for i, name in zip(checked.labels.ids, classes)]
     names = listed(map(printable, classes), LISTED_CLASSES)
-    kind = KINDS[layout.kind] + (f' in {layout.format} format' if layout.kind == 'coco' else '')
-    text = f'  {kind}, {counted(len(classes), "class")}'
+    text = f'  {checked.kind}, {counted(len(classes), "class")}'
     console.print(f'{text}: {names}' if names else text)
     for split, content in checked.splits.items():
         paths = content.paths

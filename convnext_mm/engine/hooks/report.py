@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmengine.dist import all_gather_object, collect_results, is_main_process
 from mmengine.evaluator import BaseMetric
@@ -97,17 +98,29 @@ class ReportHook(Hook):
         # A training loads the plotting library only when it draws.
         from convnext_mm.evaluation.report.page import write_report
 
-        last = last_checkpoint(runner.work_dir)  # of another iteration if none was written then
         path = write_report(
             runner.cfg,
             predictions,
             work_dir=runner.work_dir,
             weights=self._evaluated,
-            checkpoint=last if last and last.name == self._checkpoint else None,
+            checkpoints=self._files(runner),
             name=self.name,
             split='val',
         )
         Console().print(f'written: {path}', highlight=False, soft_wrap=True)
+
+    def _files(self, runner: Runner) -> list[Path]:
+        """Return the checkpoints with the evaluated weights.
+
+        They are the last one, if it is of the same iteration, and its copy as the best one, which
+        is written after the evaluation.
+        """
+        last = last_checkpoint(runner.work_dir)
+        if not last or last.name != self._checkpoint:
+            return []
+        written = last.stat().st_mtime_ns
+        best = Path(runner.work_dir).glob(f'best_*_{self._checkpoint}')
+        return [last, *(path for path in best if path.stat().st_mtime_ns >= written)]
 
 
 def _metric_name(metric: BaseMetric) -> str | None:

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as rle
 
-from convnext_mm.datasets.own.check import KINDS, CheckedData, verdict
+from convnext_mm.datasets.own.check import CheckedData, verdict
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps
 from convnext_mm.datasets.own.statistics import Statistics, statistics
 from convnext_mm.evaluation.report import plots
+from convnext_mm.evaluation.report.detection_scores import AREA_LIMITS
 from convnext_mm.evaluation.report.gallery import (
+    Draw,
     ImageStore,
     coloured,
     css_colours,
@@ -29,7 +31,7 @@ from convnext_mm.visualization.image_files import read_label_map
 from convnext_mm.visualization.palette import palette, palette_without_background
 
 _SAMPLES = 48  # images on the page
-_SMALL = 32  # px, COCO's limit of small objects
+_SMALL = AREA_LIMITS[0] ** 0.5  # px
 
 
 def write_data_page(checked: CheckedData, path: str | Path) -> Path:
@@ -47,7 +49,7 @@ def write_data_page(checked: CheckedData, path: str | Path) -> Path:
         path,
         'data.html.j2',
         title=checked.layout.root.resolve().name,
-        kind=KINDS[checked.layout.kind],
+        kind=checked.kind,
         verdict=verdict(checked),
         headlines=[
             ('images', f'{len(images):,}'),
@@ -89,9 +91,10 @@ def _highlights(train: Statistics, unit: str) -> Iterator[str]:
         )
         yield f'The rarest class in the training split is {rare}, the most frequent {frequent}.'
     sizes = train.object_sizes()
+    small = f'{percent((sizes < _SMALL).mean())}% are below {_SMALL:.0f} px'
     yield (
         f'Half of the {unit} are smaller than {np.median(sizes):.0f} px, as the square root of the '
-        f'area, and {percent((sizes < _SMALL).mean())}% are below {_SMALL} px, small ones for COCO.'
+        f'area, and {small}, small ones for COCO.'
     )
 
 
@@ -103,36 +106,37 @@ def _classes(numbers: Mapping[str, Statistics]) -> list[dict]:
     }
     train = numbers['train']
     sizes, pixels = train.object_sizes(), train.pixels_by_class
-    return [
-        dict(
-            name=name,
-            counts=[cells[label] for cells in columns.values() if label < len(cells)],
-            size=float(np.median(sizes[train.labels == label])) if train.objects_by_class[label]
-            else -1.0,
-            share=float(pixels[label] / max(pixels.sum(), 1)),
+    rows = []
+    for label, name in enumerate(train.classes):
+        own = sizes[train.labels == label]
+        rows.append(
+            dict(
+                name=name,
+                counts=[cells[label] for cells in columns.values() if label < len(cells)],
+                size=float(np.median(own)) if len(own) else -1.0,
+                share=float(pixels[label] / max(pixels.sum(), 1)),
+            )
         )
-        for label, name in enumerate(train.classes)
-    ]  # fmt: skip
+    return rows
 
 
 def _samples(checked: CheckedData, train: Statistics, colours: list, folder: Path) -> list[dict]:
     """Return the data of training images: some of each class, rare classes first, then others."""
     order = np.random.default_rng(0).permutation(len(train.files)).tolist()
-    chosen: dict[int, float] = {}
+    of_each = max(1, _SAMPLES // (2 * len(train.classes)))
+    chosen: list[int] = []
     for label in np.argsort(train.objects_by_class, kind='stable'):
         with_class = {*train.images[train.labels == label].tolist()}
-        share = max(1, _SAMPLES // (2 * len(train.classes)))
-        chosen |= dict.fromkeys([i for i in order if i in with_class][:share], 0.0)
-    chosen = dict.fromkeys([*chosen, *order][: len(chosen) + _SAMPLES], 0.0)
-    content = checked.splits['train']
-    draw = _draw_maps if isinstance(content, LabelMaps) else _draw_objects
-    return gallery(
-        dict.fromkeys(list(chosen)[:_SAMPLES], 0.0), draw(checked, train, colours), folder
-    )
+        chosen += [number for number in order if number in with_class][:of_each]
+    numbers = list(dict.fromkeys([*chosen, *order]))[:_SAMPLES]
+    if isinstance(checked.splits['train'], LabelMaps):
+        draw = _draw_maps(checked, train, colours)
+    else:
+        draw = _draw_objects(checked.splits['train'], train)
+    return gallery(dict.fromkeys(numbers, 0.0), draw, folder)
 
 
-def _draw_objects(checked: CheckedData, train: Statistics, colours: list):
-    coco: CocoAnnotations = checked.splits['train']
+def _draw_objects(coco: CocoAnnotations, train: Statistics) -> Draw:
     labels = {category['id']: label for label, category in enumerate(coco.content['categories'])}
     by_image: dict[object, list[dict]] = {}
     for obj in coco.content['annotations']:
@@ -170,7 +174,7 @@ def _mask_outline(mask: list | dict, scale: float) -> str:
     return outline(rle.decode(mask), scale)
 
 
-def _draw_maps(checked: CheckedData, train: Statistics, colours: list):
+def _draw_maps(checked: CheckedData, train: Statistics, colours: list) -> Draw:
     maps: LabelMaps = checked.splits['train']
 
     def draw(number: int, store: ImageStore, outlined: bool) -> dict | None:

@@ -73,7 +73,7 @@ def content(cfg: Config, predictions: Predictions, meta: dict, split: str, folde
     kinds = error_kinds(matches, overlaps)
     drawn = DetectionImages(data, matches, kinds, threshold)
     images = _images(data, matches, drawn, threshold, folder)
-    doubts = doubtful_labels(matches, overlaps, threshold) if len(sweep.thresholds) else []
+    doubts = doubtful_labels(box, overlaps, threshold) if len(sweep.thresholds) else []
     return dict(
         task='detection',
         tested=len(data.found.tested),

@@ -18,6 +18,7 @@ from convnext_mm.evaluation.detections import Detections
 from convnext_mm.evaluation.report.evaluated_data import DetectionData
 
 IOU = 0.5
+AREA_LIMITS = (32**2, 96**2)  # px, COCO's limits between small, medium and large
 # The error types of TIDE (Bolya et al., ECCV 2020, section 2) by their keys in the evaluator.
 TIDE_ERRORS = {
     'Cls': ('class', f'a detection of the wrong class, IoU at least {IOU}'),

@@ -6,10 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from convnext_mm.evaluation.report.detection_scores import IOU, DetectionScores, Matches
+from convnext_mm.evaluation.report.detection_scores import (
+    AREA_LIMITS,
+    IOU,
+    DetectionScores,
+    Matches,
+)
 
 _BACKGROUND = 0.1  # IoU, as in TIDE: at a lower one, a detection does not belong to an object
-_SIZES = (32**2, 96**2)  # px, COCO's limits between small, medium and large
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ def error_kinds(matches: Matches, overlaps: Overlaps) -> np.ndarray:
 
 # --- labels to look at
 
+_LEAST_DOUBT = 0.1  # weight; weaker doubts of a weak detector would fill the list
 # The kinds of doubtful labels, with what speaks for them.
 DOUBTS = {
     'missing label': 'a detection far from all labels: a label may be missing',
@@ -136,8 +141,10 @@ class Doubt:
     iou: float | None = None
 
 
-def doubtful_labels(matches: Matches, overlaps: Overlaps, threshold: float) -> list[Doubt]:
+def doubtful_labels(scores: DetectionScores, overlaps: Overlaps, threshold: float) -> list[Doubt]:
     """Return the labels that confident detections speak against, the strongest doubt first.
+
+    Doubts with a weight below 0.1 are left out, and so are images that were not tested.
 
     - ``missing label``: a detection from the threshold on that has an IoU below 0.1 with every
       object. The weight is its score.
@@ -149,12 +156,12 @@ def doubtful_labels(matches: Matches, overlaps: Overlaps, threshold: float) -> l
     - ``nothing there``: no detection of any class near the label. The weight is the share of the
       objects of the same size that are found, because a weak detector misses correct labels too.
     """
-    objects, score = matches.objects, np.append(matches.scores, 0.0)
-    by, count = overlaps.objects, len(objects)
-    scores, close = matches.scores[overlaps.detections], overlaps.iou >= IOU
-    own = overlaps.best(by, count, overlaps.same & close, scores)
-    other = overlaps.best(by, count, ~overlaps.same & close, scores)
-    anything = overlaps.best(by, count, np.ones(len(scores), bool), scores)
+    matches = scores.matches
+    objects, by, count = matches.objects, overlaps.objects, len(matches.objects)
+    score, close = matches.scores[overlaps.detections], overlaps.iou >= IOU
+    own = overlaps.best(by, count, overlaps.same & close, score)
+    other = overlaps.best(by, count, ~overlaps.same & close, score)
+    anything = overlaps.best(by, count, np.ones(len(score), bool), score)
     found = matches.found_at >= threshold
     doubts = []
 
@@ -170,17 +177,17 @@ def doubtful_labels(matches: Matches, overlaps: Overlaps, threshold: float) -> l
     add('other class', swapped, other.value - own.value, other.pair)
 
     # The detection that was matched with the object, or else a confident one that has no object.
-    free = ~matches.correct[overlaps.detections] & (scores >= threshold)
+    free = ~matches.correct[overlaps.detections] & (score >= threshold)
     matched = matches.found_by[by] == overlaps.detections
-    pair = overlaps.best(by, count, overlaps.same & (matched | free), matched * 2 + scores).pair
+    pair = overlaps.best(by, count, overlaps.same & (matched | free), matched * 2 + score).pair
     iou = np.where(pair >= 0, np.append(overlaps.iou, 0.0)[pair], 1.0)
-    sure = np.where(pair >= 0, score[np.append(overlaps.detections, -1)[pair]], 0.0)
+    sure = np.where(pair >= 0, np.append(score, 0.0)[pair], 0.0)
     usual = iou[found] if found.any() else np.ones(1)
     lower, median, upper = np.quantile(usual, (0.25, 0.5, 0.75))
     loose = (sure >= threshold) & (iou < lower - 1.5 * (upper - lower)) & ~swapped
     add('loose box', loose, sure * (1 - iou / median), pair)
 
-    size = np.digitize(objects.area, _SIZES)
+    size = np.digitize(objects.area, AREA_LIMITS)
     share = np.array([found[size == i].mean() if (size == i).any() else 0.0 for i in range(3)])
     nothing = anything.value < threshold
     weight = share[size] * (1 - anything.value / max(threshold, 1e-9))
@@ -193,4 +200,6 @@ def doubtful_labels(matches: Matches, overlaps: Overlaps, threshold: float) -> l
         Doubt('missing label', float(matches.scores[i]), matches.images[i], detection=int(i))
         for i in np.flatnonzero(alone)
     ]
-    return sorted(doubts, key=lambda doubt: -min(doubt.weight, 1))
+    tested = {*scores.data.found.tested}
+    strong = [d for d in doubts if d.weight >= _LEAST_DOUBT and d.image in tested]
+    return sorted(strong, key=lambda doubt: -min(doubt.weight, 1))

@@ -49,8 +49,6 @@ class ImageStore:
         self._folder = None if embed else folder
         self.width, self._quality = _IN_PAGE if embed else _IN_FOLDER
         self._numbers = count(1)
-        for old in (folder / FOLDER).glob('[0-9]*.[jp][pn]g'):  # of an earlier report
-            old.unlink()
 
     def add(self, image: np.ndarray, suffix: str = '.jpg') -> str:
         """Store a BGR or BGRA image and return its address."""
@@ -61,6 +59,16 @@ class ImageStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return f'{FOLDER}/{path.name}'
+
+
+# Draws one image: its key, where to store it, and whether to draw masks. None if it is unreadable.
+Draw = Callable[[object, ImageStore, bool], dict | None]
+
+
+def remove_old_images(folder: Path) -> None:
+    """Remove the images of an earlier report from the folder of the page."""
+    for path in (folder / FOLDER).glob('[0-9]*.[jp][pn]g'):
+        path.unlink()
 
 
 def _encoded(image: np.ndarray, suffix: str, quality: int) -> bytes:
@@ -75,7 +83,7 @@ def _data_url(data: bytes, suffix: str) -> str:
 
 def gallery(
     scores: Mapping[object, float],
-    draw: Callable[[object, ImageStore, bool], dict | None],
+    draw: Draw,
     folder: Path,
 ) -> list[dict]:
     """Draw images, several at a time, and return their data without the unreadable ones.
@@ -83,7 +91,7 @@ def gallery(
     Args:
         scores: The images with their scores, in their order on the page, worst first; the first
             :data:`MAX_IMAGES` are drawn.
-        draw: Draws one image, given its key, the store, and whether to draw masks.
+        draw: Draws one image.
         folder: The folder of the page.
     """
     store = ImageStore(folder, embed=len(scores) <= _EMBEDDED)
@@ -121,10 +129,8 @@ class DetectionImages:
         self._data, self._matches, self._kinds = data, matches, kinds
         self._found = matches.found_at >= threshold
         self._shown = matches.counted & (matches.scores >= threshold)
-        self._objects, self._detections = (
-            positions(matches.objects.image),
-            positions(matches.images),
-        )
+        self._objects = positions(matches.objects.image)
+        self._detections = positions(matches.images)
 
     def draw(
         self, image_id: object, caption: str, store: ImageStore, outlined: bool

@@ -37,15 +37,25 @@ def read_metrics(folder: Path) -> dict:
     path = folder / METRICS
     try:
         record = json.loads(path.read_text(encoding='utf-8'))
-        if not isinstance(record, dict) or not {'task', 'metrics', 'classes'} <= record.keys():
+        if not _is_record(record):
             raise ValueError
         return record
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         what = 'no such file' if isinstance(error, FileNotFoundError) else 'no metrics of a report'
         raise UserError(
             f'{path}: {what}. A training writes it with its report, and so does '
             f'{command("test")} CONFIG CHECKPOINT --work-dir {folder} --report'
         ) from None
+
+
+def _is_record(record: object) -> bool:
+    """Return whether a JSON has the form of the metrics of a report."""
+    forms = dict(task=str, metrics=dict, classes=list, recipe=dict)
+    return (
+        isinstance(record, dict)
+        and all(isinstance(record.get(key), form) for key, form in forms.items())
+        and all(isinstance(r, dict) and isinstance(r.get('name'), str) for r in record['classes'])
+    )
 
 
 def _as_csv(rows: Sequence[Mapping]) -> str:

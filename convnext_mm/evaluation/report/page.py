@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,6 +13,7 @@ from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import detection_page, plots, provenance, segmentation_page
 from convnext_mm.evaluation.report.comparison import compare_with_published
+from convnext_mm.evaluation.report.gallery import remove_old_images
 from convnext_mm.evaluation.report.html import write_page
 from convnext_mm.evaluation.report.metrics_files import write_metrics
 from convnext_mm.evaluation.score_threshold import fingerprint
@@ -32,7 +33,7 @@ def write_report(
     cfg_options: Mapping | None = None,
     tta: bool = False,
     weights: str | None = None,
-    checkpoint: Path | None = None,
+    checkpoints: Iterable[Path] = (),
     name: str | None = None,
     split: str = 'test',
 ) -> Path:
@@ -47,8 +48,8 @@ def write_report(
         cfg_options: New values of settings by dotted key, for a config file.
         tta: Whether to add the test-time augmentation of ``tools/test.py --tta`` to the config.
         weights: Name of the weights that were tested.
-        checkpoint: The file of these weights. Predictions with it use the best score threshold of
-            this report.
+        checkpoints: The files of these weights. Predictions with them use the best score threshold
+            of this report.
         name: File name of the config, if the config has another one.
         split: The evaluated split: ``test``, or ``val`` during a training.
 
@@ -75,6 +76,7 @@ def write_report(
     folder = find_work_dir(cfg, work_dir)
     name = name or Path(cfg.filename or 'model').name
     page = segmentation_page if is_segmentation(cfg) else detection_page
+    remove_old_images(folder)
     content = page.content(cfg, predictions, meta, split, folder)
     facts = dict(
         title=Path(name).stem,
@@ -85,9 +87,10 @@ def write_report(
         weights=weights,
         images=content['tested'],
         test_time_augmentation=is_augmented(cfg),
-        checkpoint=fingerprint(checkpoint) if checkpoint else None,
+        checkpoints=[fingerprint(path) for path in checkpoints],
     )
-    write_metrics(folder, facts | tested | content.pop('record'), content['doubts'])
+    record = facts | tested | dict(recipe=dict(facts['recipe'])) | content.pop('record')
+    write_metrics(folder, record, content['doubts'])
     return _write(folder, cfg, content, meta['classes'], split, facts)
 
 

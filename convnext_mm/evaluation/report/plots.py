@@ -18,7 +18,13 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from convnext_mm.evaluation.report.detection_scores import IOU, TIDE_ERRORS, Matches, Sweep
+from convnext_mm.evaluation.report.detection_scores import (
+    AREA_LIMITS,
+    IOU,
+    TIDE_ERRORS,
+    Matches,
+    Sweep,
+)
 from convnext_mm.evaluation.table import AP_COLUMNS, AP_ROWS
 from convnext_mm.evaluation.training_log import read_scalars
 
@@ -58,7 +64,6 @@ STYLE = {
     'legend.loc': 'upper left',
     'lines.linewidth': 1.6,
 }
-_AREAS = (32**2, 96**2)  # px, COCO's limits between small, medium and large
 _WIDTH = 11  # inches: the page's 1056 px
 _VISIBLE = 0.005  # smaller shares are written as 0
 _MAX_NAME = 32  # characters of a class name; longer ones would leave no room for the plot
@@ -300,7 +305,7 @@ def object_sizes(matches: Matches, threshold: float) -> Figure:
     panels[0].set(title='size', xlabel='square root of the area in px')
     ticks = [t for t in (4, 8, 16, 32, 64, 96, 128, 256, 512, 1024) if low <= t <= high]
     panels[0].set_xticks(ticks, ticks)
-    for limit in _AREAS:
+    for limit in AREA_LIMITS:
         if low < limit**0.5 < high:
             panels[0].axvline(limit**0.5, color=INK, lw=0.8, ls=(0, (3, 2)))
     _legend_beside(panels[1])
@@ -446,7 +451,7 @@ def data_sizes(sizes: np.ndarray, per_image: np.ndarray, unit: str) -> Figure:
     left.minorticks_off()
     ticks = [t for t in (1, 2, 4, 8, 16, 32, 64, 96, 128, 256, 512, 1024) if low <= t <= high]
     left.set_xticks(ticks, ticks)
-    for limit in _AREAS:
+    for limit in AREA_LIMITS:
         if low < limit**0.5 < high:
             left.axvline(limit**0.5, color=INK, lw=0.8, ls=(0, (3, 2)))
     most = int(per_image.max())

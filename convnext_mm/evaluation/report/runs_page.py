@@ -90,7 +90,8 @@ def _rows(tables: Sequence[Mapping[str, float | None]]) -> list[dict]:
     """
     rows = []
     for name in dict.fromkeys(name for table in tables for name in table):
-        values = [-1.0 if table.get(name) is None else table[name] for table in tables]
+        found = [table.get(name) for table in tables]
+        values = [v if isinstance(v, (int, float)) else -1.0 for v in found]
         known = values[0] >= 0 and values[-1] >= 0
         difference = values[-1] - values[0] if known else None
         rows.append(dict(name=name, values=values, best=max(values), difference=difference))
@@ -99,9 +100,9 @@ def _rows(tables: Sequence[Mapping[str, float | None]]) -> list[dict]:
 
 def _settings(records: dict[str, dict]) -> list[tuple[str, list[str]]]:
     """Return the lines of the recipe in which the runs differ."""
-    recipes = [dict(record.get('recipe', ())) for record in records.values()]
+    recipes = [record['recipe'] for record in records.values()]
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
-    rows = [(key, [recipe.get(key, '\N{EN DASH}') for recipe in recipes]) for key in keys]
+    rows = [(key, [str(recipe.get(key, '\N{EN DASH}')) for recipe in recipes]) for key in keys]
     return [(key, values) for key, values in rows if len({*values}) > 1]
 
 
