@@ -4,10 +4,10 @@ PYTHON ?= python3
 ROW ?= default
 TORCH ?=
 
-.PHONY: help setup demo test lint matrix docs links clean
+.PHONY: help setup demo test lint matrix docs links gpu-kit clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## install everything into .venv (make setup ROW=onedl, TORCH=2.12.0, TORCH=installed)
 	@$(PYTHON) tools/setup_env.py --row $(ROW) $(TORCH)
@@ -31,5 +31,8 @@ docs: setup  ## build the documentation into docs/_build/html; warnings are erro
 links: setup  ## check the links to other sites
 	.venv/bin/python -m sphinx -q -b linkcheck docs docs/_build/links
 
+gpu-kit: setup  ## pack benchmarks/gpu.py for a GPU machine without network
+	.venv/bin/python benchmarks/gpu_kit.py
+
 clean:  ## remove .venv, the built documentation, and the output of training and demo
-	rm -rf .venv .venv.lock build docs/_build work_dirs data/shapes
+	rm -rf .venv .venv.lock build docs/_build work_dirs data/shapes gpu_kit gpu_kit.tar.gz

@@ -50,6 +50,7 @@ setup(
         'pyyaml>=6',
         'rich>=12',
         'msgspec>=0.19',
+        'pyyaml',
     ],
     extras_require={
         'openmmlab': [

@@ -19,6 +19,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ from torch import Tensor
 from convnext_mm.archs import resolve_arch
 from convnext_mm.ops import depthwise, gelu, norm
 
-REPEATS = 21
+REPEATS, WARM_UP = 21, 3
 TYPES = dict(bf16=torch.bfloat16, fp16=torch.float16, fp32=torch.float32)
 # Bytes and multiply-adds per second of an H200.
 BANDWIDTH, RATE = 4.8e12, 33.5e12
@@ -86,34 +87,56 @@ def native(case: Case) -> Callable | None:
     return run
 
 
-def milliseconds(functions: dict[str, Callable]) -> dict[str, float]:
-    """Return the median GPU time of each function. The functions take turns."""
+def milliseconds(
+    functions: dict[str, Callable], device: str = 'cuda', repeats: int = REPEATS
+) -> dict[str, float]:
+    """Return the median time of each function. The functions take turns.
+
+    On a GPU this is the time of the GPU. On a CPU, where the kernels run in Triton's interpreter,
+    it shows only that the measurement works.
+    """
     times: dict[str, list[float]] = {name: [] for name in functions}
-    scratch = torch.empty(256 * 2**20, dtype=torch.uint8, device='cuda')
-    for turn in range(REPEATS + 3):
+    timed = _gpu_milliseconds if device == 'cuda' else _cpu_milliseconds
+    for turn in range(repeats + WARM_UP):
         for name, function in functions.items():
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            scratch.zero_()  # clear the L2 cache
-            torch.cuda._sleep(500_000)  # so that the launches are not measured
-            start.record()
-            function()
-            end.record()
-            end.synchronize()
-            if turn >= 3:
-                times[name].append(start.elapsed_time(end))
+            found = timed(function)
+            if turn >= WARM_UP:
+                times[name].append(found)
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-def measure(shape: tuple[int, int, int, int], dtype: torch.dtype) -> dict[str, dict]:
+def _gpu_milliseconds(function: Callable) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.empty(256 * 2**20, dtype=torch.uint8, device='cuda').zero_()  # clear the L2 cache
+    torch.cuda._sleep(500_000)  # so that the launches are not measured
+    start.record()
+    function()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end)
+
+
+def _cpu_milliseconds(function: Callable) -> float:
+    start = time.perf_counter()
+    function()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def measure(
+    shape: tuple[int, int, int, int],
+    dtype: torch.dtype,
+    device: str = 'cuda',
+    repeats: int = REPEATS,
+) -> dict[str, dict]:
     from convnext_mm.ops.kernels import KERNELS
 
     found = {}
-    for title, case in cases(shape, dtype, 'cuda').items():
+    for title, case in cases(shape, dtype, device).items():
         functions = dict(torch=lambda case=case: case.reference(*case.args))
         if run := native(case):
             functions['NCHW'] = run
         functions['Triton'] = lambda kernel=KERNELS[title], case=case: kernel(*case.args)
-        found[title] = dict(milliseconds(functions), floor=case.floor())
+        found[title] = dict(milliseconds(functions, device, repeats), floor=case.floor())
     return found
 
 

@@ -44,7 +44,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 nitpick_ignore_regex = [
     # Links into the documentation of other projects would need a network.
-    ('py:.*', r'(torch|pathlib|collections)\..*'),
+    ('py:.*', r'(torch|numpy|PIL|pathlib|collections)\..*'),
     # Modules and names that have no section on the API page.
     ('py:mod', r'convnext_mm\..*'),
     ('py:func', 'convnext_block'),

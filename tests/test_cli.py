@@ -3,11 +3,12 @@
 import ast
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
 
-from convnext_mm.cli import configs
+from convnext_mm.cli import configs, train
 from convnext_mm.cli.main import MODULES, main
 from convnext_mm.config.reading import load_config
 from convnext_mm.engine.hooks.plan import config_name
@@ -44,7 +45,7 @@ def test_every_command_is_in_the_list_on_one_screen(run):
 
 
 def test_every_script_is_a_command_and_every_module_is_in_the_table():
-    without = {'setup_env.py', 'launch.py'}
+    without = {'setup_env.py', 'matrix.py'}  # They prepare the environment of the package.
     for script in {path.name for path in (ROOT / 'tools').glob('*.py')} - without:
         (module,) = {
             node.module
@@ -76,11 +77,13 @@ def test_an_unknown_command_is_one_line_that_names_the_nearest(words, message, r
 
 
 def test_messages_name_the_script_if_a_script_of_the_checkout_runs(monkeypatch):
-    monkeypatch.setattr(sys, 'argv', [str(ROOT / 'tools' / 'train.py')])
+    script = SimpleNamespace(main=train.main, __file__=str(ROOT / 'tools' / 'train.py'))
+    monkeypatch.setitem(sys.modules, '__main__', script)
     assert command('weights inspect') == 'tools/inspect_weights.py'
     assert command('prepare-coco') == 'tools/prepare_coco.py'
     assert command('configs list') == 'convnext-mm configs list'
-    monkeypatch.setattr(sys, 'argv', ['/home/me/mmdetection/tools/train.py'])
+    # MMDetection has a script of this name, with a function of this name.
+    script.main = lambda: None
     assert command('train') == 'convnext-mm train'
 
 
@@ -153,7 +156,9 @@ def test_the_bases_of_a_copied_recipe_are_found_from_any_folder(name):
         if isinstance(node, ast.Assign) and node.targets[0].id == '_base_'
     )
     for base in [bases] if isinstance(bases, str) else bases:
-        assert base.startswith('convnext_mm::') and Path(recipe(base)).is_file()
+        assert '::' in base
+        if base.startswith('convnext_mm::'):
+            assert Path(recipe(base)).is_file()
 
 
 def test_a_config_is_shown_complete(run):

@@ -12,6 +12,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import HOOKS, DefaultScope
 
+from convnext_mm.cli.main import MODULES
 from convnext_mm.diagnose.lr_table import lr_table
 from tests.conftest import ROOT
 
@@ -79,12 +80,18 @@ def test_named_files_exist(page):
 @pytest.mark.parametrize('commands', blocks('', 'bash'))
 def test_options_in_commands_exist(commands, generators):
     for line in commands.replace('\\\n', ' ').splitlines():
-        match = re.search(r'tools/(\w+\.py) (.*)', line.partition('#')[0])
-        if not match:
+        match = re.search(r'(tools/(?=\w+\.py)|convnext-mm )(.*)', line.partition('#')[0])
+        if not match or match[2].startswith('--'):
             continue
-        known = {name for a in generators.parser_of(match[1])._actions for name in a.option_strings}
-        used = [word for word in shlex.split(match[2]) if word.startswith('--')]
-        assert set(used) <= known, line
+        words = shlex.split(match[2])
+        name = next((n for n in (' '.join(words[:2]), words[0]) if n in MODULES), None)
+        if match[1] == 'convnext-mm ':
+            assert name, f'there is no such command: {line}'
+            if name in ('configs', 'launch'):
+                continue
+        script = f'{MODULES[name]}.py' if name else words[0]
+        known = {name for a in generators.parser_of(script)._actions for name in a.option_strings}
+        assert {word for word in words if word.startswith('--')} <= known, line
 
 
 @pytest.mark.parametrize('snippet', blocks('python'))

@@ -12,8 +12,9 @@ from tests.conftest import ROOT
 
 
 def configs_in(page):
+    """Return the configs that bring the backbone into a model of OpenMMLab."""
     snippets = re.findall('```python\n(.*?)```', (ROOT / page).read_text(), re.DOTALL)
-    return [snippet for snippet in snippets if snippet.startswith('_base_')]
+    return [snippet for snippet in snippets if snippet.startswith("_base_ = ['mm")]
 
 
 (README,) = configs_in('README.md')

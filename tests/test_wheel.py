@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.skipif(not (ROOT / 'convnext_mm').is_dir(), reason='no sources here')
+
 SOURCES = ('convnext_mm', 'configs', 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE')
 PIP = (sys.executable, '-m', 'pip', '-q', '--disable-pip-version-check')
 

@@ -9,7 +9,7 @@ from convnext_mm.cli.options import Parser, add_config_options
 
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or name of a recipe')
     parser.add_argument(
         '--split', choices=['train', 'val'], default='train', help='data set to draw (%(default)s)'
     )

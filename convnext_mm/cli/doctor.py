@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         epilog='Exit code: 0 no errors, 1 there are errors to fix, 2 the config does not exist.',
     )
-    parser.add_argument('config', nargs='?', help='config file or name of a recipe')
+    parser.add_argument('config', nargs='?', help='config file, or name of a recipe')
     parser.add_argument('checkpoint', nargs='?', help='a trained model of the config')
     parser.add_argument(
         '--json',

@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(
         description=__doc__, epilog=RESULT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or name of a recipe')
     parser.add_argument('checkpoint', help='path, URL or name of published weights')
     parser.add_argument('--out', metavar='FILE', help='output file (model.onnx in the work dir)')
     parser.add_argument(

@@ -23,8 +23,8 @@ COMMANDS = {
     },
     'Look before you train': {
         'doctor': 'doctor',
-        'check-data': 'check_data',
         'recommend': 'recommend',
+        'check-data': 'check_data',
         'browse': 'browse',
         'lr-table': 'lr_table',
         'stats': 'model_stats',

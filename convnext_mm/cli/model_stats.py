@@ -12,7 +12,7 @@ from convnext_mm.cli.options import Parser
 
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or name of a recipe')
     parser.add_argument(
         '--shape',
         nargs=2,

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(
         description=__doc__, epilog=RESULTS, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or name of a recipe')
     parser.add_argument('checkpoint', help='path, URL or name of published weights')
     parser.add_argument('images', nargs='+', help='images, videos, folders of them, globs')
     parser.add_argument('--out', metavar='DIR', help='output folder (predictions/ in the work dir)')

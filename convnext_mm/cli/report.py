@@ -1,4 +1,4 @@
-"""Write the report of a test without the model, or compare several runs on one page.
+"""Write the report of a test without the model, or compare several runs.
 
 `test CONFIG CHECKPOINT --out RESULTS` writes RESULTS. For a detector, a COCO results JSON
 of another tool works as well. Reading RESULTS runs no code. The report goes to the work dir. If a

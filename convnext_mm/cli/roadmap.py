@@ -1,4 +1,4 @@
-"""Train every step of the roadmap from ResNet to ConvNeXt, and draw the result as figure 2."""
+"""Train the networks between ResNet and ConvNeXt, and draw figure 2 of the paper."""
 
 import argparse
 

@@ -8,7 +8,7 @@ from convnext_mm.cli.options import Parser, add_run_options, let_cores_to_worker
 
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or name of a recipe')
     parser.add_argument('checkpoint', help='weights: path, URL, hf:// or timm:// id, or short name')
     add_run_options(parser)
     parser.add_argument(

@@ -63,7 +63,7 @@ class Detections(Prediction):
     Attributes:
         boxes: (K, 4) float32: x1, y1, x2, y2 in pixels of the image.
         scores: (K,) float32, from 0 to 1.
-        labels: (K,) int64, indices of :attr:`classes`.
+        labels: (K,) int64, indices of `classes`.
         masks: (K, H, W) bool; None if the model predicts no masks.
     """
 
@@ -101,7 +101,7 @@ class Segmentation(Prediction):
     """The class of each pixel of one image.
 
     Attributes:
-        label_map: (H, W) int64, indices of :attr:`classes`.
+        label_map: (H, W) int64, indices of `classes`.
         scores: (H, W) float32, from 0 to 1: the softmax of the model's output for this class.
         palette: The colour (R, G, B) of each class.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-_SCRIPTS = Path(__file__).resolve().parents[2] / 'tools'  # exists in a checkout
 # Scripts with another name than their command.
 _OTHER_NAMES = {
     'stats': 'model_stats',
@@ -16,12 +15,14 @@ _OTHER_NAMES = {
 
 def command(name: str) -> str:
     """Return ``convnext-mm NAME``, or ``tools/NAME.py`` if a script of a checkout runs now."""
-    script = _SCRIPTS / f'{_OTHER_NAMES.get(name, name.replace("-", "_"))}.py'
-    if runs_script() and script.is_file():
-        return f'tools/{script.name}'
+    script = f'{_OTHER_NAMES.get(name, name.replace("-", "_"))}.py'
+    if runs_script() and Path(sys.modules['__main__'].__file__).with_name(script).is_file():
+        return f'tools/{script}'
     return f'convnext-mm {name}'
 
 
 def runs_script() -> bool:
-    """Return whether this process runs a script of the folder ``tools`` of a checkout."""
-    return Path(sys.argv[0]).resolve().parent == _SCRIPTS
+    """Return whether this process runs a script of this package in a folder ``tools``."""
+    started = sys.modules['__main__']
+    ours = getattr(getattr(started, 'main', None), '__module__', '').startswith('convnext_mm.cli')
+    return ours and Path(started.__file__).parent.name == 'tools'

@@ -1,12 +1,12 @@
 """Which operations run our Triton kernels on a GPU; all others run PyTorch.
 
 The choice is a table, not a measurement in the process of the user. So it is the same on every rank
-and in every run. :data:`FASTER` names the operations that were faster with our kernel than with
+and in every run. ``FASTER`` names the operations that were faster with our kernel than with
 PyTorch, for each kind of GPU. It is written by hand from a run of ``benchmarks/kernels.py``. No GPU
 has been measured yet, so the table is empty, and every GPU runs PyTorch.
 
 The environment variable ``CONVNEXT_MM_KERNELS`` overrides the table: ``all``, ``none``, or names
-from :data:`OPERATIONS` with commas between them.
+from ``OPERATIONS`` with commas between them.
 
 A kernel that fails, for example because Triton finds no C compiler, is named in a warning.
 PyTorch takes its place for the rest of the process.
@@ -44,7 +44,7 @@ def run(operation: str, in_pytorch: Callable, *args: Any) -> Any:
     """Return ``in_pytorch(*args)``, computed by our kernel where the table says so.
 
     Args:
-        operation: A name from :data:`OPERATIONS`.
+        operation: A name from ``OPERATIONS``.
         in_pytorch: The implementation in PyTorch.
         args: The arguments of both. The first is a channels-last map (N, C, H, W) or rows (M, C).
 

@@ -363,9 +363,26 @@ class _Found(Exception):
     pass
 
 
+def commands() -> str:
+    """Return the commands of ``convnext-mm``, and the scripts of a checkout that are the same."""
+    from convnext_mm.cli.main import COMMANDS, load
+
+    rows = []
+    for group in COMMANDS.values():
+        for name, module in group.items():
+            script = f'tools/{module}.py'
+            does = load(name).__doc__.partition('\n')[0]
+            rows.append((code(name), code(script) if (ROOT / script).exists() else '', does))
+    return table(('`convnext-mm`', 'script', 'purpose'), rows)
+
+
 def options(script: str) -> str:
-    """Return the arguments of a tool, read from its parser."""
+    """Return how a tool is called, and its arguments, read from its parser."""
+    from convnext_mm.cli.main import MODULES
+
     parser = parser_of(script)
+    names = [name for name, module in MODULES.items() if f'{module}.py' == script]
+    call = f'{code(f"convnext-mm {names[0]}")}, or in a checkout ' if names else ''
     rows = []
     for action in parser._actions:
         # The page describes --cfg-options once, because all tools that read a config have it.
@@ -385,7 +402,7 @@ def options(script: str) -> str:
         text = (action.help or '') % dict(vars(action), prog=parser.prog)
         rows.append((name.replace('|', r'\|'), text.replace('|', r'\|').replace('<', r'\<')))
     end = f'\n\n{parser.epilog.strip()}' if parser.epilog else ''
-    return table(('argument', 'meaning'), rows) + end
+    return f'Call: {call}{code(f"tools/{script}")}\n\n{table(("argument", "meaning"), rows)}{end}'
 
 
 def parser_of(script: str) -> argparse.ArgumentParser:
@@ -437,7 +454,7 @@ MAKERS: dict[str, Callable[..., str]] = {
         *(formats, short_names, how_many_short_names),
         *(recipes, recommendations, learning_rates, roadmap),
         *(layouts, layout_of, formats_not_read, schedule_rule, checks),
-        options,
+        *(commands, options),
     )
 }
 

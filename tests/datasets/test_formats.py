@@ -208,6 +208,15 @@ def test_the_image_with_the_name_of_the_xml_is_used_where_the_xml_names_another(
     assert problems(root) == {what: (NOTE, ('Annotations/img_0.xml: img_1.png',))}
 
 
+def test_a_file_that_is_cut_off_is_named_once(tmp_path):
+    for name, file in (('voc', 'Annotations/img_0.xml'), ('labelme', 'train/img_0.json')):
+        root = written(tmp_path / name, name)
+        (root / file).write_text((root / file).read_text()[:60])
+        (found,) = problems(root).items()
+        assert found[0] == 'annotation files that cannot be read'
+        assert found[1][0] is ERROR and found[1][1][0].startswith(f'{file}: ')
+
+
 def test_images_without_a_file_are_no_images_without_objects(tmp_path):
     for name in ('voc beside', 'labelme'):
         root = written(tmp_path / name, name)
@@ -357,6 +366,11 @@ def test_masks_in_segmentation_object_are_read(tmp_path):
     assert problems(root) == {}
     objects = check_own_data(root).splits['train'].content['annotations']
     assert objects[0]['area'] == 120 and objects[0]['segmentation']['size'] == [30, 40]
+    Image.new('L', (41, 30), 1).save(root / 'SegmentationObject' / 'img_0.png')
+    assert problems(root)['masks whose size differs from their image'][0] is ERROR
+    (root / 'SegmentationObject' / 'img_0.png').unlink()
+    note = 'SegmentationObject: not used, some images have no mask there'
+    assert note in check_own_data(root).notes
 
 
 def test_a_listed_image_without_an_xml_and_an_image_in_no_list_are_named(tmp_path):
@@ -611,6 +625,13 @@ def test_annotations_that_are_not_read_are_named_with_the_way_to_go_on(
     with pytest.raises(UserError) as raised:
         recognise(tmp_path)
     assert f'{file} ' in str(raised.value) and name in str(raised.value)
+
+
+def test_a_json_of_coco_for_another_task_is_named(tmp_path):
+    text = '{"images": [], "annotations": [], "categories": []}'
+    (tmp_path / 'person_keypoints_train2017.json').write_text(text)
+    with pytest.raises(UserError, match=r'person_keypoints_train2017\.json is for another task'):
+        recognise(tmp_path)
 
 
 def test_one_file_for_each_mask_is_named(tmp_path):

@@ -45,6 +45,7 @@ from convnext_mm.datasets.own.files import (
     walk,
 )
 from convnext_mm.datasets.own.formats.known import FORMATS
+from convnext_mm.datasets.own.formats.labelme import is_labelme
 from convnext_mm.datasets.own.formats.not_taken import PACKED, name_annotations
 from convnext_mm.datasets.own.formats.source import Folder, Source
 from convnext_mm.errors import UserError
@@ -141,15 +142,17 @@ def _recognise_others(folder: Folder) -> Layout | None:
 def _describe_unknown(folder: Folder) -> str:
     root, formats = folder.root, listed((form.name for form in FORMATS), len(FORMATS))
     reasons = {file.relative_to(root): _why_no_coco(file) for file in _jsons(root)}
+    if task := next((file for file in reasons if _OTHER_TASKS.match(file.name)), None):
+        return f'{root}: {task} is for another task; if it has boxes or masks, give its path'
+    if known := name_annotations(folder):
+        return f'{root}: {known}. COCO, label maps, {formats} are read'
     broken = [f'{file} ({reason})' for file, reason in reasons.items() if reason]
     jsons = f'. No COCO JSON is {listed(broken)}' if broken else ''
-    task = next((file for file in reasons if _OTHER_TASKS.match(file.name)), None)
-    known = f'{task} is for another task than objects' if task else name_annotations(folder)
     return (
         f'{root}: neither a COCO JSON (looked for *.json and */*.json with images, annotations '
         f'and categories) nor label maps (looked for {" or ".join(_IMAGE_FOLDERS[:2])} and '
         f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val inside or around them) nor '
-        f'annotations of {formats}{jsons}{known and f". {known}"}'
+        f'annotations of {formats}{jsons}'
     )
 
 
@@ -250,7 +253,8 @@ def _recognise_coco(root: Path) -> Layout | None:
 
 def _jsons(root: Path) -> list[Path]:
     jsons = [*sorted(root.glob('*.json')), *sorted(root.glob('*/*.json'))]
-    return [path for path in jsons if os.path.isfile(path)]  # and not a pipe
+    # No pipes, and no JSONs of Labelme: they may hold images, and searching those takes minutes.
+    return [path for path in jsons if os.path.isfile(path) and not is_labelme(path)]
 
 
 def _split_of_json(path: Path) -> str | None:

@@ -12,6 +12,7 @@ of one object.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from convnext_mm.datasets.own.formats.source import (
 from convnext_mm.messages.wording import shown
 
 NAME = 'Labelme'
+_SHAPES = re.compile(r'"shapes"\s*:\s*\[')
 _SAMPLE = 20  # JSON files of which one must be of this format
 _NO_AREA = ('point', 'points', 'line', 'linestrip')
 _NO_OBJECTS = ('__ignore__', '_background_')
@@ -64,8 +66,7 @@ def finds(folder: Folder) -> bool:
 
 def is_labelme(path: Path) -> bool:
     """Tell whether a JSON is from Labelme."""
-    text = head(path)
-    return '"shapes"' in text and ('"version"' in text or '"imagePath"' in text)
+    return bool(_SHAPES.search(head(path)))
 
 
 def read(folder: Folder) -> Source:
@@ -82,11 +83,7 @@ def read(folder: Folder) -> Source:
                 image.size = source.sizes([path]).get(path)
             image.objects = [*grouped(source, _parts(source, file, content, image.size))]
             source.add(image, split_of_folder(file.parent, folder.root))
-    used = {image.path for image in source.images}
-    folders = {path.parent for path in used}
-    others = [path for path in folder.images if path.parent in folders and path not in used]
-    if others:
-        source.problem(problems.NOT_ANNOTATED, *map(folder.place, others))
+    source.report_others(folder.with_suffix('.json'))
     return source
 
 

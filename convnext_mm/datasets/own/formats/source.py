@@ -192,9 +192,15 @@ class Source:
         return True
 
     def find(self, name: str, file: Path, place: str = '') -> Path | None:
-        """Return the image of this name; record a problem if there is none, or several."""
+        """Return the image of this name; record a problem if there is none, or several.
+
+        Args:
+            name: The path in the annotations.
+            file: The file with the annotations.
+            place: The words for it in a message; otherwise the file and the name.
+        """
         found = self.folder.find(name, file.parent)
-        return self.single(found, f'{place or self.folder.place(file)}: {name}')
+        return self.single(found, place or f'{self.folder.place(file)}: {name}')
 
     def single(self, found: list[Path], example: str) -> Path | None:
         """Return the only image that was found; record a problem if there is none, or several."""
@@ -206,6 +212,18 @@ class Source:
         else:
             self.problem(problems.NO_IMAGE, example, root=self.folder.root)
         return None
+
+    def report_others(self, files: Iterable[Path]) -> None:
+        """Record the images beside the others that have no file, where each image has its own."""
+        used, stems = {image.path for image in self.images}, {file.stem for file in files}
+        folders = {path.parent for path in used}
+        others = [
+            self.folder.place(path)
+            for path in self.folder.images
+            if path.parent in folders and path not in used and path.stem not in stems
+        ]
+        if others:
+            self.problem(problems.NOT_ANNOTATED, *others)
 
     def sizes(self, paths: Iterable[Path]) -> dict[Path, Size]:
         """Return (width, height) of images as a training sees them: turned by their EXIF data."""

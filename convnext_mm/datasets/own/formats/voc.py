@@ -45,33 +45,25 @@ def finds(folder: Folder) -> bool:
     if folder.file:
         return False  # the file of one image
     files = folder.with_suffix('.xml')[:_SAMPLE]
-    if not any(re.search(r'<annotation[\s>]', head(path)) for path in files):
-        return False
-    maps = [path for path in folder.images if path.parent.name == 'SegmentationClass']
-    images = [path for path in folder.images if path.parent.name == 'JPEGImages']
-    # A folder with a label map for each image holds label maps.
-    return not maps or len(maps) < len(images)
+    return any(re.search(r'<annotation[\s>]', head(path)) for path in files)
 
 
 def read(folder: Folder) -> Source:
     """Read all XML files."""
     source = Source(folder, NAME)
-    images: list[Image] = []
+    found: list[tuple[Image, dict[int, Object]]] = []
     for file in folder.with_suffix('.xml'):
         root = source.xml(file)
         if root is None or root.tag != 'annotation':
             continue
         if path := _image_path(source, file, root):
             image = Image(path, file, _size(root))
-            image.objects = [*_objects(source, file, root)]
-            images.append(image)
-    _add_masks(source, images)
-    _split(source, images)
-    used = {image.path for image in images}
-    folders = {path.parent for path in used}
-    others = [path for path in folder.images if path.parent in folders and path not in used]
-    if others:
-        source.problem(problems.NOT_ANNOTATED, *map(folder.place, others))
+            objects = dict(_objects(source, file, root))
+            image.objects = [*objects.values()]
+            found.append((image, objects))
+    _add_masks(source, found)
+    _split(source, [image for image, _ in found])
+    source.report_others(folder.with_suffix('.xml'))
     return source
 
 
@@ -101,7 +93,8 @@ def _size(root: Element) -> tuple[int, int] | None:
     return (width, height) if width > 0 and height > 0 else None
 
 
-def _objects(source: Source, file: Path, root: Element) -> Iterator[Object]:
+def _objects(source: Source, file: Path, root: Element) -> Iterator[tuple[int, Object]]:
+    """Yield the objects with their numbers in the file, from 1."""
     # The VOC archives count pixels from 1. Other tools count from 0.
     database = root.findtext('source/database') or ''
     first = 1 if re.match(r'The VOC\d{4} Database', database) else 0
@@ -123,7 +116,7 @@ def _objects(source: Source, file: Path, root: Element) -> Iterator[Object]:
         crowd = (node.findtext('difficult') or '').strip() == '1'
         if crowd:
             source.problem(problems.DIFFICULT, place)
-        yield Object(label, place, (x, y, x2 - x, y2 - y), mask, crowd)
+        yield index, Object(label, place, (x, y, x2 - x, y2 - y), mask, crowd)
 
 
 def _polygon(node: Element | None) -> list[list[float]] | None:
@@ -135,18 +128,18 @@ def _polygon(node: Element | None) -> list[list[float]] | None:
     return [[values.get(f'{axis}{i}', 0) for i in range(1, count + 1) for axis in 'xy']]
 
 
-def _add_masks(source: Source, images: list[Image]) -> None:
+def _add_masks(source: Source, found: list[tuple[Image, dict[int, Object]]]) -> None:
     """Read the masks in SegmentationObject, if each image with objects has one.
 
     The pixels of the i-th object in the XML have the value i.
     """
     maps = {path.stem: path for path in source.folder.images if _is_object_map(path)}
-    with_objects = [image for image in images if image.objects]
-    if not maps or not all(image.file.stem in maps for image in with_objects):
+    with_objects = [(image, objects) for image, objects in found if objects]
+    if not all(image.file.stem in maps for image, _ in with_objects):
         if maps:
             source.notes.append('SegmentationObject: not used, some images have no mask there')
         return
-    for image in with_objects:
+    for image, objects in with_objects:
         path = maps[image.file.stem]
         try:
             with open_image(path) as opened:
@@ -157,10 +150,9 @@ def _add_masks(source: Source, images: list[Image]) -> None:
             text = f'{source.folder.place(path)}: {first_line(error)}'
             source.problem(problems.UNREADABLE, text)
             continue
-        for obj in image.objects:
-            index = int(obj.place.rpartition(' ')[2])
-            size = image.size or values.shape[::-1]
-            obj.mask = shapes.encoded(values == index, 0, 0, size)
+        for index, obj in objects.items():
+            # A check compares the size of the mask with the image.
+            obj.mask = shapes.encoded(values == index, 0, 0, values.shape[::-1])
 
 
 def _is_object_map(path: Path) -> bool:
