@@ -1,10 +1,11 @@
-# Cascade Mask R-CNN, ConvNeXt V2-atto, for photographs, from scratch on a CPU in half an hour.
+# Cascade Mask R-CNN, ConvNeXt V2-atto, for photographs, from scratch on a CPU.
 # With your own data:
 #   tools/train.py configs/cascade/convnext_v2_atto_photos.py --data PATH
 # Without, it trains on people cut from photos of COCO, which benchmarks/small_data.py writes:
 #   benchmarks/small_data.py data/coco data/people
 #   tools/train.py configs/cascade/convnext_v2_atto_photos.py
-# It takes 2,000 steps of 4 images, for any number of images. docs/choosing.md has its AP.
+# It takes 2,000 steps of 4 images, for any number of images: half an hour of one core (Zen 4).
+# docs/choosing.md has its AP.
 _base_ = './convnext_atto_shapes.py'
 
 data_root = 'data/people/'

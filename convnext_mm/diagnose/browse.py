@@ -89,9 +89,14 @@ def _with_aligned_annotations(cfg: ConfigDict) -> ConfigDict:
         leaf.pipeline = [
             step
             for given in leaf.get('pipeline', ())
-            for step in ([given, _align] if 'Annotations' in type_name(given) else [given])
+            for step in ([given, _align] if _loads_annotations(given) else [given])
         ]
     return cfg
+
+
+def _loads_annotations(transform: ConfigDict) -> bool:
+    name = type_name(transform)  # and not FilterAnnotations
+    return name.startswith('Load') and 'Annotations' in name
 
 
 def _align(results: dict) -> dict:

@@ -103,6 +103,7 @@ def test_a_box_is_on_its_object_wherever_the_pipeline_loads_the_annotations(
         "dict(type='LoadAnnotations', with_bbox=True)",
     ]
     steps = steps if first in steps[0] else steps[::-1]
+    steps.append("dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1))")  # it loads none
     path = tmp_path / 'one.py'
     path.write_text(
         f"_base_ = '{detector}'\n"

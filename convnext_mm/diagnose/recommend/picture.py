@@ -74,7 +74,8 @@ def _class_counts(axes: Axes, train: Statistics) -> None:
     names = [train.classes[i][:_NAME] for i in order]
     axes.barh(range(len(order)), train.images_by_class[order], color=BLUE)
     axes.set_yticks(range(len(order)), names, fontsize=8)
-    axes.set(ylim=(len(order) - 0.3, -0.7), xlabel='images')
+    # Room for at least six bars, so that one class is not one large block.
+    axes.set(ylim=(max(len(order), 6) - 0.3, -0.7), xlabel='images')
     more = len(train.classes) - len(order)
     axes.set_title('classes' if more <= 0 else f'classes, and {more} more')
     axes.grid(axis='y', visible=False)
