@@ -1,6 +1,6 @@
 """Write a data set in each format that is read beside COCO, and draw data sets to write.
 
-A data set is a list of :class:`Picture`. `tests/datasets/test_formats.py` reads it back,
+A data set is a list of :class:`Picture`. `tests/datasets/test_annotation_formats.py` reads it back,
 `benchmarks/hostile_data.py` damages its files.
 """
 

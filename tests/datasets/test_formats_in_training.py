@@ -12,7 +12,7 @@ from convnext_mm.datasets.own.adapt import adapt_to_own_data
 from convnext_mm.datasets.own.check import check_own_data
 from tests.datasets.hostile_coco import Judge
 from tests.datasets.other_formats import WITHOUT_SPLITS, WRITERS, sample
-from tests.datasets.test_formats import written
+from tests.datasets.test_annotation_formats import written
 
 
 @pytest.fixture(scope='module')

@@ -106,7 +106,12 @@ def test_training_ends_with_a_report_of_its_last_evaluation(trained):
     folder, output = trained
     assert f'written: {folder / "work" / "report.html"}' in output
     page = (folder / 'work' / 'report.html').read_text()
-    for part in ('<h1>config</h1>', 'epoch 2', '<h2>Training</h2>', 'shapes/val</td>'):
+    for part in (
+        '<h1>config <span>on shapes</span></h1>',
+        'epoch 2',
+        '<h2>Training</h2>',
+        'shapes/val</td>',
+    ):
         assert part in page
 
 

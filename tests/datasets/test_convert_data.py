@@ -14,7 +14,7 @@ from convnext_mm.datasets.own.convert import convert_data
 from convnext_mm.datasets.own.formats.shapes import encoded
 from convnext_mm.errors import UserError
 from tests.datasets.other_formats import WITHOUT_SPLITS, WRITERS, Picture, Thing, sample
-from tests.datasets.test_formats import contents, written
+from tests.datasets.test_annotation_formats import contents, written
 
 
 def converted(root, out, *args, **options):
