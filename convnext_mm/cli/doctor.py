@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     well: list[bool] = []
 
     def report(args: argparse.Namespace) -> None:
-        with contextlib.redirect_stdout(sys.stderr):  # what the libraries print is no JSON
+        with contextlib.redirect_stdout(sys.stderr):  # libraries print lines that are no JSON
             content = bug_report(examined(args.config, args.checkpoint, args.cfg_options))
         print(json.dumps(content, indent=2))
         well.append(all(finding['level'] != 'error' for finding in content['findings']))

@@ -8,8 +8,8 @@ import sys
 
 from convnext_mm import __version__
 
-# A group of commands: each with its module in this folder. The first line of the docstring of the
-# module says what the command does.
+# The groups of commands, each command with its module in this folder. The first line of the
+# docstring of the module describes the command.
 COMMANDS = {
     'Train, test, predict': {
         'train': 'train',

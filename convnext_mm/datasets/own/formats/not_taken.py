@@ -121,7 +121,7 @@ _MASK_FILES = (
 
 
 def name_annotations(folder: Folder) -> str:
-    """Say what the annotations of a folder are if they are not read, and what to do; else empty."""
+    """Name the format of annotations that are not read, and a remedy; return '' if unknown."""
     if folder.file:
         if is_labelme(folder.file):
             return 'this is the Labelme file of one image: give its folder'
