@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog='The data set is checked first, as by check-data. No file of it is changed. To '
         'estimate the time, four iterations are run on this machine.',
     )
-    parser.add_argument('path', help='a folder, or a COCO JSON')
+    parser.add_argument('path', help='a folder, or one file with annotations')
     parser.add_argument(
         '--gpu-gb',
         type=float,
