@@ -1,4 +1,4 @@
-"""Data sets in each format with damaged files, and a judge of what the check makes of them.
+"""Data sets in each format with damaged files, and a judge of the result of the check.
 
 `tests/datasets/test_hostile_formats.py` tries some cases, `benchmarks/hostile_data.py --formats`
 thousands.
