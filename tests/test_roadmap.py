@@ -74,8 +74,8 @@ def test_every_network_has_the_published_gflops_to_the_last_digit(step, track):
     assert f'{gflops:.2f}' == f'{published:.2f}'
 
 
-# Parameters with the classifier. The figures of ResNet are torchvision's and those of ConvNeXt the
-# authors'. All others were counted here.
+# Parameters with the classifier, from torchvision for ResNet and from the authors for ConvNeXt. All
+# others were counted here.
 PARAMETERS = {
     ('resnet50', 'resnet'): 25_557_032,
     ('resnet50', LAST): 28_589_128,

@@ -264,7 +264,7 @@ def judge(case, folder):
     out = folder / 'out'
     convert_data(checked, out)
     again = check_own_data(out)
-    expect(not again.errors, f'what was accepted has errors: {again.errors}')
+    expect(not again.errors, f'an accepted data set has errors: {again.errors}')
     counts = [
         sum(len(coco.content['annotations']) for coco in one.splits.values())
         for one in (checked, again)
