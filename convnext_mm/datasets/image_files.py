@@ -55,7 +55,7 @@ def read_size(path: Path, decode: bool = True) -> ImageSize:
     try:
         with open_image(path) as image:
             width, height = image.size
-            orientation = _orientation(image)
+            orientation = exif_orientation(image)
             if decode:
                 # A draft of a JPEG reads the whole file with less arithmetic.
                 image.draft(None, (max(1, width // 8), max(1, height // 8)))
@@ -79,7 +79,7 @@ def open_image(path: Path) -> Image.Image:
     return Image.open(path)
 
 
-def _orientation(image: Image.Image) -> int:
+def exif_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation; 1 if there is none, or none that can be read.
 
     Pillow also finds an orientation in XMP data, which OpenCV ignores.
