@@ -26,7 +26,12 @@ pipeline = [
 batch_size = 4
 epochs = 12
 finetuning = dict(
-    train_dataloader=dict(batch_size=batch_size, dataset=dict(pipeline=pipeline)),
+    train_dataloader=dict(
+        batch_size=batch_size,
+        dataset=dict(
+            pipeline=[dict(type='convnext_mm.datasets.loader.FastPipeline', transforms=pipeline)]
+        ),
+    ),
     auto_scale_lr=dict(base_batch_size=batch_size),
     train_cfg=dict(max_epochs=epochs),
     param_scheduler=[

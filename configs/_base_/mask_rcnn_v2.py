@@ -25,7 +25,8 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
-train_dataloader = dict(batch_size=4, num_workers=8, dataset=dict(pipeline=train_pipeline))
+fast_pipeline = dict(_base_.fast_pipeline, transforms=train_pipeline)
+train_dataloader = dict(batch_size=4, num_workers=8, dataset=dict(pipeline=[fast_pipeline]))
 auto_scale_lr = dict(base_batch_size=32)
 
 param_scheduler = [dict(_base_.param_scheduler[0], end=1000), _base_.param_scheduler[1]]

@@ -19,6 +19,7 @@ train_pipeline = [
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2)),
     *_base_.train_pipeline[2:],
 ]
+fast_pipeline = dict(_base_.fast_pipeline, transforms=train_pipeline)
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=test_scale, keep_ratio=True),
@@ -45,7 +46,7 @@ train_dataloader = dict(
             _base_.train_dataloader.dataset,
             data_root=data_root,
             metainfo=metainfo,
-            pipeline=train_pipeline,
+            pipeline=[fast_pipeline],
         ),
     ),
 )

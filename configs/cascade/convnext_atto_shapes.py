@@ -86,6 +86,7 @@ train_pipeline = [
     ),
     dict(type='PackDetInputs'),
 ]
+fast_pipeline = dict(_base_.fast_pipeline, transforms=train_pipeline)
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(128, 128), keep_ratio=True),
@@ -115,7 +116,7 @@ train_dataloader = dict(
         ann_file='annotations/instances_train.json',
         data_prefix=dict(img='train/'),
         filter_cfg=dict(min_size=8),
-        pipeline=train_pipeline,
+        pipeline=[fast_pipeline],
     ),
 )
 auto_scale_lr = dict(base_batch_size=4)

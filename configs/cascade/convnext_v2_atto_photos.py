@@ -29,6 +29,7 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackDetInputs'),
 ]
+fast_pipeline = dict(_base_.fast_pipeline, transforms=train_pipeline)
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(320, 320), keep_ratio=True),
@@ -46,7 +47,7 @@ tta_pipeline = [
 ]
 train_dataloader = dict(
     sampler=dict(type='InfiniteSampler'),
-    dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=train_pipeline),
+    dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=[fast_pipeline]),
 )
 val_dataloader = dict(
     batch_size=4,

@@ -21,8 +21,8 @@ SMALL_SEGMENTOR = (
     *(f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')),
     *(f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')),
     *('train_cfg.max_iters=4', 'train_cfg.val_interval=4', 'model.data_preprocessor.size=(64,64)'),
-    'train_dataloader.dataset.pipeline.2.scale=(128,64)',
-    'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
+    'train_dataloader.dataset.pipeline.0.transforms.2.scale=(128,64)',
+    'train_dataloader.dataset.pipeline.0.transforms.3.crop_size=(64,64)',
     *(f'{split}_dataloader.dataset.pipeline.1.scale=(128,64)' for split in ('val', 'test')),
 )
 

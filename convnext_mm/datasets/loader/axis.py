@@ -88,14 +88,6 @@ class Axis:
             return self
         return Axis(self.source, size, self.scale, self.offset, self, partial(_padded, size=size))
 
-    def visible(self) -> tuple[int, int]:
-        """Return the first position that is no padding, and the end of these positions."""
-        inside = np.flatnonzero(self.pixels >= 0)
-        return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
-
-    def to_source(self, positions: np.ndarray) -> np.ndarray:
-        return (positions - self.offset) / self.scale
-
     def reduce(self, factor: int) -> Axis:
         """Return the axis for a source that was decoded at a fraction of its size."""
         return replace(self, source=-(-self.source // factor), scale=self.scale * factor)

@@ -211,9 +211,9 @@ class SourceMasks(BaseInstanceMasks):
         """Return the bitmaps, (N, H, W) uint8."""
         bitmaps = np.zeros((len(self), self.height, self.width), np.uint8)
         for bitmap, (rows, columns, patch) in zip(bitmaps, self._parts()):
-            bitmap[rows.first : rows.stop, columns.first : columns.stop] = patch[
-                rows.source[:, None], columns.source
-            ]
+            bitmap[rows.first : rows.stop, columns.first : columns.stop] = _shown(
+                rows, columns, patch
+            )
         return bitmaps
 
     def to_bitmap(self) -> BitmapMasks:
@@ -225,11 +225,7 @@ class SourceMasks(BaseInstanceMasks):
     @property
     def areas(self) -> np.ndarray:
         """The number of pixels of each mask."""
-        areas = [
-            patch[rows.source[:, None], columns.source].sum(dtype=int)
-            for rows, columns, patch in self._parts()
-        ]
-        return np.array(areas, dtype=int)
+        return np.array([_shown(*part).sum(dtype=int) for part in self._parts()], dtype=int)
 
     def get_bboxes(self, dst_type: str | type[BaseBoxes] = 'hbb') -> BaseBoxes:
         """Return the boxes around the pixels of the masks."""
@@ -269,10 +265,9 @@ class SourceMasks(BaseInstanceMasks):
         if not len(boxes):
             return BitmapMasks([], *out_shape)
         if self._integrals is None:
-            draw(self.objects)
-            self._integrals = _Integrals([mask.patch for mask in self.objects])
-        y = _edges(boxes[:, 1], boxes[:, 3], out_shape[0], self.y)
-        x = _edges(boxes[:, 0], boxes[:, 2], out_shape[1], self.x)
+            self._integrals = _Integrals(list(self._parts()))
+        rows, columns = out_shape
+        y, x = _edges(boxes[:, 1::2], rows), _edges(boxes[:, 0::2], columns)
         covered = self._integrals.covered(objects.astype(int), y, x)
         return BitmapMasks(covered >= 0.5 if binarize else covered, *out_shape)
 
@@ -305,41 +300,44 @@ def _extent(pixels: _Pixels, sources: np.ndarray) -> tuple[int, int]:
     return shown[0], shown[-1] + 1
 
 
-class _Cells(NamedTuple):
-    """The edges of cells along one axis, (N, cells + 1), in pixels of the file."""
-
-    edges: np.ndarray  # moved to the visible part of the image
-    sizes: np.ndarray  # (N, 1): of a cell, also where it is not visible
+def _shown(rows: _Pixels, columns: _Pixels, patch: np.ndarray) -> np.ndarray:
+    """Return the pixels of a patch in the current image."""
+    return patch[rows.source].take(columns.source, axis=1)
 
 
-def _edges(starts: np.ndarray, stops: np.ndarray, cells: int, axis: Axis) -> _Cells:
-    size = (stops.astype(np.float64) - starts) / cells
-    edges = starts[:, None] + size[:, None] * np.arange(cells + 1)
-    source = axis.to_source(np.clip(edges, *axis.visible()))
-    return _Cells(source, np.maximum(size / abs(axis.scale), _EMPTY)[:, None])
+def _edges(spans: np.ndarray, cells: int) -> np.ndarray:
+    """Divide spans (start, stop) into cells, and return their edges: (N, cells + 1)."""
+    starts, stops = spans.astype(np.float64).T
+    sizes = np.maximum(stops - starts, _EMPTY) / cells
+    return starts[:, None] + sizes[:, None] * np.arange(cells + 1)
 
 
 class _Integrals:
-    """The integral images of several patches, in one array."""
+    """The integral images of the visible parts of several masks, in one array."""
 
-    def __init__(self, patches: Sequence[Patch]) -> None:
-        self._origins = np.array([[patch.top, patch.left] for patch in patches], np.float64)
-        self._shapes = np.array([patch.bitmap.shape for patch in patches])
+    def __init__(self, parts: Sequence[tuple[_Pixels, _Pixels, np.ndarray]]) -> None:
+        self._origins = np.array([[rows.first, columns.first] for rows, columns, _ in parts])
+        shapes = [(len(rows.source), len(columns.source)) for rows, columns, _ in parts]
+        self._shapes = np.array(shapes)
         sums = [
-            cv2.integral(patch.bitmap) if patch.bitmap.size else np.zeros((1, 1), np.int32)
-            for patch in patches
+            cv2.integral(_shown(*part)) if all(shape) else np.zeros((1, 1), np.int32)
+            for part, shape in zip(parts, shapes)
         ]
         self._strides = np.array([part.shape[1] for part in sums])
         self._starts = np.cumsum([0, *(part.size for part in sums[:-1])])
-        # Padded, as the weight of what is beyond the last edge is 0, but it is looked up.
+        # One more row: what is beyond the last edge has no weight, but it is looked up.
         beyond = np.zeros(self._strides.max() + 2, np.int32)
         self._values = np.concatenate([*(part.reshape(-1) for part in sums), beyond])
 
-    def covered(self, objects: np.ndarray, y: _Cells, x: _Cells) -> np.ndarray:
-        """Return the part of each cell that a mask covers, (N, rows, columns)."""
-        (rows, low), (columns, left) = (
-            self._split(cells.edges, objects, axis) for axis, cells in enumerate((y, x))
-        )
+    def covered(self, objects: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the part of each cell that a mask covers, (N, rows, columns).
+
+        Args:
+            objects: The mask for each of N grids of cells.
+            y: The edges of their rows, (N, rows + 1).
+            x: The edges of their columns, (N, columns + 1).
+        """
+        (rows, low), (columns, left) = self._split(y, objects, 0), self._split(x, objects, 1)
         strides = self._strides[objects][:, None, None]
         at = self._starts[objects][:, None, None] + rows[:, :, None] * strides + columns[:, None]
         low, left = low[:, :, None], left[:, None]
@@ -348,14 +346,14 @@ class _Integrals:
         at += strides
         lower = take(at) * (1 - left) + take(at + 1) * left
         sums = upper + (lower - upper) * low
-        areas = np.diff(np.diff(sums, axis=1), axis=2)
-        return np.abs(areas) / (y.sizes[:, :, None] * x.sizes[:, None])
+        sizes = (y[:, 1] - y[:, 0]) * (x[:, 1] - x[:, 0])
+        return np.diff(np.diff(sums, axis=1), axis=2) / sizes[:, None, None]
 
     def _split(
         self, edges: np.ndarray, objects: np.ndarray, axis: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pixels of the patches that edges are in, and their distance to the left."""
+        """Return the pixels that edges are in, and how far in, within the parts of the masks."""
         sizes = self._shapes[objects, axis][:, None]
         inside = np.clip(edges - self._origins[objects, axis][:, None], 0, sizes)
-        whole = np.floor(inside)
-        return whole.astype(np.int64), inside - whole
+        whole = inside.astype(np.int64)
+        return whole, inside - whole

@@ -116,7 +116,7 @@ RULES = (
         because='a small model that trains on a CPU; images twice as large, for small objects',
         objects_below_px=_SMALL_OBJECTS,
         options={
-            'train_dataloader.dataset.pipeline.2.scale': [(512, 512), (832, 832)],
+            'train_dataloader.dataset.pipeline.0.transforms.2.scale': [(512, 512), (832, 832)],
             'val_dataloader.dataset.pipeline.1.scale': (640, 640),
             'test_dataloader.dataset.pipeline.1.scale': (640, 640),
         },
