@@ -94,7 +94,9 @@ def test_crops_and_augmentation_are_the_authors(recipe):
     crop = (expected.crop, expected.crop)
     scale = (4 * expected.crop, expected.crop)
     assert cfg.model.data_preprocessor.size == crop
-    pipeline = {t.type: t for t in cfg.train_dataloader.dataset.pipeline}
+    (loader,) = cfg.train_dataloader.dataset.pipeline
+    assert loader.type == 'convnext_mm.datasets.loader.FastPipeline'
+    pipeline = {t.type: t for t in loader.transforms}
     assert list(pipeline) == [
         *('LoadImageFromFile', 'LoadAnnotations', 'RandomResize', 'RandomCrop', 'RandomFlip'),
         *('PhotoMetricDistortion', 'PackSegInputs'),

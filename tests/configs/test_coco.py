@@ -71,7 +71,9 @@ def test_optimizer_and_schedule_are_the_authors(recipe):
 
 
 def test_augmentation_is_the_authors(recipe):
-    load, annotations, flip, choice, _ = recipe[0].train_dataloader.dataset.pipeline
+    (loader,) = recipe[0].train_dataloader.dataset.pipeline
+    assert loader.type == 'convnext_mm.datasets.loader.FastPipeline'
+    load, annotations, flip, choice, _ = loader.transforms
     sides = [480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800]
     short_sides = [(side, 1333) for side in sides]
     assert (load.type, annotations.type, flip.prob) == (
@@ -133,7 +135,8 @@ def test_the_v2_recipe_is_mmdetections():
     warmup, steps = cfg.param_scheduler
     assert (warmup.start_factor, warmup.end, steps.milestones) == (0.001, 1000, [27, 33])
     assert (cfg.train_cfg.max_epochs, cfg.model.test_cfg.rcnn.nms.type) == (36, 'soft_nms')
-    pipeline = {t.type: t for t in cfg.train_dataloader.dataset.pipeline}
+    (loader,) = cfg.train_dataloader.dataset.pipeline
+    pipeline = {t.type: t for t in loader.transforms}
     assert list(pipeline) == [
         *('LoadImageFromFile', 'LoadAnnotations', 'RandomResize', 'RandomCrop'),
         *('FilterAnnotations', 'RandomFlip', 'PackDetInputs'),

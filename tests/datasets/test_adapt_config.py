@@ -129,7 +129,8 @@ def test_settings_that_do_not_name_the_replaced_data_stay():
     adapted(cfg)
     assert {key: cfg[key] for key in settings} == settings
     gone = {'data_root', 'dataset_type', 'published'}  # of COCO
-    used = {'train_pipeline', 'test_pipeline', 'backend_args', 'short_sides', 'max_epochs'}
+    used = {'train_pipeline', 'fast_pipeline', 'test_pipeline', 'backend_args', 'short_sides'}
+    used |= {'max_epochs'}
     assert before - set(cfg) == gone | used | {'vis_backends'}
 
 
