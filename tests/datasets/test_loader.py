@@ -209,6 +209,21 @@ def test_targets_of_a_padded_batch_have_nothing_in_the_padding(photos):
     assert targets[0].any() and (targets[0] == targets[1]).float().mean() > 0.995
 
 
+@pytest.mark.parametrize('crop', [(20, 0, 60, 30), (0, 20, 40, 60), (30, 30, 60, 50)])
+def test_targets_of_objects_outside_of_a_crop_are_empty(crop):
+    size = height, width = 60, 80
+    boxes = [(0, 0, 5, 5), (70, 2, 79, 9), (1, 50, 6, 58)]
+    polygons = [[[left, top, right, top, right, low, left, low]] for left, top, right, low in boxes]
+    masks = SourceMasks([SourceMask(p, size) for p in polygons], Axis.of(height), Axis.of(width))
+    cropped = masks.crop(np.array(crop))
+    whole = np.tile(np.float32([0, 0, cropped.width, cropped.height]), (3, 1))
+    found, expected = (
+        kind.crop_and_resize(whole, (28, 28), np.arange(3)).masks
+        for kind in (cropped, cropped.to_bitmap())
+    )
+    assert np.array_equal(found, expected)
+
+
 def test_masks_can_do_what_bitmaps_can():
     one = np.array([10.0, 10.0, 60.0, 12.0, 30.0, 50.0])
     two = np.array([40.0, 30.0, 70.0, 30.0, 70.0, 58.0, 40.0, 58.0])

@@ -234,12 +234,14 @@ class SourceMasks(BaseInstanceMasks):
             return kind.from_instance_masks(self.to_bitmap())
         boxes = np.zeros((len(self), 4), np.float32)
         for box, (rows, columns, patch) in zip(boxes, self._parts()):
-            # Several pixels may be copies of one, so look at each source pixel once.
-            y, x = np.unique(rows.source), np.unique(columns.source)
-            part = patch[y[:, None], x]
-            if part.any():
-                box[1::2] = _extent(rows, y[part.any(1)])
-                box[0::2] = _extent(columns, x[part.any(0)])
+            if len(rows.source) and len(columns.source):
+                # Several pixels may be copies of one, so look at each source pixel once.
+                (y, tops), (x, lefts) = _once(rows), _once(columns)
+                part = np.ascontiguousarray(patch[y][:, x])
+                inside = [np.flatnonzero(cv2.reduce(part, axis, cv2.REDUCE_MAX)) for axis in (0, 1)]
+                if len(inside[0]):
+                    box[0::2] = lefts[inside[0][0]], lefts[inside[0][-1] + 1]
+                    box[1::2] = tops[inside[1][0]], tops[inside[1][-1] + 1]
         return HorizontalBoxes(boxes)
 
     def crop_and_resize(
@@ -294,10 +296,14 @@ class SourceMasks(BaseInstanceMasks):
         return BitmapMasks.cat([part.to_bitmap() for part in masks])
 
 
-def _extent(pixels: _Pixels, sources: np.ndarray) -> tuple[int, int]:
-    """Return the first pixel that shows one of the source pixels, and the end of these pixels."""
-    shown = np.flatnonzero(np.isin(pixels.source, sources)) + pixels.first
-    return shown[0], shown[-1] + 1
+def _once(pixels: _Pixels) -> tuple[np.ndarray | slice, np.ndarray]:
+    """Return the source pixels that are shown, each once, and their edges in the image."""
+    changes = np.flatnonzero(np.diff(pixels.source, prepend=-1))
+    shown = pixels.source[changes]
+    edges = np.append(changes, len(pixels.source)) + pixels.first
+    if shown[-1] - shown[0] == len(shown) - 1:  # none is left out, and none is flipped
+        return slice(int(shown[0]), int(shown[-1]) + 1), edges
+    return shown, edges
 
 
 def _shown(rows: _Pixels, columns: _Pixels, patch: np.ndarray) -> np.ndarray:
@@ -318,6 +324,7 @@ class _Integrals:
     def __init__(self, parts: Sequence[tuple[_Pixels, _Pixels, np.ndarray]]) -> None:
         self._origins = np.array([[rows.first, columns.first] for rows, columns, _ in parts])
         shapes = [(len(rows.source), len(columns.source)) for rows, columns, _ in parts]
+        shapes = [shape if all(shape) else (0, 0) for shape in shapes]
         self._shapes = np.array(shapes)
         sums = [
             cv2.integral(_shown(*part)) if all(shape) else np.zeros((1, 1), np.int32)
