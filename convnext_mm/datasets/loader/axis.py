@@ -32,6 +32,10 @@ class Cut(NamedTuple):
     def kept(self) -> slice:
         return slice(self.skip, self.skip + self.size)
 
+    def flip(self) -> Cut:
+        """Return the same cut of flipped source pixels."""
+        return self._replace(skip=self.resized - self.skip - self.size)
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -137,14 +137,17 @@ class LazyImage(Lazy):
             y, x = y.reduce(factor), x.reduce(factor)
         rows, columns = y.cut(), x.cut()
         pixels = pixels[rows.source, columns.source]
+        if y.scale < 0 or x.scale < 0:
+            # Before the resize, which mostly enlarges. cv2.flip: 1 mirrors, 0 is upside down, -1
+            # both. To copy what np.flip returns would take ten times as long.
+            pixels = cv2.flip(pixels, -1 if y.scale < 0 and x.scale < 0 else int(x.scale < 0))
+            rows, columns = (
+                cut.flip() if axis.scale < 0 else cut for axis, cut in ((y, rows), (x, columns))
+            )
         shape = (rows.resized, columns.resized, *pixels.shape[2:])
         if pixels.shape != shape:
             pixels = cv2.resize(pixels, shape[1::-1], dst=_memory.array(shape))
-        pixels = pixels[rows.kept, columns.kept]
-        if x.scale < 0 or y.scale < 0:
-            # cv2.flip: 1 mirrors, 0 is upside down, -1 both. NumPy's flip would copy slowly later.
-            pixels = cv2.flip(pixels, -1 if x.scale < 0 and y.scale < 0 else int(x.scale < 0))
-        return pixels
+        return pixels[rows.kept, columns.kept]
 
 
 def planes(image: np.ndarray) -> np.ndarray:
