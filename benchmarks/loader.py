@@ -51,6 +51,9 @@ def main() -> int:
     parser.add_argument('--repeats', type=int, default=5, help='(%(default)s)')
     parser.add_argument('--recipes', nargs='+', help='these only')
     parser.add_argument('--by-transform', action='store_true')
+    parser.add_argument(
+        '--agreement', action='store_true', help='only compare the samples of both pipelines'
+    )
     parser.add_argument('--memory', action='store_true', help='only the memory of 8 workers')
     args = parser.parse_args()
     apply_workarounds()
@@ -62,6 +65,10 @@ def main() -> int:
         if args.memory:
             if is_coco:
                 measure_memory(path)
+            continue
+        if args.agreement and is_coco:
+            print(agreement(path, args.count))
+        if args.agreement:
             continue
         names = args.recipes or (COCO_RECIPES if is_coco else ADE20K_RECIPES)
         print(f'\n| {path.name} | authors, ms | ours, ms | images/s | ratio | masks to GPU, MB |')
@@ -135,7 +142,7 @@ def measure(
             pipeline.times.clear()
             for number, info in enumerate(infos):
                 np.random.seed(1000 * turn + number)
-                sample = pipeline(copy.copy(info))
+                sample = pipeline(copy.deepcopy(info))
                 if turn == 0 and sample is not None:
                     truth[name].append(bytes_of_masks(sample))
             for transform, times in pipeline.times.items():
@@ -172,6 +179,47 @@ def by_transform(name: str, times: dict[str, dict[str, float]]) -> str:
         cells = (f'{times[key].get(transform, 0) * 1e3:.2f}' for key in ('authors', 'ours'))
         lines.append(f'| {transform} | {" | ".join(cells)} |')
     return '\n'.join(lines)
+
+
+# --- agreement
+
+
+def agreement(path: Path, count: int, rois: int = 64) -> str:
+    """Compare images, boxes, bitmaps and mask targets of the authors' recipe by both pipelines."""
+    dataset, pipelines = build(COCO_RECIPES[0], path)
+    rng = np.random.default_rng(0)
+    levels, boxes_equal, masks_equal, pixels, overlaps = [], [], [], [], []
+    for number in range(min(count, len(dataset))):
+        samples = []
+        for pipeline in pipelines.values():
+            np.random.seed(number)
+            samples.append(pipeline(dataset.get_data_info(number)))
+        images = [sample['inputs'].float() for sample in samples]
+        levels.append((images[0] - images[1]).abs().mean().item())
+        theirs, ours = (sample['data_samples'].gt_instances for sample in samples)
+        boxes = ours.bboxes.tensor.numpy()
+        boxes_equal.append(np.array_equal(theirs.bboxes.tensor.numpy(), boxes))
+        masks_equal.append(np.array_equal(theirs.masks.masks, ours.masks.to_ndarray()))
+        if not len(boxes):
+            continue
+        objects = rng.integers(0, len(boxes), rois)
+        size = np.array([ours.masks.width, ours.masks.height] * 2, np.float32)
+        near = boxes[objects] + 0.05 * np.tile(boxes[:, 2:] - boxes[:, :2], 2)[objects] * (
+            rng.standard_normal((rois, 4))
+        )
+        near = near.astype(np.float32).clip(0, size)
+        a, b = (
+            found.masks.crop_and_resize(near, (28, 28), objects).to_ndarray()
+            for found in (theirs, ours)
+        )
+        pixels.append((a == b).mean())
+        overlaps.append(((a & b).sum((1, 2)) / np.maximum((a | b).sum((1, 2)), 1)).mean())
+    return (
+        f'{len(levels)} images: equal boxes in {np.mean(boxes_equal):.0%}, equal bitmaps in '
+        f'{np.mean(masks_equal):.0%}; pixels differ by {np.mean(levels):.2f} of 255 levels; of the '
+        f'28x28 mask targets of {rois} RoIs each, {np.mean(pixels):.2%} of the pixels are equal, '
+        f'IoU {np.mean(overlaps):.4f}'
+    )
 
 
 # --- memory
