@@ -35,7 +35,12 @@ train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         indices=4,
-        pipeline=[*_base_.train_pipeline[:-1], small, _base_.train_pipeline[-1]],
+        pipeline=[
+            dict(
+                _base_.fast_pipeline,
+                transforms=[*_base_.train_pipeline[:-1], small, _base_.train_pipeline[-1]],
+            )
+        ],
     ),
 )
 val_dataloader = dict(
@@ -91,10 +96,15 @@ train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         pipeline=[
-            *_base_.train_pipeline[:2],
-            dict(_base_.train_pipeline[2], scale=(256, 64)),
-            dict(_base_.train_pipeline[3], crop_size=crop_size),
-            *_base_.train_pipeline[4:],
+            dict(
+                _base_.fast_pipeline,
+                transforms=[
+                    *_base_.train_pipeline[:2],
+                    dict(_base_.train_pipeline[2], scale=(256, 64)),
+                    dict(_base_.train_pipeline[3], crop_size=crop_size),
+                    *_base_.train_pipeline[4:],
+                ],
+            )
         ],
     ),
 )
