@@ -23,19 +23,19 @@ class PooledNorm(BaseModule):
         model = dict(
             type='ImageClassifier',
             backbone=dict(type='convnext_mm.ConvNeXt', arch='tiny', output_norms=False),
-            neck=dict(type='convnext_mm.PooledNorm', channels=768),
+            neck=dict(type='convnext_mm.PooledNorm', in_channels=768),
             head=dict(type='LinearClsHead', in_channels=768, num_classes=1000))
 
     Args:
-        channels: Number of channels of the last map.
+        in_channels: Number of channels of the last map.
         init_cfg: MMEngine initialisation config.
 
     Source: Liu et al., "A ConvNet for the 2020s", CVPR 2022.
     """
 
-    def __init__(self, channels: int, init_cfg: dict | None = None) -> None:
+    def __init__(self, in_channels: int, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.norm = nn.LayerNorm(in_channels, eps=NORM_EPS)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
         """Compute (N, C) features from the last map, (N, C, H, W)."""

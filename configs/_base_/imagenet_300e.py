@@ -3,17 +3,13 @@
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 
 num_classes = 1000
-data_preprocessor = dict(
-    num_classes=num_classes,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
-)
-bgr_mean = data_preprocessor['mean'][::-1]
-bgr_std = data_preprocessor['std'][::-1]
+mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # RGB
 
 model = dict(
     type='ImageClassifier',
+    data_preprocessor=dict(
+        type='ClsDataPreprocessor', num_classes=num_classes, mean=mean, std=std, to_rgb=True
+    ),
     # A recipe adds arch and drop path, and the channels of neck and head.
     backbone=dict(type='convnext_mm.ConvNeXt', output_norms=False),
     neck=dict(type='convnext_mm.PooledNorm'),
@@ -40,7 +36,7 @@ train_pipeline = [
         total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
-        hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation='bicubic'),
+        hparams=dict(pad_val=[round(x) for x in mean[::-1]], interpolation='bicubic'),
     ),
     dict(
         type='RandomErasing',
@@ -48,8 +44,8 @@ train_pipeline = [
         mode='rand',
         min_area_ratio=0.02,
         max_area_ratio=1 / 3,
-        fill_color=bgr_mean,
-        fill_std=bgr_std,
+        fill_color=mean[::-1],  # BGR, as the images are here
+        fill_std=std[::-1],
     ),
     dict(type='PackInputs'),
 ]

@@ -19,10 +19,10 @@ model = dict(
             dict(type='Xavier', layer='Linear'),
         ],
     ),
-    neck=dict(channels=320),
+    neck=dict(in_channels=320),
     head=dict(in_channels=320, num_classes=len(classes)),
     # Too strong for a short training.
-    train_cfg=dict(augments=None),
+    train_cfg=None,
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -36,10 +36,13 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 dataset = dict(
-    _delete_=True, type='CustomDataset', data_root='data/shapes_classes', metainfo=dict(classes=classes)
+    _delete_=True,
+    type='CustomDataset',
+    data_root='data/shapes_classes',
+    metainfo=dict(classes=classes),
 )
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(**dataset, data_prefix='train', pipeline=train_pipeline),
@@ -56,7 +59,7 @@ test_evaluator = val_evaluator
 
 max_epochs = 5
 train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=2e-3, fused=True))
+optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=True))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
     dict(
@@ -67,6 +70,6 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-auto_scale_lr = dict(base_batch_size=64)
+auto_scale_lr = dict(base_batch_size=32)
 custom_hooks = []  # no moving average, which needs a longer training
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1), logger=dict(interval=10))

@@ -6,6 +6,6 @@ published = dict(top1=83.8, weights='convnext_base_in1k_ema')
 
 model = dict(
     backbone=dict(arch='base', drop_path_rate=0.5),
-    neck=dict(channels=1024),
+    neck=dict(in_channels=1024),
     head=dict(in_channels=1024),
 )

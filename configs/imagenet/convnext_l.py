@@ -6,6 +6,6 @@ published = dict(top1=84.3, weights='convnext_large_in1k_ema')
 
 model = dict(
     backbone=dict(arch='large', drop_path_rate=0.5),
-    neck=dict(channels=1536),
+    neck=dict(in_channels=1536),
     head=dict(in_channels=1536),
 )

@@ -6,6 +6,6 @@ published = dict(top1=83.1, weights='convnext_small_in1k_ema')
 
 model = dict(
     backbone=dict(arch='small', drop_path_rate=0.4),
-    neck=dict(channels=768),
+    neck=dict(in_channels=768),
     head=dict(in_channels=768),
 )

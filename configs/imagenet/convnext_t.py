@@ -6,6 +6,6 @@ published = dict(top1=82.1, weights='convnext_tiny_in1k_ema')
 
 model = dict(
     backbone=dict(arch='tiny', drop_path_rate=0.1),
-    neck=dict(channels=768),
+    neck=dict(in_channels=768),
     head=dict(in_channels=768),
 )
