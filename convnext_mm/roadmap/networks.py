@@ -145,7 +145,7 @@ class Roadmap(StagedBackbone, BaseModule):
     ) -> None:
         settings = resolve_settings(step, track, width, depths)
         widths = [settings.width * 2**i for i in range(NUM_STAGES)]
-        channels = tuple(block_channels(settings, width) for width in widths)
+        channels = stage_channels(settings)
         super().__init__(
             arch=Arch(settings.depths, channels),
             in_channels=in_channels,
@@ -210,6 +210,11 @@ class Pointwise(nn.Linear):
 def block_channels(settings: Settings, width: int) -> int:
     """Return the number of output channels of a block in a stage of width w."""
     return EXPANSION * width if settings.block == 'bottleneck' else width
+
+
+def stage_channels(settings: Settings) -> tuple[int, ...]:
+    """Return the number of output channels of each stage."""
+    return tuple(block_channels(settings, settings.width * 2**i) for i in range(NUM_STAGES))
 
 
 def _branch(
