@@ -1,4 +1,4 @@
-"""The recipes for ImageNet: the values of the authors, and the tests in tests/peers/classifiers.py."""
+"""The recipes for ImageNet have the values of the authors, and their classifiers work."""
 
 import importlib.util
 import math
@@ -47,8 +47,11 @@ def recipe(name):
 @with_mmpretrain
 def test_the_classifiers_pass_their_own_tests(tmp_path):
     done = subprocess.run(
-        [sys.executable, '-m', 'pytest', '-q', '-x', '-W', 'default', '-p', 'no:cacheprovider']
-        + [f'--basetemp={tmp_path / "own"}', ROOT / 'tests' / 'peers' / 'classifiers.py'],
+        [
+            *(sys.executable, '-m', 'pytest', '-q', '-x', '-p', 'no:cacheprovider'),
+            *('-W', 'default', f'--basetemp={tmp_path / "own"}'),
+            ROOT / 'tests' / 'peers' / 'classifiers.py',
+        ],
         env={**os.environ, 'PYTHONPATH': str(PEERS), 'OMP_NUM_THREADS': '1'},
         cwd=ROOT,
         capture_output=True,
@@ -152,7 +155,7 @@ def test_a_step_of_the_roadmap_is_chosen_by_a_variable_of_the_environment(monkey
 def test_a_published_file_is_tested_at_its_image_size_without_a_crop(name, side, top1):
     cfg = as_published(recipe('convnext_t'), name)
     assert cfg.published.top1 == top1
-    load, resize, pack = cfg.test_dataloader.dataset.pipeline
+    _, resize, _ = cfg.test_dataloader.dataset.pipeline
     assert (resize.type, resize.scale) == ('Resize', (side, side))
     assert (resize.backend, resize.interpolation) == ('pillow', 'bicubic')
 
@@ -169,7 +172,7 @@ def test_other_files_are_tested_as_the_recipe_says():
 @with_mmpretrain
 @pytest.mark.skipif(installed('torchvision'), reason='torchvision is installed')
 def test_a_missing_torchvision_is_named():
-    with pytest.raises(UserError, match='torchvision is not installed.*pip install torchvision'):
+    with pytest.raises(UserError, match=r'torchvision is not installed.*pip install torchvision'):
         load_checked_config('imagenet/convnext_t')
 
 

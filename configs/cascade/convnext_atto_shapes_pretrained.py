@@ -5,7 +5,9 @@ _base_ = './convnext_atto_shapes.py'
 model = dict(
     backbone=dict(
         init_cfg=dict(
-            type='ConvNeXtPretrained', checkpoint='work_dirs/imagenet_atto_shapes/epoch_5.pth'
+            _delete_=True,
+            type='ConvNeXtPretrained',
+            checkpoint='work_dirs/imagenet_atto_shapes/epoch_5.pth',
         )
     )
 )

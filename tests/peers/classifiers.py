@@ -1,7 +1,7 @@
-"""Tests of classifiers, which need MMPretrain, torchvision and timm; tests/test_imagenet.py runs them.
+"""Tests of classifiers, which need MMPretrain, torchvision and timm.
 
-They run in a process of their own, because MMPretrain imports torchvision: other tests must pass
-without it.
+tests/test_imagenet.py runs them in a process of their own, because MMPretrain imports torchvision:
+other tests must pass without it.
 """
 
 import os
