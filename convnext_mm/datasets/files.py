@@ -52,8 +52,10 @@ def _paths(dataset: ConfigDict) -> list[Path]:
     # key of an image, or from a server.
     elsewhere = [t for t in dicts_below(dataset.get('pipeline')) if not _is_local(t)]
     databases = [t.backend_args.get('db_path') for t in elsewhere]
-    prefixes = [] if elsewhere else (dataset.get('data_prefix') or {}).values()
-    parts = [dataset.get('ann_file') or '', *prefixes]
+    # MMPretrain's data sets take a text, too, and ImageNet the name of a split.
+    prefix = dataset.get('data_prefix') or dataset.get('split') or {}
+    prefixes = [prefix] if isinstance(prefix, str) else prefix.values()
+    parts = [dataset.get('ann_file') or '', *([] if elsewhere else prefixes)]
     paths = [Path(root, part) for part in parts if part and '://' not in part]
     paths += [Path(path) for path in databases if path]
     return paths or ([Path(root)] if root and not elsewhere else [])

@@ -17,7 +17,7 @@ from mmengine.config import Config, ConfigDict
 from convnext_mm.config.building import naming_the_part
 from convnext_mm.config.disk import check_folder
 from convnext_mm.config.key_checks import check_variables
-from convnext_mm.config.model_file import check_model_file
+from convnext_mm.config.model_file import as_classifier, check_model_file
 from convnext_mm.config.nodes import as_list, dicts_below, type_name
 from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.engine.hooks.classes import ClassesHook
@@ -152,7 +152,7 @@ def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping |
     source, cfg.load_from = cfg.load_from, str(local_file(cfg.load_from))
     if cfg.get('resume'):
         return cfg, None
-    content = read_checkpoint(source)
+    content = as_classifier(read_checkpoint(source), cfg, source)
     with naming_the_part(cfg):
         other = check_model_file(content, cfg, source, complete=testing).other_shape
     if other:
