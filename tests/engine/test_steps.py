@@ -1,5 +1,7 @@
 """The steps from a config to a training: what each changes, and that it changes a copy."""
 
+import os
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -28,8 +30,9 @@ def test_resuming_without_a_checkpoint_begins_with_the_weights_of_the_config(tmp
         f'resume: no checkpoint in {tmp_path}, so training starts from the beginning',
     ]
     older, newest = tmp_path / 'epoch_3.pth', tmp_path / 'iter_20.pth'
-    for path in (older, newest):
+    for seconds, path in enumerate((older, newest)):
         torch.save(dict(state_dict={}), path)
+        os.utime(path, (seconds, seconds))
     resumed = training.resume_from(cfg, True)
     assert (resumed.load_from, resumed.resume) == (str(newest), True)
     resumed = training.resume_from(cfg, older)
