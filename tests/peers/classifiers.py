@@ -24,6 +24,7 @@ from convnext_mm.weights.classifier import to_classifier
 from convnext_mm.weights.files import local_file
 from convnext_mm.weights.zoo import ZOO
 
+SPLITS = ('train', 'val', 'test')
 CLASSES = 10
 DEPTHS, CHANNELS = (1, 2, 1, 1), (24, 48, 96, 192)
 
@@ -176,13 +177,26 @@ def test_a_recipe_trains_and_predicts(name, step, monkeypatch):
     assert all(result.pred_score.shape == (count,) for result in results)
 
 
+# ConvNeXt V2-atto in the recipe of ConvNeXt-T, with all its augmentations and the moving average.
+ATTO = ['model.backbone.arch=v2_atto', 'model.neck.in_channels=320', 'model.head.in_channels=320']
+
+
 def test_a_classifier_is_trained_on_class_folders_and_starts_a_detector(tmp_path, capsys):
-    write_classes(tmp_path / 'shapes', train=8, val=3, height=64, width=64)
-    options = ['--cfg-options', 'train_dataloader.batch_size=8', 'train_cfg.max_epochs=1']
-    command = ['imagenet/convnext_atto_shapes', '--data', 'shapes', '--work-dir', 'work', *options]
-    assert train_command.main(command) == 0
+    write_classes(tmp_path / 'shapes', train=4, val=2, height=64, width=64)
+    init_default_scope('mmpretrain')
+    cfg = load_checked_config('imagenet/convnext_t', dict(pair.split('=') for pair in ATTO[:1]))
+    published = MODELS.build(cfg.model.backbone)
+    names = {f'norm.{kind}': torch.ones(320) for kind in ('weight', 'bias')}
+    names |= {'head.weight': torch.ones(1000, 320), 'head.bias': torch.ones(1000)}
+    torch.save(dict(model=published.state_dict() | names), 'published.pth')
+
+    loader = ['batch_size=8', 'num_workers=0', 'persistent_workers=False']
+    options = [f'{split}_dataloader.{setting}' for split in SPLITS for setting in loader]
+    options += [*ATTO, 'train_cfg.max_epochs=1', 'load_from=published.pth']
+    command = ['imagenet/convnext_t', '--data', 'shapes', '--work-dir', 'work', '--cfg-options']
+    assert train_command.main([*command, *options]) == 0
     shown = capsys.readouterr().out
-    assert '6 classes (circle, cross, ring and 3 more)' in shown
+    assert 'head.fc.weight' in shown and 'they start from random values' in shown
     assert 'work/predictions.png' in shown and 'no predictions.png' not in shown
 
     assert test_command.main(['work/own_data.py', 'work/epoch_1.pth', '--out', 'out.pkl']) == 0
@@ -192,9 +206,7 @@ def test_a_classifier_is_trained_on_class_folders_and_starts_a_detector(tmp_path
     shown = ' '.join(capsys.readouterr().out.split())
     assert f'│ accuracy/top1 │ {accuracy.item():.2f} │' in shown and 'published' not in shown
 
-    backbone = load_checked_config('imagenet/convnext_atto_shapes').model.backbone
-    backbone.update(output_norms=True, init_cfg=None)
-    detectors = MODELS.build(backbone)
+    detectors = MODELS.build(dict(cfg.model.backbone, output_norms=True))
     ConvNeXtPretrained('work/epoch_1.pth')(detectors)
     shown = capsys.readouterr()
     assert '4 tensors unused (neck, head)' in shown.out + shown.err
