@@ -19,6 +19,8 @@ from convnext_mm.cli import train as train_command
 from convnext_mm.config.model import build_on_meta
 from convnext_mm.config.reading import load_checked_config
 from convnext_mm.datasets.shapes import write_classes
+from convnext_mm.diagnose.recipe_checks.channels import check_channels
+from convnext_mm.diagnose.stats import model_stats
 from convnext_mm.optim import LayerDecayOptimWrapperConstructor
 from convnext_mm.weights.classifier import to_classifier
 from convnext_mm.weights.files import local_file
@@ -214,6 +216,27 @@ def test_a_classifier_is_trained_on_class_folders_and_starts_a_detector(tmp_path
     for key, value in detectors.state_dict().items():
         if not key.startswith('norm'):
             assert torch.equal(value, trained[f'backbone.{key}']), key
+
+
+@pytest.mark.parametrize(
+    'name, step, gflops', [('convnext_t', '', 4.46), ('roadmap', 'patchify_stem', 4.42)]
+)
+def test_the_flops_of_a_classifier_are_the_published_ones(name, step, gflops, monkeypatch):
+    monkeypatch.setenv('STEP', step)
+    stats = model_stats(load_checked_config(f'imagenet/{name}'))
+    assert stats.shape == (224, 224) and round(stats.total.flops / 1e9, 2) == gflops
+
+
+def test_a_head_for_other_channels_is_an_error():
+    cfg = load_checked_config('imagenet/convnext_t')
+    (finding,) = check_channels(cfg)
+    assert (
+        finding.what
+        == 'the backbone outputs [96, 192, 384, 768], which fits model.neck and model.head'
+    )
+    cfg.model.head.in_channels = 1024
+    (finding,) = check_channels(cfg)
+    assert finding.remedy == 'set model.head.in_channels=768'
 
 
 def test_a_published_file_is_tested_by_its_short_name(tmp_path, capsys, monkeypatch):
