@@ -186,9 +186,10 @@ def import_mmpretrain() -> None:
     """
     for name in ('mmpretrain', 'torchvision'):
         if importlib.util.find_spec(name) is None:
+            package = f'{name} (onedl-{name} if you have onedl-mmcv)' if name[:2] == 'mm' else name
             raise UserError(
-                f'{name} is not installed, and classification needs it: pip install {name} '
-                '(docs/imagenet.md)'
+                f'{name} is not installed, and classification needs it: pip install {package}, see '
+                'docs/imagenet.md'
             )
     _declare_torchvision_operators()
     import importlib_metadata  # by which MMPretrain looks for its optional packages
@@ -206,7 +207,7 @@ def import_mmpretrain() -> None:
             importlib.import_module(f'mmpretrain.{module}')
     except (ImportError, AssertionError) as error:  # the latter for a version of MMCV
         reason = ' '.join(str(error).split())
-        raise UserError(f'MMPretrain cannot be imported: {reason} (docs/imagenet.md)') from error
+        raise UserError(f'MMPretrain cannot be imported: {reason}. See docs/imagenet.md') from error
     finally:
         importlib_metadata.distribution = find
 

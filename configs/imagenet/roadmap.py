@@ -4,7 +4,8 @@
 # The paper does not state the stochastic depth of the second track. Here it is that of ConvNeXt-B.
 _base_ = '../_base_/imagenet_300e.py'
 
-step, track = '{{$STEP:resnet}}', '{{$TRACK:resnet50}}'
+step = '{{$STEP:resnet}}'
+track = '{{$TRACK:resnet50}}'
 roadmap = __import__('convnext_mm.roadmap', fromlist=['ROADMAP'])
 channels = roadmap.stage_channels(roadmap.resolve_settings(step, track))[-1]
 work_dir = f'work_dirs/imagenet_{track}_{step}'

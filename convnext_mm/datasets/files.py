@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from convnext_mm.config.nodes import as_list, dicts_below, leaf_datasets
+from convnext_mm.config.nodes import as_list, dicts_below, is_classification, leaf_datasets
 from convnext_mm.datasets.published.catalogue import find_published
 from convnext_mm.errors import UserError
 from convnext_mm.messages.commands import command
@@ -17,7 +17,7 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     """Stop before anything is built if files that these loaders read are missing.
 
     Args:
-        cfg: A detection or segmentation config.
+        cfg: A config of any task.
         loaders: Keys of `cfg`, such as ``train_dataloader``.
 
     Raises:
@@ -39,6 +39,12 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     dataset = find_published(missing)
     if dataset:
         lines.append(dataset.how_to_get(next(iter(roots), dataset.root).rstrip('/') or '.'))
+    if is_classification(cfg):
+        lines.append(
+            'ImageNet needs an account: https://image-net.org/download.php. It has a folder of '
+            f'images for each class in train and val. Link it to {next(iter(roots), "data")}. For '
+            f'classes of your own:  {command("train")} CONFIG --data PATH'
+        )
     lines.append(f'To try a training without a download:  {command("demo")}')
     raise UserError('\n'.join(lines))
 

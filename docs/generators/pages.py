@@ -248,6 +248,7 @@ def recipes(family: str) -> str:
         init = backbone.get('init_cfg') or {}
         weights = init.get('checkpoint', '') if isinstance(init, dict) else ''
         weights = cfg.get('load_from') or weights
+        start = code(weights) if weights in ZOO else 'own checkpoint' if weights else 'none'
         warm_up = next(s.end for s in schedulers(cfg) if s.type == 'LinearLR')
         iterations = length.get('max_iters')
         long = f'{iterations:,} iterations' if iterations else f'{length.max_epochs} epochs'
@@ -256,7 +257,7 @@ def recipes(family: str) -> str:
         rows.append(
             (
                 f'[{path.stem}](../configs/{family}/{path.name})',
-                code(weights) if weights in ZOO else 'none',
+                start,
                 f'{wrapper.optimizer.lr:g}',
                 f'{paramwise["decay_rate"]:g}' if 'decay_rate' in paramwise else 'none',
                 f'{backbone.drop_path_rate:g}' if 'drop_path_rate' in backbone else '0',

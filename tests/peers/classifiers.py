@@ -19,11 +19,14 @@ from convnext_mm.cli import train as train_command
 from convnext_mm.config.model import build_on_meta
 from convnext_mm.config.reading import load_checked_config
 from convnext_mm.datasets.shapes import write_classes
+from convnext_mm.diagnose.recipe_checks.channels import check_channels
+from convnext_mm.diagnose.stats import model_stats
 from convnext_mm.optim import LayerDecayOptimWrapperConstructor
 from convnext_mm.weights.classifier import to_classifier
 from convnext_mm.weights.files import local_file
 from convnext_mm.weights.zoo import ZOO
 
+SPLITS = ('train', 'val', 'test')
 CLASSES = 10
 DEPTHS, CHANNELS = (1, 2, 1, 1), (24, 48, 96, 192)
 
@@ -149,14 +152,8 @@ def test_a_recipe_has_the_parameters_and_the_weight_decay_of_the_authors(name):
             assert group['weight_decay'] == (0.05 if decays else 0.0)
 
 
-@pytest.mark.parametrize(
-    'name, step',
-    [('convnext_atto_shapes', '')]
-    + [('roadmap', step) for step in ('resnet', 'kernel_7', 'separate_downsampling')],
-)
-def test_a_recipe_trains_and_predicts(name, step, monkeypatch):
-    if step:
-        monkeypatch.setenv('STEP', step)
+@pytest.mark.parametrize('name', ['roadmap', 'convnext_atto_shapes'])
+def test_a_recipe_trains_and_predicts(name):
     cfg = load_checked_config(f'imagenet/{name}')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).train()
@@ -176,13 +173,26 @@ def test_a_recipe_trains_and_predicts(name, step, monkeypatch):
     assert all(result.pred_score.shape == (count,) for result in results)
 
 
+# ConvNeXt V2-atto in the recipe of ConvNeXt-T, with all its augmentations and the moving average.
+ATTO = ['model.backbone.arch=v2_atto', 'model.neck.in_channels=320', 'model.head.in_channels=320']
+
+
 def test_a_classifier_is_trained_on_class_folders_and_starts_a_detector(tmp_path, capsys):
-    write_classes(tmp_path / 'shapes', train=8, val=3, height=64, width=64)
-    options = ['--cfg-options', 'train_dataloader.batch_size=8', 'train_cfg.max_epochs=1']
-    command = ['imagenet/convnext_atto_shapes', '--data', 'shapes', '--work-dir', 'work', *options]
-    assert train_command.main(command) == 0
+    write_classes(tmp_path / 'shapes', train=3, val=1, height=64, width=64)
+    init_default_scope('mmpretrain')
+    cfg = load_checked_config('imagenet/convnext_t', dict(pair.split('=') for pair in ATTO[:1]))
+    published = MODELS.build(cfg.model.backbone)
+    names = {f'norm.{kind}': torch.ones(320) for kind in ('weight', 'bias')}
+    names |= {'head.weight': torch.ones(1000, 320), 'head.bias': torch.ones(1000)}
+    torch.save(dict(model=published.state_dict() | names), 'published.pth')
+
+    loader = ['batch_size=8', 'num_workers=0', 'persistent_workers=False']
+    options = [f'{split}_dataloader.{setting}' for split in SPLITS for setting in loader]
+    options += [*ATTO, 'train_cfg.max_epochs=1', 'load_from=published.pth']
+    command = ['imagenet/convnext_t', '--data', 'shapes', '--work-dir', 'work', '--cfg-options']
+    assert train_command.main([*command, *options]) == 0
     shown = capsys.readouterr().out
-    assert '6 classes (circle, cross, ring and 3 more)' in shown
+    assert 'head.fc.weight' in shown and 'they start from random values' in shown
     assert 'work/predictions.png' in shown and 'no predictions.png' not in shown
 
     assert test_command.main(['work/own_data.py', 'work/epoch_1.pth', '--out', 'out.pkl']) == 0
@@ -192,9 +202,7 @@ def test_a_classifier_is_trained_on_class_folders_and_starts_a_detector(tmp_path
     shown = ' '.join(capsys.readouterr().out.split())
     assert f'│ accuracy/top1 │ {accuracy.item():.2f} │' in shown and 'published' not in shown
 
-    backbone = load_checked_config('imagenet/convnext_atto_shapes').model.backbone
-    backbone.update(output_norms=True, init_cfg=None)
-    detectors = MODELS.build(backbone)
+    detectors = MODELS.build(dict(cfg.model.backbone, output_norms=True))
     ConvNeXtPretrained('work/epoch_1.pth')(detectors)
     shown = capsys.readouterr()
     assert '4 tensors unused (neck, head)' in shown.out + shown.err
@@ -202,6 +210,27 @@ def test_a_classifier_is_trained_on_class_folders_and_starts_a_detector(tmp_path
     for key, value in detectors.state_dict().items():
         if not key.startswith('norm'):
             assert torch.equal(value, trained[f'backbone.{key}']), key
+
+
+@pytest.mark.parametrize(
+    'name, step, gflops', [('convnext_t', '', 4.46), ('roadmap', 'patchify_stem', 4.42)]
+)
+def test_the_flops_of_a_classifier_are_the_published_ones(name, step, gflops, monkeypatch):
+    monkeypatch.setenv('STEP', step)
+    stats = model_stats(load_checked_config(f'imagenet/{name}'))
+    assert stats.shape == (224, 224) and round(stats.total.flops / 1e9, 2) == gflops
+
+
+def test_a_head_for_other_channels_is_an_error():
+    cfg = load_checked_config('imagenet/convnext_t')
+    (finding,) = check_channels(cfg)
+    assert (
+        finding.what
+        == 'the backbone outputs [96, 192, 384, 768], which fits model.neck and model.head'
+    )
+    cfg.model.head.in_channels = 1024
+    (finding,) = check_channels(cfg)
+    assert finding.remedy == 'set model.head.in_channels=768'
 
 
 def test_a_published_file_is_tested_by_its_short_name(tmp_path, capsys, monkeypatch):
