@@ -21,7 +21,8 @@ Where things are. A room imports only from the rooms above it::
     ops/                  the block as one operation; its kernels
     weights/              published files: names, formats, safe reading, loading, download
     stages.py             a stem, four stages and their outputs
-    backbone.py optim.py  ConvNeXt; layer-wise learning-rate decay
+    backbone.py neck.py   ConvNeXt; the pooled norm of its classifier
+    optim.py              layer-wise learning-rate decay
     roadmap/              the networks between ResNet and ConvNeXt, step by step
     registration.py       the classes in the registries of MMEngine
     ------------------    above: the core, which needs torch and MMEngine only
@@ -54,6 +55,7 @@ from convnext_mm.registration import explain_missing, register_with_mmengine
 if TYPE_CHECKING:
     from convnext_mm.archs import ARCHS, Arch
     from convnext_mm.backbone import ConvNeXt, ConvNeXtBlock
+    from convnext_mm.neck import PooledNorm
     from convnext_mm.optim import LayerDecayOneCycleLR, LayerDecayOptimWrapperConstructor
     from convnext_mm.recipes import recipe
     from convnext_mm.roadmap import Roadmap
@@ -70,6 +72,7 @@ _MODULES = {
     'ConvNeXtPretrained': 'weights.loading',
     'LayerDecayOneCycleLR': 'optim',
     'LayerDecayOptimWrapperConstructor': 'optim',
+    'PooledNorm': 'neck',
     'Roadmap': 'roadmap',
     'load': 'inference',
     'predict': 'inference',
@@ -86,6 +89,7 @@ __all__ = [
     'ConvNeXtPretrained',
     'LayerDecayOneCycleLR',
     'LayerDecayOptimWrapperConstructor',
+    'PooledNorm',
     'Roadmap',
     'recipe',
 ]

@@ -111,6 +111,8 @@ class ConvNeXt(StagedBackbone, BaseModule):
         frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages with the
             downsampling layers between them. Frozen modules stay in eval mode. The output norms are
             not part of pretrained weights and are never frozen.
+        output_norms: Whether each returned map has a LayerNorm, as a detector or segmentor needs. A
+            classifier needs none, because :class:`convnext_mm.PooledNorm` stands behind it.
         with_cp: OpenMMLab's name for ``recompute='block'``.
         recompute: Activation recomputation: which activations each block computes again in the
             backward pass instead of keeping them.
@@ -159,6 +161,7 @@ class ConvNeXt(StagedBackbone, BaseModule):
         layer_scale_init_value: float | None = None,
         out_indices: int | Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
+        output_norms: bool = True,
         with_cp: bool = False,
         recompute: str | None = None,
         compile: bool | Mapping = False,
@@ -185,7 +188,8 @@ class ConvNeXt(StagedBackbone, BaseModule):
             blocks = (ConvNeXtBlock(channels[i], r, layer_scale, grn, recompute) for r in rates)
             self.stages.append(nn.Sequential(*blocks))
         for i in self.out_indices:
-            self.add_module(f'norm{i}', LayerNorm2d(channels[i], eps=NORM_EPS))
+            norm = LayerNorm2d(channels[i], eps=NORM_EPS) if output_norms else nn.Identity()
+            self.add_module(f'norm{i}', norm)
         self.finish()
         if compile:
             # Module.compile() works in place and keeps the parameter names, unlike torch.compile().

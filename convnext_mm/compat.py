@@ -7,6 +7,8 @@
   their own deprecations. :func:`apply_workarounds` deals with both. It changes the whole process,
   so ``import convnext_mm`` does not call it. Every command does, in
   :func:`convnext_mm.config.reading.load_config`.
+- :func:`import_mmpretrain` imports MMPretrain itself, for a config that trains a classifier. It
+  hides transformers, and declares the operators of a torchvision that does not match torch.
 - MMEngine finds the base of a config, such as ``mmseg::...``, by the name of the distribution, and
   installs a distribution that it does not find. The maintained packages have other distribution
   names (``onedl-mmsegmentation``), so MMEngine would write the older package over their files.
@@ -15,6 +17,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import pickle
 import sys
@@ -60,16 +63,21 @@ def allow_mmengine_checkpoints() -> None:
     code. A file with any other type is still refused.
     """
     from mmengine.logging import HistoryBuffer
+    from numpy._core import multiarray
 
-    arrays = getattr(np, '_core', None) or np.core  # renamed in numpy 2
+    # numpy 2 renamed the module, so a file may have either name.
+    functions = [
+        (function, f'numpy.{core}.multiarray.{function.__name__}')
+        for function in (multiarray._reconstruct, multiarray.scalar)
+        for core in ('core', '_core')
+    ]
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
             (_history_method, 'builtins.getattr'),
             np.ndarray,
             np.dtype,
-            arrays.multiarray._reconstruct,
-            arrays.multiarray.scalar,
+            *functions,
             *{type(np.dtype(kind)) for kind in '?bhilqBHILQefd'},
         ]
     )
@@ -170,6 +178,61 @@ def keep_mmpretrain_optional() -> None:
     """
     if not any(isinstance(finder, _MMPretrainFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _MMPretrainFinder())
+
+
+def import_mmpretrain() -> None:
+    """Import MMPretrain without its multimodal models, which a current transformers breaks.
+
+    MMPretrain needs torchvision. The Python part of torchvision is enough: if its compiled part is
+    for another torch, its operators are declared here. torchvision raises an error if one is used.
+
+    Raises:
+        UserError: MMPretrain or torchvision is missing, or cannot be imported.
+    """
+    for name in ('mmpretrain', 'torchvision'):
+        if importlib.util.find_spec(name) is None:
+            package = f'{name} (onedl-{name} if you have onedl-mmcv)' if name[:2] == 'mm' else name
+            raise UserError(
+                f'{name} is not installed, and classification needs it: pip install {package}, see '
+                'docs/imagenet.md'
+            )
+    _declare_torchvision_operators()
+    import importlib_metadata  # by which MMPretrain looks for its optional packages
+
+    find = importlib_metadata.distribution
+
+    def find_others(name: str) -> object:
+        if name == 'transformers':
+            raise importlib_metadata.PackageNotFoundError(name)
+        return find(name)
+
+    importlib_metadata.distribution = find_others
+    try:
+        for module in ('models', 'datasets', 'evaluation', 'engine', 'visualization'):
+            importlib.import_module(f'mmpretrain.{module}')
+    except (ImportError, AssertionError) as error:  # the latter for a version of MMCV
+        reason = ' '.join(str(error).split())
+        raise UserError(f'MMPretrain cannot be imported: {reason}. See docs/imagenet.md') from error
+    finally:
+        importlib_metadata.distribution = find
+
+
+def _declare_torchvision_operators() -> None:
+    """Declare the operators that ``import torchvision`` names, if its compiled part has not."""
+    if 'torchvision' in sys.modules:
+        return
+    try:
+        importlib.import_module('torchvision')
+    except RuntimeError as error:
+        if 'operator torchvision::' not in str(error):
+            raise UserError(f'torchvision cannot be imported: {error}') from error
+        _torchvision.append(library := torch.library.Library('torchvision', 'DEF'))
+        for name in ('nms', 'qnms'):
+            library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        importlib.import_module('torchvision')
+
+
+_torchvision: list[torch.library.Library] = []  # A declaration ends with its library.
 
 
 class _MMPretrainFinder(MetaPathFinder):

@@ -19,7 +19,7 @@ from types import ModuleType
 # import MMEngine and this module while they are incomplete. So none of them imports another one,
 # and no module that they import may import MMEngine at its top.
 MODULES = (
-    *('convnext_mm.backbone', 'convnext_mm.roadmap.networks'),
+    *('convnext_mm.backbone', 'convnext_mm.roadmap.networks', 'convnext_mm.neck'),
     *('convnext_mm.optim', 'convnext_mm.weights.loading'),
 )
 

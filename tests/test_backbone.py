@@ -119,6 +119,15 @@ def test_the_maps_have_the_stated_channels_and_strides(out_indices, channels, st
     ]
 
 
+def test_without_output_norms_the_maps_are_the_outputs_of_the_stages():
+    normed, raw = ConvNeXt(SMALL), ConvNeXt(SMALL, output_norms=False)
+    assert not [name for name, _ in raw.named_parameters() if name.startswith('norm')]
+    raw.load_state_dict(normed.state_dict(), strict=False)
+    image = torch.randn(1, 3, 64, 64)
+    for i, (ours, theirs) in enumerate(zip(raw(image), normed(image), strict=True)):
+        assert torch.equal(getattr(normed, f'norm{i}')(ours), theirs)
+
+
 def test_only_the_stages_and_norms_that_outputs_need_are_built():
     model = small(out_indices=(1,))
     tops = {'.'.join(name.split('.')[:2]) for name, _ in model.named_parameters()}

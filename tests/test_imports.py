@@ -24,7 +24,7 @@ CORE = (
         'ops',
         'weights',
     ),
-    *('stages', 'backbone', 'optim', 'roadmap', 'registration'),
+    *('stages', 'backbone', 'neck', 'optim', 'roadmap', 'registration'),
 )
 ROOMS = (
     *CORE,

@@ -201,6 +201,10 @@ def test_only_the_last_step_has_norms_on_its_outputs():
         names = {name.partition('.')[0] for name, _ in small(step).named_parameters()}
         norms = {f'norm{i}' for i in range(4)} if step == LAST else set()
         assert names == {'downsample_layers', 'stages'} | norms
+    names = {
+        name.partition('.')[0] for name, _ in small(LAST, output_norms=False).named_parameters()
+    }
+    assert names == {'downsample_layers', 'stages'}  # as for a classifier
 
 
 def test_maps_round_down_in_the_last_step_and_up_in_the_first():

@@ -27,16 +27,20 @@ def main(arguments: list[str] | None = None) -> int:
 
     from rich.console import Console
 
-    from convnext_mm.datasets.own.check import check_own_data, show_checked, verdict
+    from convnext_mm.datasets.own.check import check_any_data, show_checked, verdict
+    from convnext_mm.datasets.own.class_folders.folders import ClassFolders
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
-        checked = check_own_data(args.path, console=console)
+        checked = check_any_data(args.path, console)
         show_checked(checked, console)
         console.print(verdict(checked))
-        if not checked.errors:
+        by_class = isinstance(checked, ClassFolders)
+        if not checked.errors and not by_class:
             recommend = f'{command("recommend")} {shlex.quote(args.path)}'
             console.print(f'{recommend} recommends a recipe for it.')
+        if args.report and by_class:
+            raise UserError('--report: there is no page for images by class')
         if args.report:
             # Not at the top: it loads the plotting library.
             from convnext_mm.evaluation.report.data_page import write_data_page

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from convnext_mm.backbone import ConvNeXt
 from convnext_mm.config.model import build_on_meta
+from convnext_mm.config.nodes import type_name
 from convnext_mm.errors import WeightsError
 from convnext_mm.messages.wording import such_as
+from convnext_mm.weights.classifier import to_classifier
 from convnext_mm.weights.fitting import Differences, compare, select_tensors
 from convnext_mm.weights.formats import to_backbone
 
@@ -36,6 +38,20 @@ def check_model_file(
     if 'module' in cfg.model:  # The model is inside test-time augmentation.
         cfg = Config(dict(cfg, model=cfg.model.module))
     return _check(build_on_meta(cfg), _state_dict(content), source, complete)
+
+
+def as_classifier(content: Mapping, cfg: Config, source: str) -> Mapping:
+    """Return the content of a file with the names of the classifier of a config.
+
+    The file of another model, and a checkpoint of such a training, are returned as they are.
+
+    Raises:
+        WeightsError: The config is for a ConvNeXt classifier, and the file holds none.
+    """
+    neck = cfg.model.get('neck') or {}
+    if type_name(neck) != 'PooledNorm' or 'neck.norm.weight' in _state_dict(content):
+        return content
+    return dict(state_dict=to_classifier(content, source))
 
 
 def load_model(model: nn.Module, content: Mapping, source: str) -> None:

@@ -63,6 +63,11 @@ def is_segmentation(cfg: Config) -> bool:
     return cfg.get('default_scope') == 'mmseg'
 
 
+def is_classification(cfg: Config) -> bool:
+    """Return whether a config is for a classifier of MMPretrain."""
+    return cfg.get('default_scope') == 'mmpretrain'
+
+
 def with_type_names(cfg: Config) -> Config:
     """Return a config in which classes and functions are named as in a text config.
 

@@ -113,6 +113,7 @@ _IN_MODEL: dict[str, Place] = dict(
     nms=_NMS,
     dqs_cfg=_NMS,
     roi_layer=Place(module='mmcv.ops'),
+    augments=FREE,  # of MMPretrain; no registry of MMEngine has its batch augmentations
 )
 # A part of a model gets further arguments from the part around it, so it need not be complete.
 _MODEL = Place((MODELS, TASK_UTILS), children=_IN_MODEL)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from convnext_mm.compat import apply_workarounds
+from convnext_mm.compat import apply_workarounds, import_mmpretrain
 from convnext_mm.config.argument_checks import check_arguments
 from convnext_mm.config.key_checks import check_names, check_options
-from convnext_mm.config.nodes import with_type_names
+from convnext_mm.config.nodes import is_classification, with_type_names
 from convnext_mm.config.places import PLACES
 from convnext_mm.config.value_checks import check_values
 from convnext_mm.errors import ConfigError, UserError
@@ -61,6 +61,8 @@ def load_checked_config(
             number is wrong. The message has a line for each.
     """
     cfg = load_config(config, options)
+    if is_classification(cfg):
+        import_mmpretrain()
     raise_errors([*check_names(cfg), *check_arguments(cfg, parts), *check_values(cfg, parts)])
     return cfg
 

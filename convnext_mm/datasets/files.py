@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from convnext_mm.config.nodes import as_list, dicts_below, leaf_datasets
+from convnext_mm.config.nodes import as_list, dicts_below, is_classification, leaf_datasets
 from convnext_mm.datasets.published.catalogue import find_published
 from convnext_mm.errors import UserError
 from convnext_mm.messages.commands import command
@@ -17,7 +17,7 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     """Stop before anything is built if files that these loaders read are missing.
 
     Args:
-        cfg: A detection or segmentation config.
+        cfg: A config of any task.
         loaders: Keys of `cfg`, such as ``train_dataloader``.
 
     Raises:
@@ -39,6 +39,12 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     dataset = find_published(missing)
     if dataset:
         lines.append(dataset.how_to_get(next(iter(roots), dataset.root).rstrip('/') or '.'))
+    if is_classification(cfg):
+        lines.append(
+            'ImageNet needs an account: https://image-net.org/download.php. It has a folder of '
+            f'images for each class in train and val. Link it to {next(iter(roots), "data")}. For '
+            f'classes of your own:  {command("train")} CONFIG --data PATH'
+        )
     lines.append(f'To try a training without a download:  {command("demo")}')
     raise UserError('\n'.join(lines))
 
@@ -52,8 +58,10 @@ def _paths(dataset: ConfigDict) -> list[Path]:
     # key of an image, or from a server.
     elsewhere = [t for t in dicts_below(dataset.get('pipeline')) if not _is_local(t)]
     databases = [t.backend_args.get('db_path') for t in elsewhere]
-    prefixes = [] if elsewhere else (dataset.get('data_prefix') or {}).values()
-    parts = [dataset.get('ann_file') or '', *prefixes]
+    # MMPretrain's data sets take a text, too, and ImageNet the name of a split.
+    prefix = dataset.get('data_prefix') or dataset.get('split') or {}
+    prefixes = [prefix] if isinstance(prefix, str) else prefix.values()
+    parts = [dataset.get('ann_file') or '', *([] if elsewhere else prefixes)]
     paths = [Path(root, part) for part in parts if part and '://' not in part]
     paths += [Path(path) for path in databases if path]
     return paths or ([Path(root)] if root and not elsewhere else [])

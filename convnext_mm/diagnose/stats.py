@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnext_mm.config.model import build_on_meta
-from convnext_mm.config.nodes import is_segmentation, leaf_datasets, type_name
+from convnext_mm.config.nodes import is_classification, is_segmentation, leaf_datasets, type_name
 from convnext_mm.errors import UserError
 
 COCO_SHAPE = (1280, 800)
@@ -111,7 +111,7 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> ModelStats
     if uncounted:
         notes += failures or [
             'FLOPs are counted for backbone, neck and the heads of two-stage detectors, dense '
-            'single-stage detectors and encoder-decoder segmentors'
+            'single-stage detectors, encoder-decoder segmentors and classifiers'
         ]
         notes.append(f'FLOPs of {", ".join(uncounted)} are not counted, so there is no total')
     total = ModulePart(sum(params.values()), None if uncounted else sum(flops.values()))
@@ -122,17 +122,21 @@ def default_shape(cfg: Config) -> tuple[int, int]:
     """Return width and height of the image for the published figures.
 
     This is 1280x800 for detectors. For segmentors it is the scale of the first resize in the test
-    pipeline.
+    pipeline. For classifiers it is the size of the crop there, or else that scale.
 
     Raises:
-        UserError: The test pipeline of a segmentation config resizes to no scale.
+        UserError: The test pipeline of a segmentation or classification config resizes to no scale.
     """
-    if not is_segmentation(cfg):
+    if not is_segmentation(cfg) and not is_classification(cfg):
         return COCO_SHAPE
     for dataset in leaf_datasets(cfg.get('test_dataloader')):
-        for transform in dataset.get('pipeline', []):
-            scale = transform.get('scale')
-            if type_name(transform).endswith('Resize') and isinstance(scale, (tuple, list)):
+        steps = dataset.get('pipeline', [])
+        for step in steps:
+            if type_name(step) == 'CenterCrop' and isinstance(step.crop_size, int):
+                return step.crop_size, step.crop_size
+        for step in steps:
+            scale = step.get('scale')
+            if type_name(step).endswith('Resize') and isinstance(scale, (tuple, list)):
                 return tuple(scale)
     raise UserError(
         'the config does not resize test images to a scale: give the width and height of the '
@@ -199,6 +203,8 @@ def _heads(model: nn.Module) -> dict[str, Callable]:
         return heads
     if hasattr(model, 'rpn_head') and hasattr(model, 'roi_head'):
         return {'rpn_head': model.rpn_head, **_roi_heads(model.roi_head)}
+    if hasattr(getattr(model, 'head', None), 'fc'):
+        return {'head': model.head}  # a classifier
     if hasattr(model, 'bbox_head'):
         from mmdet.models.detectors import SingleStageDetector  # a segmentor needs no MMDetection
 

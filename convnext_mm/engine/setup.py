@@ -17,7 +17,7 @@ from mmengine.config import Config, ConfigDict
 from convnext_mm.config.building import naming_the_part
 from convnext_mm.config.disk import check_folder
 from convnext_mm.config.key_checks import check_variables
-from convnext_mm.config.model_file import check_model_file
+from convnext_mm.config.model_file import as_classifier, check_model_file
 from convnext_mm.config.nodes import as_list, dicts_below, type_name
 from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.engine.hooks.classes import ClassesHook
@@ -64,6 +64,7 @@ def read_config(
     if missing := [key for key in needed if cfg.get(key) is None]:
         name = cfg.filename or 'the config'
         raise UserError(f'{name}: not the config of a run: it has no {listed(missing)}')
+    _check_evaluations(cfg)
     tell(check_variables(options or {}))
     cfg = with_import(cfg)
     cfg.launcher = launcher
@@ -73,6 +74,18 @@ def read_config(
         os.environ.setdefault('LOCAL_RANK', os.environ['OMPI_COMM_WORLD_LOCAL_RANK'])
     tell([*check_launcher(launcher), *check_folder(cfg.work_dir)])
     return cfg
+
+
+def _check_evaluations(cfg: Config) -> None:
+    for kind in ('val', 'test'):
+        keys = [f'{kind}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
+        missing = [key for key in keys if cfg.get(key) is None]
+        if len(missing) in (1, 2):
+            given = listed([key for key in keys if key not in missing])
+            raise UserError(
+                f'{cfg.filename or "the config"}: it has {given}, and no {listed(missing)}: '
+                'give all three, or none'
+            )
 
 
 def with_import(cfg: Config) -> Config:
@@ -152,7 +165,7 @@ def fetch_weights(cfg: Config, testing: bool = False) -> tuple[Config, Mapping |
     source, cfg.load_from = cfg.load_from, str(local_file(cfg.load_from))
     if cfg.get('resume'):
         return cfg, None
-    content = read_checkpoint(source)
+    content = as_classifier(read_checkpoint(source), cfg, source)
     with naming_the_part(cfg):
         other = check_model_file(content, cfg, source, complete=testing).other_shape
     if other:

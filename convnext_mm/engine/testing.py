@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint of a detector or segmentor."""
+"""Evaluate a checkpoint of a detector, segmentor or classifier."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from convnext_mm.config.disk import check_folder
-from convnext_mm.config.nodes import coco_evaluator, evaluators, is_segmentation
+from convnext_mm.config.nodes import (
+    coco_evaluator,
+    evaluators,
+    is_classification,
+    is_segmentation,
+    type_name,
+)
 from convnext_mm.datasets.files import check_data
 from convnext_mm.engine.setup import (
     build_runner,
@@ -25,6 +31,7 @@ from convnext_mm.evaluation.tta.config import augment_test
 from convnext_mm.messages.findings import raise_errors
 from convnext_mm.messages.log import log_once
 from convnext_mm.weights.files import local_file
+from convnext_mm.weights.zoo import ZOO
 
 _NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 _WRITERS = 'convnext_mm.evaluation.results.metrics'
@@ -53,8 +60,8 @@ def test(
         options: Settings of the config to override, by dotted name.
         launcher: How the processes were started: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         out: Where to write the predictions. For a detector a ``.json`` file, in the format of
-            COCO's results; for a segmentor a folder or a ``.zip`` file with label maps; for both a
-            ``.pkl`` file as MMDetection writes it.
+            COCO's results; for a segmentor a folder or a ``.zip`` file with label maps; for all
+            models a ``.pkl`` file as OpenMMLab's own tools write it.
         show_dir: A folder to write pictures of the predictions to.
         tta: Test-time augmentation.
         report: Write ``report.html`` into the work dir.
@@ -70,6 +77,10 @@ def test(
         cfg = read_config(config, options, work_dir, launcher, needed=_NEEDED)
         trained_from = cfg.get('load_from')
         cfg.load_from = str(checkpoint)
+        if is_classification(cfg):
+            if report:
+                raise UserError('--report: there is no report for a classifier')
+            cfg = test_as_published(cfg, str(checkpoint))
         if show_dir:
             cfg = draw_into(cfg, show_dir)
         if tta:
@@ -95,6 +106,34 @@ def test(
 test.__test__ = False  # Not a test for pytest, whose modules may import it.
 
 
+def test_as_published(cfg: Config, checkpoint: str) -> Config:
+    """Test a published classifier on images of its size, beside its published accuracy.
+
+    As in the authors' code, images for 384 pixels or more are resized to a square and not cropped.
+
+    Args:
+        cfg: A classification config.
+        checkpoint: A short name of published weights; nothing changes for other names.
+    """
+    weights = ZOO.get(checkpoint)
+    if weights is None:
+        return cfg
+    cfg = copy.deepcopy(cfg)
+    cfg.published = dict(top1=weights.top1)
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    steps = {type_name(step): step for step in pipeline}
+    side = weights.image_size
+    if {'ResizeEdge', 'CenterCrop'} <= set(steps) and steps['CenterCrop'].crop_size != side:
+        steps['ResizeEdge'].update(type='Resize', scale=(side, side))
+        del steps['ResizeEdge']['edge']
+        pipeline.remove(steps['CenterCrop'])
+        log_once(f'the images are resized to {side}x{side}, for which {checkpoint} was trained')
+    return cfg
+
+
+test_as_published.__test__ = False
+
+
 def draw_into(cfg: Config, folder: str | Path) -> Config:
     """Write pictures of the predictions into a folder.
 
@@ -108,7 +147,10 @@ def draw_into(cfg: Config, folder: str | Path) -> Config:
     hook.draw = True
     # Absolute: MMDetection's hook joins the work dir to a relative path, once for each image.
     path = str(Path(folder).resolve())
-    if is_segmentation(cfg):
+    if is_classification(cfg):
+        hook.pop('draw')
+        hook.update(enable=True, interval=1, out_dir=path)
+    elif is_segmentation(cfg):
         cfg.visualizer.save_dir = path
         hook.interval = 1
     else:
@@ -136,7 +178,10 @@ def _writer(cfg: Config, path: Path) -> dict:
     if path.suffix in pickled.SUFFIXES and not is_folder:
         # MMDetection's evaluator encodes masks as RLE. Our own leaves out the class scores.
         kind = f'{_WRITERS}.DumpLabelMaps' if segments else 'mmdet.DumpDetResults'
+        kind = 'mmengine.DumpResults' if is_classification(cfg) else kind
         return dict(type=kind, out_file_path=str(path))
+    if is_classification(cfg):
+        raise UserError(f'--out {path}: the results of a classifier must end in .pkl')
     if segments and (is_folder or path.suffix == '.zip'):
         return dict(type=f'{_WRITERS}.WriteLabelMaps', path=str(path))
     if not segments and path.suffix == '.json' and not is_folder:

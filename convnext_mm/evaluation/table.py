@@ -1,6 +1,9 @@
-"""The names of the metrics of detection and segmentation, and a table of their values."""
+"""The names of metrics, and a table of their values."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from rich.table import Table
 
@@ -20,6 +23,8 @@ IOU_TYPES = {'box': 'bbox', 'mask': 'segm'}
 AP_ROWS = {f'coco/{iou_type}_': kind for kind, iou_type in IOU_TYPES.items()}
 # Segmentation: the names of MMSegmentation's IoUMetric.
 SEGMENTATION_METRICS = ('mIoU', 'mAcc', 'aAcc', 'fwIoU')
+# Classification: the name of MMPretrain's Accuracy.
+TOP1 = 'accuracy/top1'
 
 
 def headline(metrics: dict[str, float]) -> str:
@@ -30,10 +35,17 @@ def headline(metrics: dict[str, float]) -> str:
     return ', '.join(f'{name} {value:.3f}' for name, value in found.items()) or 'no metrics'
 
 
-def metrics_table(metrics: dict[str, float], title: str) -> Table:
+def metrics_table(
+    metrics: dict[str, float], title: str, published: Mapping[str, float] = MappingProxyType({})
+) -> Table:
     """Return a table of metrics: box and mask AP in COCO's columns, other metrics by name.
 
     A dash stands for COCO's -1: the ground truth has no object of this size.
+
+    Args:
+        metrics: The metrics of MMEngine's evaluators.
+        title: The title of the table.
+        published: Published values of metrics, for a column of their own.
     """
     rows = {
         row: [metrics.get(prefix + key) for key in AP_COLUMNS]
@@ -50,6 +62,10 @@ def metrics_table(metrics: dict[str, float], title: str) -> Table:
     else:
         table.add_column('metric')
         table.add_column('value', justify='right')
+        if published:
+            table.add_column('published', justify='right')
         for name, value in metrics.items():
-            table.add_row(name, f'{value:.2f}')
+            table.add_row(
+                name, f'{value:.2f}', *([f'{published[name]:g}'] if name in published else [])
+            )
     return table

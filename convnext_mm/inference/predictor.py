@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
@@ -214,8 +215,13 @@ class Predictor:
                     f'image {index}: an array must be (H, W, 3) uint8 RGB, with values from 0 to '
                     f'255, or (H, W) uint8 grey; this one is {image.shape} {image.dtype}'
                 )
-            rgb = image if kind == _RGB else np.repeat(image[..., None], 3, axis=2)
-            return Frame(Path(f'image_{index}'), np.ascontiguousarray(rgb[..., ::-1]))
+            if getattr(self._load.transforms[0], 'color_type', '') == 'grayscale':
+                image = image if kind == _GREY else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+            else:
+                image = cv2.cvtColor(
+                    image, cv2.COLOR_RGB2BGR if kind == _RGB else cv2.COLOR_GRAY2BGR
+                )
+            return Frame(Path(f'image_{index}'), image)
         path = Path(image).expanduser()
         if is_video(path) or path.is_dir():
             kind = 'a folder' if path.is_dir() else 'a video'

@@ -112,6 +112,7 @@ class Roadmap(StagedBackbone, BaseModule):
             step, as in ConvNeXt, and 0 in the others, so that the first is ResNet.
         out_indices: As for :class:`convnext_mm.ConvNeXt`.
         frozen_stages: As for :class:`convnext_mm.ConvNeXt`.
+        output_norms: As for :class:`convnext_mm.ConvNeXt`; only the last step has such norms.
         norm_eval: Whether BatchNorms keep their mean and variance in training.
         init_cfg: MMEngine initialisation config. The last step also takes ``ConvNeXtPretrained``.
             The default is the initialisation of ConvNeXt.
@@ -138,12 +139,13 @@ class Roadmap(StagedBackbone, BaseModule):
         layer_scale_init_value: float | None = None,
         out_indices: int | Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
+        output_norms: bool = True,
         norm_eval: bool = False,
         init_cfg: Mapping | Sequence[Mapping] | None = None,
     ) -> None:
         settings = resolve_settings(step, track, width, depths)
         widths = [settings.width * 2**i for i in range(NUM_STAGES)]
-        channels = tuple(block_channels(settings, width) for width in widths)
+        channels = stage_channels(settings)
         super().__init__(
             arch=Arch(settings.depths, channels),
             in_channels=in_channels,
@@ -180,7 +182,8 @@ class Roadmap(StagedBackbone, BaseModule):
                 inputs = channels[i]
             self.stages.append(nn.Sequential(*blocks))
         for i in self.out_indices:
-            norm = _norm(settings, channels[i]) if separate else nn.Identity()
+            has_norm = separate and output_norms
+            norm = _norm(settings, channels[i]) if has_norm else nn.Identity()
             self.add_module(f'norm{i}', norm)
         self.finish()
 
@@ -207,6 +210,11 @@ class Pointwise(nn.Linear):
 def block_channels(settings: Settings, width: int) -> int:
     """Return the number of output channels of a block in a stage of width w."""
     return EXPANSION * width if settings.block == 'bottleneck' else width
+
+
+def stage_channels(settings: Settings) -> tuple[int, ...]:
+    """Return the number of output channels of each stage."""
+    return tuple(block_channels(settings, settings.width * 2**i) for i in range(NUM_STAGES))
 
 
 def _branch(

@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
+from convnext_mm.messages.wording import listed
 from convnext_mm.visualization.contact_sheet import contact_sheet, with_caption
 from convnext_mm.visualization.drawing import draw_instances, draw_labels
 from convnext_mm.visualization.image_files import read_bgr, write_image
@@ -25,7 +26,8 @@ def write_prediction_sheet(
     """Write a PNG that shows the ground truth of each image above its prediction.
 
     Args:
-        samples: Detection or segmentation samples on the CPU, with ground truth and prediction.
+        samples: Samples of a detector, segmentor or classifier on the CPU, with ground truth and
+            prediction. An image that was classified is shown once, with a text above it.
         meta: The classes and the palette of the data set.
         score_thr: Detections with a lower score are not drawn.
         path: PNG to write.
@@ -46,12 +48,23 @@ def _truth_above_prediction(sample: BaseDataElement, meta: Mapping, score_thr: f
     # Small images are enlarged before drawing, so that the labels do not cover them.
     scale = _TILE_WIDTH / image.shape[1]
     image = cv2.resize(image, (_TILE_WIDTH, round(image.shape[0] * scale)))
+    if 'pred_score' in sample:
+        return with_caption(image, _classes_of(sample, meta['classes']))
     return np.vstack(
         [
             with_caption(draw_sample(image, sample, kind, meta, scale, score_thr), caption)
             for kind, caption in (('gt', 'ground truth'), ('pred', 'prediction'))
         ]
     )
+
+
+def _classes_of(sample: BaseDataElement, classes: Sequence[str]) -> str:
+    """Return the text above an image that was classified."""
+    scores = sample.pred_score
+    truth = listed(classes[i] for i in sample.gt_label.tolist())
+    best = int(scores.argmax())
+    predicted = 'correct' if best in sample.gt_label else f'predicted {classes[best]}'
+    return f'{truth}: {predicted}, {scores[best]:.0%}'
 
 
 def draw_sample(

@@ -10,6 +10,7 @@ A short name follows the name of the file: ``_ema`` at the end is a moving avera
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,6 +35,7 @@ class Weights:
         trained_on: The data sets in the order of training, and the method if not supervised.
         licence: The licence of the weights.
         ema: Whether it is a moving average. The authors fine-tune from other files.
+        top1: ImageNet-1K accuracy in percent that the authors publish for this file, if any.
         how_to_get: What to do before a gated file can be downloaded; empty for other files.
     """
 
@@ -43,7 +45,14 @@ class Weights:
     trained_on: str
     licence: str
     ema: bool = False
+    top1: float | None = None
     how_to_get: str = ''
+
+    @property
+    def image_size(self) -> int:
+        """The side in pixels of the images that a classifier was trained on last."""
+        sizes = re.findall(r'_(224|384|512)(?=[_.])', self.source)
+        return int(sizes[-1]) if sizes else 224
 
 
 def similar_names(name: str) -> list[str]:
@@ -51,14 +60,14 @@ def similar_names(name: str) -> list[str]:
     return get_close_matches(name, ZOO, n=3, cutoff=0.5)
 
 
-def _v1(arch: str, rest: str, trained_on: str) -> Weights:
+def _v1(arch: str, rest: str, trained_on: str, top1: float | None = None) -> Weights:
     url = f'{_FACEBOOK}/convnext_{arch}_{rest}.pth'
-    return Weights(url, 'official', arch, trained_on, MIT, ema=rest.endswith('_ema'))
+    return Weights(url, 'official', arch, trained_on, MIT, rest.endswith('_ema'), top1)
 
 
-def _v2(arch: str, rest: str, trained_on: str) -> Weights:
+def _v2(arch: str, rest: str, trained_on: str, top1: float) -> Weights:
     url = f'{_FACEBOOK}/convnextv2/im{rest.split("_")[0]}/convnextv2_{arch}_{rest}_ema.pt'
-    return Weights(url, 'official', f'v2_{arch}', trained_on, NON_COMMERCIAL, ema=True)
+    return Weights(url, 'official', f'v2_{arch}', trained_on, NON_COMMERCIAL, True, top1)
 
 
 def _fcmae(arch: str) -> Weights:
@@ -98,27 +107,27 @@ ZOO: Mapping[str, Weights] = MappingProxyType(
         'convnext_tiny_in1k': _v1('tiny', '1k_224', IN1K),
         'convnext_small_in1k': _v1('small', '1k_224', IN1K),
         'convnext_base_in1k': _v1('base', '1k_224', IN1K),
-        'convnext_tiny_in1k_ema': _v1('tiny', '1k_224_ema', IN1K),
-        'convnext_small_in1k_ema': _v1('small', '1k_224_ema', IN1K),
-        'convnext_base_in1k_ema': _v1('base', '1k_224_ema', IN1K),
-        'convnext_large_in1k_ema': _v1('large', '1k_224_ema', IN1K),
-        'convnext_base_in1k_384': _v1('base', '1k_384', IN1K),
-        'convnext_large_in1k_384': _v1('large', '1k_384', IN1K),
+        'convnext_tiny_in1k_ema': _v1('tiny', '1k_224_ema', IN1K, 82.1),
+        'convnext_small_in1k_ema': _v1('small', '1k_224_ema', IN1K, 83.1),
+        'convnext_base_in1k_ema': _v1('base', '1k_224_ema', IN1K, 83.8),
+        'convnext_large_in1k_ema': _v1('large', '1k_224_ema', IN1K, 84.3),
+        'convnext_base_in1k_384': _v1('base', '1k_384', IN1K, 85.1),
+        'convnext_large_in1k_384': _v1('large', '1k_384', IN1K, 85.5),
         'convnext_tiny_in22k': _v1('tiny', '22k_224', IN22K),
         'convnext_small_in22k': _v1('small', '22k_224', IN22K),
         'convnext_base_in22k': _v1('base', '22k_224', IN22K),
         'convnext_large_in22k': _v1('large', '22k_224', IN22K),
         'convnext_xlarge_in22k': _v1('xlarge', '22k_224', IN22K),
-        'convnext_tiny_in22k_in1k': _v1('tiny', '22k_1k_224', _BOTH),
-        'convnext_small_in22k_in1k': _v1('small', '22k_1k_224', _BOTH),
-        'convnext_base_in22k_in1k': _v1('base', '22k_1k_224', _BOTH),
-        'convnext_large_in22k_in1k': _v1('large', '22k_1k_224', _BOTH),
-        'convnext_xlarge_in22k_in1k_ema': _v1('xlarge', '22k_1k_224_ema', _BOTH),
-        'convnext_tiny_in22k_in1k_384': _v1('tiny', '22k_1k_384', _BOTH),
-        'convnext_small_in22k_in1k_384': _v1('small', '22k_1k_384', _BOTH),
-        'convnext_base_in22k_in1k_384': _v1('base', '22k_1k_384', _BOTH),
-        'convnext_large_in22k_in1k_384': _v1('large', '22k_1k_384', _BOTH),
-        'convnext_xlarge_in22k_in1k_384_ema': _v1('xlarge', '22k_1k_384_ema', _BOTH),
+        'convnext_tiny_in22k_in1k': _v1('tiny', '22k_1k_224', _BOTH, 82.9),
+        'convnext_small_in22k_in1k': _v1('small', '22k_1k_224', _BOTH, 84.6),
+        'convnext_base_in22k_in1k': _v1('base', '22k_1k_224', _BOTH, 85.8),
+        'convnext_large_in22k_in1k': _v1('large', '22k_1k_224', _BOTH, 86.6),
+        'convnext_xlarge_in22k_in1k_ema': _v1('xlarge', '22k_1k_224_ema', _BOTH, 87.0),
+        'convnext_tiny_in22k_in1k_384': _v1('tiny', '22k_1k_384', _BOTH, 84.1),
+        'convnext_small_in22k_in1k_384': _v1('small', '22k_1k_384', _BOTH, 85.8),
+        'convnext_base_in22k_in1k_384': _v1('base', '22k_1k_384', _BOTH, 86.8),
+        'convnext_large_in22k_in1k_384': _v1('large', '22k_1k_384', _BOTH, 87.5),
+        'convnext_xlarge_in22k_in1k_384_ema': _v1('xlarge', '22k_1k_384_ema', _BOTH, 87.8),
         # V2, masked autoencoders without a classifier.
         'convnextv2_atto_fcmae': _fcmae('atto'),
         'convnextv2_femto_fcmae': _fcmae('femto'),
@@ -129,24 +138,24 @@ ZOO: Mapping[str, Weights] = MappingProxyType(
         'convnextv2_large_fcmae': _fcmae('large'),
         'convnextv2_huge_fcmae': _fcmae('huge'),
         # V2, the same networks fine-tuned as classifiers.
-        'convnextv2_atto_in1k_ema': _v2('atto', '1k_224', IN1K),
-        'convnextv2_femto_in1k_ema': _v2('femto', '1k_224', IN1K),
-        'convnextv2_pico_in1k_ema': _v2('pico', '1k_224', IN1K),
-        'convnextv2_nano_in1k_ema': _v2('nano', '1k_224', IN1K),
-        'convnextv2_tiny_in1k_ema': _v2('tiny', '1k_224', IN1K),
-        'convnextv2_base_in1k_ema': _v2('base', '1k_224', IN1K),
-        'convnextv2_large_in1k_ema': _v2('large', '1k_224', IN1K),
-        'convnextv2_huge_in1k_ema': _v2('huge', '1k_224', IN1K),
-        'convnextv2_nano_in22k_in1k_ema': _v2('nano', '22k_224', _BOTH),
-        'convnextv2_tiny_in22k_in1k_ema': _v2('tiny', '22k_224', _BOTH),
-        'convnextv2_base_in22k_in1k_ema': _v2('base', '22k_224', _BOTH),
-        'convnextv2_large_in22k_in1k_ema': _v2('large', '22k_224', _BOTH),
-        'convnextv2_nano_in22k_in1k_384_ema': _v2('nano', '22k_384', _BOTH),
-        'convnextv2_tiny_in22k_in1k_384_ema': _v2('tiny', '22k_384', _BOTH),
-        'convnextv2_base_in22k_in1k_384_ema': _v2('base', '22k_384', _BOTH),
-        'convnextv2_large_in22k_in1k_384_ema': _v2('large', '22k_384', _BOTH),
-        'convnextv2_huge_in22k_in1k_384_ema': _v2('huge', '22k_384', _BOTH),
-        'convnextv2_huge_in22k_in1k_512_ema': _v2('huge', '22k_512', _BOTH),
+        'convnextv2_atto_in1k_ema': _v2('atto', '1k_224', IN1K, 76.7),
+        'convnextv2_femto_in1k_ema': _v2('femto', '1k_224', IN1K, 78.5),
+        'convnextv2_pico_in1k_ema': _v2('pico', '1k_224', IN1K, 80.3),
+        'convnextv2_nano_in1k_ema': _v2('nano', '1k_224', IN1K, 81.9),
+        'convnextv2_tiny_in1k_ema': _v2('tiny', '1k_224', IN1K, 83.0),
+        'convnextv2_base_in1k_ema': _v2('base', '1k_224', IN1K, 84.9),
+        'convnextv2_large_in1k_ema': _v2('large', '1k_224', IN1K, 85.8),
+        'convnextv2_huge_in1k_ema': _v2('huge', '1k_224', IN1K, 86.3),
+        'convnextv2_nano_in22k_in1k_ema': _v2('nano', '22k_224', _BOTH, 82.1),
+        'convnextv2_tiny_in22k_in1k_ema': _v2('tiny', '22k_224', _BOTH, 83.9),
+        'convnextv2_base_in22k_in1k_ema': _v2('base', '22k_224', _BOTH, 86.8),
+        'convnextv2_large_in22k_in1k_ema': _v2('large', '22k_224', _BOTH, 87.3),
+        'convnextv2_nano_in22k_in1k_384_ema': _v2('nano', '22k_384', _BOTH, 83.4),
+        'convnextv2_tiny_in22k_in1k_384_ema': _v2('tiny', '22k_384', _BOTH, 85.1),
+        'convnextv2_base_in22k_in1k_384_ema': _v2('base', '22k_384', _BOTH, 87.7),
+        'convnextv2_large_in22k_in1k_384_ema': _v2('large', '22k_384', _BOTH, 88.2),
+        'convnextv2_huge_in22k_in1k_384_ema': _v2('huge', '22k_384', _BOTH, 88.7),
+        'convnextv2_huge_in22k_in1k_512_ema': _v2('huge', '22k_512', _BOTH, 88.9),
         # DINOv3 has the shapes of V1.
         'dinov3_convnext_tiny': _dinov3('tiny'),
         'dinov3_convnext_small': _dinov3('small'),

@@ -205,7 +205,35 @@ def how_many_short_names() -> str:
     return f'There are {len(ZOO)} of them.'
 
 
+def accuracies() -> str:
+    """The published accuracies of classifiers."""
+    from convnext_mm.weights.zoo import ZOO
+
+    rows = [
+        (code(name), code(one.arch), f'{one.image_size} px', f'{one.top1:.1f}')
+        for name, one in ZOO.items()
+        if one.top1
+    ]
+    return table(('short name', 'arch', 'images', 'top-1'), rows, 'images,top-1')
+
+
 # --- recipes
+
+
+def imagenet_recipes() -> str:
+    from convnext_mm.config.reading import load_config
+    from convnext_mm.weights.zoo import ZOO
+
+    rows = []
+    for weights, one in ZOO.items():
+        path = ROOT / f'configs/imagenet/convnext_{one.arch[0]}.py'
+        cfg = load_config(path) if path.is_file() else {}
+        if cfg.get('published', {}).get('weights') == weights:
+            name = f'[{path.stem}](../configs/imagenet/{path.name})'
+            drop_path = f'{cfg.model.backbone.drop_path_rate:g}'
+            rows.append((name, drop_path, f'{cfg.published.top1:.1f}', code(weights)))
+    columns = ('config', 'drop path', 'published top-1', 'published weights')
+    return table(columns, rows, 'drop path,published top-1')
 
 
 def recipes(family: str) -> str:
@@ -220,6 +248,7 @@ def recipes(family: str) -> str:
         init = backbone.get('init_cfg') or {}
         weights = init.get('checkpoint', '') if isinstance(init, dict) else ''
         weights = cfg.get('load_from') or weights
+        start = code(weights) if weights in ZOO else 'own checkpoint' if weights else 'none'
         warm_up = next(s.end for s in schedulers(cfg) if s.type == 'LinearLR')
         iterations = length.get('max_iters')
         long = f'{iterations:,} iterations' if iterations else f'{length.max_epochs} epochs'
@@ -228,7 +257,7 @@ def recipes(family: str) -> str:
         rows.append(
             (
                 f'[{path.stem}](../configs/{family}/{path.name})',
-                code(weights) if weights in ZOO else 'none',
+                start,
                 f'{wrapper.optimizer.lr:g}',
                 f'{paramwise["decay_rate"]:g}' if 'decay_rate' in paramwise else 'none',
                 f'{backbone.drop_path_rate:g}' if 'drop_path_rate' in backbone else '0',
@@ -335,13 +364,14 @@ def schedule_rule() -> str:
 
 def checks(kind: str) -> str:
     """The problems that the checks of a kind of data set find, errors first."""
+    from convnext_mm.datasets.own.class_folders import problems as by_class
     from convnext_mm.datasets.own.coco import problems as coco
     from convnext_mm.datasets.own.formats import problems as formats
     from convnext_mm.datasets.own.label_maps import problems as maps
     from convnext_mm.datasets.own.problem import Problem
     from convnext_mm.messages.findings import Level
 
-    module = {'coco': coco, 'formats': formats, 'maps': maps}[kind]
+    module = {'coco': coco, 'formats': formats, 'maps': maps, 'by_class': by_class}[kind]
     found = [problem for problem in vars(module).values() if isinstance(problem, Problem)]
     found.sort(key=lambda problem: list(Level).index(problem.level))
     header = ('level', 'what is found', 'what to do, or what was done')
@@ -451,8 +481,8 @@ MAKERS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
         *(drawing, variants, parameters, layer_ids, rooms),
-        *(formats, short_names, how_many_short_names),
-        *(recipes, recommendations, learning_rates, roadmap),
+        *(formats, short_names, how_many_short_names, accuracies),
+        *(imagenet_recipes, recipes, recommendations, learning_rates, roadmap),
         *(layouts, layout_of, formats_not_read, schedule_rule, checks),
         *(commands, options),
     )

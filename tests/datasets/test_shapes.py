@@ -172,6 +172,27 @@ def test_ade_files_are_images_and_label_maps_of_the_scenes(ade_root, split, fold
         assert np.array_equal(label_map, scene.label_map)
 
 
+def test_class_folders_have_an_image_of_each_object_with_its_surroundings(tmp_path):
+    shapes.write_classes(tmp_path / 'new', **COUNTS, **SIZE)
+    for split, count in COUNTS.items():
+        files = {file.stem: file for file in (tmp_path / 'new' / split).glob('*/*.png')}
+        for number, scene in enumerate(render_split(split, count, **SIZE), start=1):
+            for index, (mask, label) in enumerate(zip(scene.masks, scene.labels, strict=True)):
+                file = files.pop(f'{number:06d}_{index}')
+                assert file.parent.name == CLASSES[label]
+                crop = cv2.imread(str(file))
+                side = len(crop)
+                found = cv2.matchTemplate(scene.image, crop, cv2.TM_SQDIFF)
+                _, _, (x, y), _ = cv2.minMaxLoc(found)
+                assert np.array_equal(scene.image[y : y + side, x : x + side], crop)
+                ys, xs = np.nonzero(mask)
+                longest = max(np.ptp(ys), np.ptp(xs)) + 1
+                assert side in (round(1.5 * longest), SIZE['height'])
+                if longest <= side:
+                    assert mask[y : y + side, x : x + side].sum() == mask.sum()
+        assert not files
+
+
 def test_writing_the_same_set_again_touches_nothing(coco_root):
     before = {path: path.stat().st_mtime_ns for path in coco_root.rglob('*')}
     shapes.write_coco(coco_root, **COUNTS, **SIZE)
@@ -220,7 +241,7 @@ def test_a_process_that_finishes_second_accepts_the_data_set_of_the_first(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ['new']
 
 
-@pytest.mark.parametrize('write', [shapes.write_coco, shapes.write_ade])
+@pytest.mark.parametrize('write', [shapes.write_coco, shapes.write_ade, shapes.write_classes])
 @pytest.mark.parametrize(
     'argument, value, least',
     [('height', 31, 32), ('width', 31, 32), ('train', -1, 1), ('val', 0, 1), ('seed', -1, 0)],

@@ -1,5 +1,7 @@
 """The steps from a config to a training: what each changes, and that it changes a copy."""
 
+import os
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -28,8 +30,9 @@ def test_resuming_without_a_checkpoint_begins_with_the_weights_of_the_config(tmp
         f'resume: no checkpoint in {tmp_path}, so training starts from the beginning',
     ]
     older, newest = tmp_path / 'epoch_3.pth', tmp_path / 'iter_20.pth'
-    for path in (older, newest):
+    for seconds, path in enumerate((older, newest)):
         torch.save(dict(state_dict={}), path)
+        os.utime(path, (seconds, seconds))
     resumed = training.resume_from(cfg, True)
     assert (resumed.load_from, resumed.resume) == (str(newest), True)
     resumed = training.resume_from(cfg, older)
@@ -120,6 +123,12 @@ def test_an_empty_path_is_not_the_default(tmp_path):
     config.touch()
     with pytest.raises(UserError, match='the path of the work dir is empty'):
         find_work_dir(Config.fromfile(config), '')
+
+
+def test_an_evaluation_with_a_part_missing_is_refused():
+    cfg = Config(dict(model=dict(), val_dataloader=dict(), test_cfg=dict()))
+    with pytest.raises(UserError, match='it has val_dataloader, and no val_cfg, val_evaluator: '):
+        read_config(cfg)
 
 
 def test_a_file_that_is_no_config_of_a_run_is_refused(tmp_path):

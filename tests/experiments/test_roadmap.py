@@ -46,10 +46,13 @@ def test_one_command_trains_writes_and_the_next_runs_nothing_again(tmp_path, sha
     assert result.stat().st_mtime_ns == written
     assert (tmp_path / 'roadmap.html').exists()
 
-    arguments[-1] = 'model.backbone.width=12'
-    done = run_tool(*arguments)
-    assert done.code == 2
-    assert f'error: {tmp_path}/gelu_3 has results of other settings: give another' in done.output
+
+def test_a_folder_with_results_of_other_settings_is_refused(tmp_path):
+    settings = dict(train_cfg=dict(max_iters=1), work_dir=str(tmp_path))
+    (tmp_path / 'config.py').write_text(Config(settings).pretty_text)
+    settings['train_cfg']['max_iters'] = 2
+    with pytest.raises(UserError, match=f'{tmp_path} has results of other settings: give another'):
+        run_all([Run('gelu with seed 0', Config(settings))], 1, Console(quiet=True))
 
 
 def test_a_failed_training_is_named_with_its_error(tmp_path):

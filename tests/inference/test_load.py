@@ -105,6 +105,17 @@ def test_grey_arrays_and_turned_photos_are_read_as_files_are(detector, photo, tm
     assert np.array_equal(detector(opened).image, detector(file).image)
 
 
+def test_a_model_of_grey_images_gets_colour_arrays_as_grey(work_dir, photo):
+    reads_grey = {'test_dataloader.dataset.pipeline.0.color_type': 'grayscale'}
+    model = convnext_mm.load(work_dir, device='cpu', options=reads_grey)
+    expected = model.read(photo).image
+    assert expected.ndim == 2
+    for image in (Image.open(photo), np.array(Image.open(photo)), expected):
+        # The decoder of a PNG file rounds in another way.
+        difference = model._frame(image, 0).image.astype(int) - expected
+        assert difference.shape == expected.shape and abs(difference).max() <= 1
+
+
 def test_a_list_gives_a_list_in_its_order(detector, photo):
     rgb = np.array(Image.open(photo))
     images = [rgb, rgb[:40], photo, rgb[:, ::-1]]

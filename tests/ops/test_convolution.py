@@ -7,8 +7,12 @@ from convnext_mm import ConvNeXt, ConvNeXtBlock
 from convnext_mm.ops import kernel_choice
 from convnext_mm.ops.convolution import Conv2d
 
-SMALL = dict(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32))
-
+# Two stages have all kinds of layers.
+SMALL = dict(
+    arch=dict(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32)),
+    out_indices=(0, 1),
+    layer_scale_init_value=1.0,
+)
 
 CONVOLUTIONS = {
     'depthwise': Conv2d(4, 4, 7, padding=3, groups=4),
@@ -49,8 +53,8 @@ def test_the_operator_and_its_gradients_equal_the_convolution(conv):
 def test_a_compiled_backbone_trains_on_every_size_and_calls_the_operator():
     torch._dynamo.reset()
     torch.manual_seed(0)
-    model = ConvNeXt(SMALL, layer_scale_init_value=1.0, compile=True).train()
-    plain = ConvNeXt(SMALL, layer_scale_init_value=1.0).train()
+    model = ConvNeXt(**SMALL, compile=True).train()
+    plain = ConvNeXt(**SMALL).train()
     plain.load_state_dict(model.state_dict())
     one = torch.randn(1, 3, 64, 96)  # a batch of one has a graph of its own
     with torch.no_grad():

@@ -16,10 +16,15 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.console import Console
 
-from convnext_mm.config.nodes import leaf_datasets
+from convnext_mm.config.nodes import is_classification, leaf_datasets
 from convnext_mm.config.work_dir import OWN_DATA_CONFIG
 from convnext_mm.datasets.own.adapt_config import adapt_config
 from convnext_mm.datasets.own.check import CheckedData, check_own_data, show_checked
+from convnext_mm.datasets.own.class_folders.adapt import adapt_classifier
+from convnext_mm.datasets.own.class_folders.folders import (
+    ClassFolders,
+    check_class_folders,
+)
 from convnext_mm.datasets.own.write import write_atomically, write_data
 from convnext_mm.errors import UserError
 from convnext_mm.messages.commands import command
@@ -42,7 +47,7 @@ def adapt_to_own_data(
 
     Args:
         cfg: A config with a ``work_dir``; it is not changed.
-        path: A folder, or a COCO JSON.
+        path: A folder, or a COCO JSON. For a classifier, a folder with a folder for each class.
         given: Dotted names of the settings that the user chose on the command line, which stay.
         accumulate: Whether the run accumulates batches up to the batch size of the recipe.
 
@@ -51,14 +56,20 @@ def adapt_to_own_data(
     """
     first = _is_first_of_machine()
     console = Console(highlight=False, soft_wrap=True, markup=False, quiet=not first)
-    checked = check_own_data(path, console=console, decode=first)
+    classifies = is_classification(cfg)
+    check = check_class_folders if classifies else check_own_data
+    checked = check(path, console=console, decode=first)
     show_checked(checked, console)
     if checked.errors:
         raise UserError(_describe_errors(checked, path, first))
     cfg = copy.deepcopy(cfg)
     work_dir = Path(cfg.work_dir).resolve()
-    data = write_data(checked, work_dir / _FOLDER)
-    changes = [*checked.notes, *adapt_config(cfg, data, given, accumulate=accumulate)]
+    folder, settings = work_dir / _FOLDER, dict(given=given, accumulate=accumulate)
+    if classifies:
+        found = adapt_classifier(cfg, checked, folder, **settings)
+    else:
+        found = adapt_config(cfg, write_data(checked, folder), **settings)
+    changes = [*checked.notes, *found]
     for change in changes:
         log_once(change)
     if first:
@@ -66,7 +77,7 @@ def adapt_to_own_data(
     return cfg
 
 
-def _describe_errors(checked: CheckedData, path: str | Path, printed: bool) -> str:
+def _describe_errors(checked: CheckedData | ClassFolders, path: str | Path, printed: bool) -> str:
     kinds = f'{counted(len(checked.errors), "kind")} of error'
     if printed:
         return f'{path} has {kinds}, listed above; {command("check-data")} {path} lists them again'

@@ -46,11 +46,7 @@ def adapt_config(
             none, and the masks cannot be left out.
     """
     _check_kind(cfg, data)
-    for key in _variables(cfg):
-        cfg.pop(key)
-    for key in [f'{split}_{part}' for split in _SPLITS for part in ('dataloader', 'evaluator')]:
-        if key in cfg:  # In most configs the settings for val and test are one object.
-            cfg[key] = copy.deepcopy(cfg[key])
+    drop_recipe_data(cfg)
     recipe_images = training_images(cfg)
     count = len(data.classes)
     changes = [f'{counted(count, "class")}: {listed(data.classes, LISTED_CLASSES)}']
@@ -75,6 +71,15 @@ def adapt_config(
     batch = None if accumulate else images_per_iteration(cfg)
     changes += rescale_schedule(cfg, _images_per_epoch(cfg, data), recipe_images, given, batch)
     return changes
+
+
+def drop_recipe_data(cfg: Config) -> None:
+    """Remove the variables of a recipe, and separate the settings for val and test, in place."""
+    for key in _variables(cfg):
+        cfg.pop(key)
+    for key in [f'{split}_{part}' for split in _SPLITS for part in ('dataloader', 'evaluator')]:
+        if key in cfg:  # In most configs the settings for val and test are one object.
+            cfg[key] = copy.deepcopy(cfg[key])
 
 
 def _variables(cfg: Config) -> list[str]:
@@ -119,7 +124,7 @@ def _adapt_loader(cfg: Config, split: str, data: PreparedData) -> Iterator[str]:
     loader, paths = cfg.get(f'{split}_dataloader'), data.splits[split]
     if not loader:
         return
-    _replace_leaf(loader, 'dataset', _dataset(next(leaf_datasets(loader)), paths, data))
+    replace_leaf(loader, 'dataset', _dataset(next(leaf_datasets(loader)), paths, data))
     stems = f', listed in {paths.stems_file}' if paths.stems_file else ''
     yield (
         f'{split}_dataloader: {counted(paths.image_count, "image")} of {paths.images}{stems}, '
@@ -152,14 +157,14 @@ def _dataset(recipe: ConfigDict, paths: PreparedSplit, data: PreparedData) -> Co
     )
 
 
-def _replace_leaf(node: ConfigDict, key: str, leaf: ConfigDict) -> None:
+def replace_leaf(node: ConfigDict, key: str, leaf: ConfigDict) -> None:
     """Put a data set into the wrappers of a loader; of several joined data sets one remains."""
     inner = node[key]
     if 'datasets' in inner:
         # One data set, with the wrappers of the first one.
         node[key] = inner = inner['datasets'][0]
     if 'dataset' in inner:
-        _replace_leaf(inner, 'dataset', leaf)
+        replace_leaf(inner, 'dataset', leaf)
     else:
         node[key] = leaf
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from convnext_mm.datasets.own.class_folders.folders import (
+    ClassFolders,
+    check_class_folders,
+    find_class_folders,
+    show_class_folders,
+)
 from convnext_mm.datasets.own.coco.annotations import CocoAnnotations
 from convnext_mm.datasets.own.coco.check import check_coco, read_coco
 from convnext_mm.datasets.own.files import relative
@@ -18,6 +25,7 @@ from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
 from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
 from convnext_mm.datasets.own.recognise import Layout, check_fits_config, recognise, with_validation
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
+from convnext_mm.errors import UserError
 from convnext_mm.messages.commands import command
 from convnext_mm.messages.findings import Finding, Level, by_level, errors_in, show
 from convnext_mm.messages.wording import counted, listed, printable
@@ -25,6 +33,10 @@ from convnext_mm.messages.wording import counted, listed, printable
 KINDS = {'coco': 'objects', 'maps': 'label maps'}
 LISTED_CLASSES = 8
 _SPLIT_WIDTH = 5  # columns
+
+
+class ImagesByClassError(UserError):
+    """The data set is for a classifier."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +91,13 @@ def check_own_data(
         decode: Whether to decode the images, which finds incomplete files, or to read sizes only.
 
     Raises:
+        ImagesByClassError: It holds a folder of images for each class.
         UserError: The data set is not recognised, or annotations cannot be read.
     """
-    layout = recognise(path)
+    try:
+        layout = recognise(path)
+    except UserError as error:
+        raise _images_by_class(path) or error from None
     # As Text, because brackets in a path are no markup.
     text = Text(f'reading the annotations in {layout.root}')
     status = (console or Console(quiet=True)).status(text)
@@ -105,6 +121,30 @@ def check_own_data(
     return CheckedData(layout, splits, by_level(findings), labels)
 
 
+def check_any_data(path: str | Path, console: Console) -> CheckedData | ClassFolders:
+    """Check a data set for a detector, a segmentor or a classifier.
+
+    Raises:
+        UserError: As for :func:`check_own_data`.
+    """
+    try:
+        return check_own_data(path, console=console)
+    except ImagesByClassError:
+        return check_class_folders(path, console=console)
+
+
+def _images_by_class(path: str | Path) -> UserError | None:
+    found = None
+    with suppress(UserError):  # The caller has a better message.
+        found = find_class_folders(path)
+    if found is None:
+        return None
+    return ImagesByClassError(
+        f'{found.root}: images by class ({listed(map(printable, found.classes))}) train a '
+        f'classifier: {command("train")} imagenet/convnext_t --data PATH'
+    )
+
+
 def _read_objects(
     layout: Layout,
 ) -> tuple[Layout, dict[str, CocoAnnotations], list[Finding]]:
@@ -121,8 +161,11 @@ def _read_objects(
     return layout, splits, source.findings
 
 
-def show_checked(checked: CheckedData, console: Console) -> None:
+def show_checked(checked: CheckedData | ClassFolders, console: Console) -> None:
     """Print what a data set holds, the decisions that were made, and all findings."""
+    if isinstance(checked, ClassFolders):
+        show_class_folders(checked, console)
+        return
     layout, classes = checked.layout, checked.classes
     console.print(f'\n{layout.root}', style='bold')
     if checked.labels:  # The ids do not always prove which id a name belongs to.
@@ -141,7 +184,7 @@ def show_checked(checked: CheckedData, console: Console) -> None:
     show(checked.findings, console, where_width=_SPLIT_WIDTH)
 
 
-def verdict(checked: CheckedData) -> str:
+def verdict(checked: CheckedData | ClassFolders) -> str:
     """Say in one line whether a data set can be trained on."""
     if checked.errors:
         return f'Not ready: {counted(len(checked.errors), "kind")} of error to put right.'

@@ -96,7 +96,7 @@ def recognise(path: str | Path) -> Layout:
     """
     if not str(path):
         raise UserError('the path of the data set is empty')
-    path = _absolute(path)
+    path = absolute(path)
     try:
         layout = _recognise(path)
     except OSError as error:
@@ -173,7 +173,7 @@ def _why_no_coco(path: Path) -> str:
     return f'it has no {listed(map(repr, missing))} in UTF-8' if missing else ''
 
 
-def _absolute(path: str | Path) -> Path:
+def absolute(path: str | Path) -> Path:
     """Return the absolute path of a file or folder that exists, and that a config can name."""
     try:
         path = Path(path).expanduser().resolve()

@@ -194,11 +194,12 @@ ADE20K = PublishedDataset(
 )
 
 
-# The number of training images, by the class of the data set in MMDetection or MMSegmentation.
+# The number of training images, by the class of the data set in OpenMMLab's packages.
 _TRAINING_IMAGES = {
     'ADE20KDataset': ADE20K.splits[0].count,
     'CocoDataset': COCO.splits[0].count,
     'CityscapesDataset': 2975,
+    'ImageNet': 1_281_167,
     'PascalContextDataset': 4996,
 }
 

@@ -1,4 +1,4 @@
-"""Write the built-in data set in the layout of COCO or ADE20K."""
+"""Write the built-in data set in the layout of COCO, ADE20K or ImageNet."""
 
 import json
 import tempfile
@@ -19,6 +19,7 @@ from convnext_mm.datasets.shapes.scenes import (
 from convnext_mm.visualization.image_files import write_image
 
 MANIFEST = 'shapes.json'
+CROP = 1.5  # side of the image of one object / its longer side
 
 
 def write_coco(
@@ -59,6 +60,24 @@ def write_ade(
     The scenes, the arguments and the errors are the same as in :func:`write_coco`.
     """
     _write_once(root, 'ade', _ade_split, dict(train=train, val=val), height, width, seed)
+
+
+def write_classes(
+    root: str | Path,
+    train: int = 1000,
+    val: int = 200,
+    height: int = 128,
+    width: int = 128,
+    seed: int = 0,
+) -> None:
+    """Write the objects alone, as `{train,val}/<class>/*.png`, to train a classifier on.
+
+    Each object of a scene gives a square image around it. The square is 1.5 times as large as the
+    object, or ends at the border of the scene. `train` and `val` count scenes.
+
+    The scenes, the other arguments and the errors are the same as in :func:`write_coco`.
+    """
+    _write_once(root, 'classes', _class_split, dict(train=train, val=val), height, width, seed)
 
 
 def _write_once(
@@ -159,3 +178,24 @@ def _ade_split(root: Path, split: str, scenes: Iterator[Scene]) -> None:
     for number, scene in enumerate(scenes, start=1):
         write_image(scene.image, images / f'{number:06d}.jpg')
         write_image(scene.label_map, annotations / f'{number:06d}.png')
+
+
+def _class_split(root: Path, split: str, scenes: Iterator[Scene]) -> None:
+    for name in CLASSES:
+        (root / split / name).mkdir(parents=True)
+    for number, scene in enumerate(scenes, start=1):
+        for index, (mask, label) in enumerate(zip(scene.masks, scene.labels, strict=True)):
+            path = root / split / CLASSES[label] / f'{number:06d}_{index}.png'
+            write_image(_crop(scene.image, mask), path)
+
+
+def _crop(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the square around an object, moved into the image."""
+    ys, xs = np.nonzero(mask)
+    ends = (ys.min(), ys.max() + 1), (xs.min(), xs.max() + 1)
+    side = min(round(CROP * max(high - low for low, high in ends)), *image.shape[:2])
+    window = []
+    for (low, high), size in zip(ends, image.shape):
+        start = int(np.clip((low + high - side) // 2, 0, size - side))
+        window.append(slice(start, start + side))
+    return image[tuple(window)]

@@ -17,7 +17,9 @@ import torch
 from packaging.requirements import Requirement
 
 from convnext_mm.backbone import ConvNeXt
+from convnext_mm.compat import import_mmpretrain
 from convnext_mm.diagnose.doctor.guard import elapsed, guarded
+from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Finding, error, note, ok
 
 # Import name, which is also the scope of the registries -> the models it is for. One is enough.
@@ -140,10 +142,9 @@ def _mmpretrain() -> Finding:
         return ok('MMPretrain', 'not installed; it is optional')
     version = metadata.version(_distributions()['mmpretrain'][0])
     try:
-        importlib.import_module('mmpretrain.models')
-    except Exception as failure:  # with a recent transformers package it is a TypeError
-        reason = str(failure).partition('\n')[0]
-        return ok('MMPretrain', f'{version} cannot be imported ({reason}); it is optional')
+        import_mmpretrain()
+    except UserError as failure:
+        return ok('MMPretrain', f'{version} cannot be used: {failure}; only a classifier needs it')
     return ok('MMPretrain', version)
 
 

@@ -29,7 +29,8 @@ def check_channels(cfg: Config) -> Iterator[Finding]:
     for path, reader in readers.items():
         if 'in_channels' not in reader:
             continue
-        index = reader.get('in_index', range(len(given)) if path == 'model.neck' else -1)
+        takes_all = path == 'model.neck' and not isinstance(reader.in_channels, int)
+        index = reader.get('in_index', range(len(given)) if takes_all else -1)
         single = isinstance(index, int)
         expected = given[index] if single else [given[i] for i in index]
         actual = reader.in_channels if single else list(reader.in_channels)
@@ -61,6 +62,8 @@ def _readers(model: Mapping) -> Iterator[tuple[str, Mapping]]:
     """Yield the parts of the model that read the backbone, with their paths in the config."""
     if model.get('neck'):
         yield 'model.neck', model['neck']
+        if model.get('head'):  # a classifier, whose neck pools
+            yield 'model.head', model['head']
         return
     for name in ('decode_head', 'auxiliary_head'):
         for head in as_list(model.get(name)):

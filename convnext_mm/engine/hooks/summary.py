@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from rich.console import Console
 
-from convnext_mm.evaluation.table import metrics_table
+from convnext_mm.evaluation.table import TOP1, metrics_table
 from convnext_mm.messages.log import log_once
 from convnext_mm.visualization.samples import write_prediction_sheet
 
@@ -78,7 +78,10 @@ class SummaryHook(Hook):
         if self.metrics:
             minutes = (time.monotonic() - self._started) / 60
             title = f'{runner.experiment_name.rsplit("_", 2)[0]}: {minutes:.1f} minutes'
-            Console().print(metrics_table(self.metrics, title))
+            # A recipe for ImageNet states the published accuracy.
+            top1 = (runner.cfg.get('published') or {}).get('top1')
+            published = {TOP1: top1} if top1 else {}
+            Console().print(metrics_table(self.metrics, title, published))
 
     def _draw(self, runner: Runner, path: Path) -> None:
         try:

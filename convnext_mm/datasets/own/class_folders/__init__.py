@@ -1,0 +1,1 @@
+"""A folder of images for each class, to train a classifier on."""
