@@ -18,7 +18,7 @@ from convnext_mm.datasets.loader.axis import Axis
 
 # pycocotools rounds the corners of polygons to fifths of a pixel.
 _FIFTHS = 5
-_EMPTY = 1e-6  # px
+_EMPTY = 1e-6  # px, the least size of a cell
 
 
 class Patch(NamedTuple):
