@@ -17,12 +17,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import pickle
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -192,24 +193,38 @@ def import_mmpretrain() -> None:
                 'docs/imagenet.md'
             )
     _declare_torchvision_operators()
-    import importlib_metadata  # by which MMPretrain looks for its optional packages
-
-    find = importlib_metadata.distribution
-
-    def find_others(name: str) -> object:
-        if name == 'transformers':
-            raise importlib_metadata.PackageNotFoundError(name)
-        return find(name)
-
-    importlib_metadata.distribution = find_others
     try:
-        for module in ('models', 'datasets', 'evaluation', 'engine', 'visualization'):
-            importlib.import_module(f'mmpretrain.{module}')
+        with _without_distribution('transformers'):
+            for module in ('models', 'datasets', 'evaluation', 'engine', 'visualization'):
+                importlib.import_module(f'mmpretrain.{module}')
     except (ImportError, AssertionError) as error:  # the latter for a version of MMCV
         reason = ' '.join(str(error).split())
         raise UserError(f'MMPretrain cannot be imported: {reason}. See docs/imagenet.md') from error
+
+
+@contextlib.contextmanager
+def _without_distribution(hidden: str) -> Iterator[None]:
+    """Let the functions by which MMPretrain looks for optional packages not find one of them."""
+
+    def hide(find: Callable[[str], object], missing: type[Exception]) -> Callable[[str], object]:
+        def find_others(name: str) -> object:
+            if name == hidden:
+                raise missing(name)
+            return find(name)
+
+        return find_others
+
+    # MMPretrain takes the second one, and the maintained package the first.
+    names = ('importlib.metadata', 'importlib_metadata')
+    modules = [importlib.import_module(name) for name in names if importlib.util.find_spec(name)]
+    found = [module.distribution for module in modules]
+    for module, find in zip(modules, found, strict=True):
+        module.distribution = hide(find, module.PackageNotFoundError)
+    try:
+        yield
     finally:
-        importlib_metadata.distribution = find
+        for module, find in zip(modules, found, strict=True):
+            module.distribution = find
 
 
 def _declare_torchvision_operators() -> None:
