@@ -64,6 +64,7 @@ def read_config(
     if missing := [key for key in needed if cfg.get(key) is None]:
         name = cfg.filename or 'the config'
         raise UserError(f'{name}: not the config of a run: it has no {listed(missing)}')
+    _check_evaluations(cfg)
     tell(check_variables(options or {}))
     cfg = with_import(cfg)
     cfg.launcher = launcher
@@ -73,6 +74,18 @@ def read_config(
         os.environ.setdefault('LOCAL_RANK', os.environ['OMPI_COMM_WORLD_LOCAL_RANK'])
     tell([*check_launcher(launcher), *check_folder(cfg.work_dir)])
     return cfg
+
+
+def _check_evaluations(cfg: Config) -> None:
+    for kind in ('val', 'test'):
+        keys = [f'{kind}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
+        missing = [key for key in keys if cfg.get(key) is None]
+        if len(missing) in (1, 2):
+            given = listed([key for key in keys if key not in missing])
+            raise UserError(
+                f'{cfg.filename or "the config"}: it has {given}, and no {listed(missing)}: '
+                'give all three, or none'
+            )
 
 
 def with_import(cfg: Config) -> Config:

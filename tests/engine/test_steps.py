@@ -125,6 +125,12 @@ def test_an_empty_path_is_not_the_default(tmp_path):
         find_work_dir(Config.fromfile(config), '')
 
 
+def test_an_evaluation_with_a_part_missing_is_refused():
+    cfg = Config(dict(model=dict(), val_dataloader=dict(), test_cfg=dict()))
+    with pytest.raises(UserError, match='it has val_dataloader, and no val_cfg, val_evaluator: '):
+        read_config(cfg)
+
+
 def test_a_file_that_is_no_config_of_a_run_is_refused(tmp_path):
     file = tmp_path / 'instances_train.json'
     file.write_text('{"images": [], "annotations": [], "categories": []}')

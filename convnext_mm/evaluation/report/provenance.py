@@ -97,5 +97,5 @@ def environment() -> list[tuple[str, str]]:
         ('device', ', '.join(devices) or f'CPU, {os.cpu_count()} cores'),
         ('system', f'{platform.system()} {platform.machine()}, Python {platform.python_version()}'),
     ]
-    loaded = {name: sys.modules[name] for name in _PACKAGES if name in sys.modules}
+    loaded = {name: sys.modules[name] for name in _PACKAGES if sys.modules.get(name)}
     return [*rows, *((name, module.__version__) for name, module in loaded.items())]
