@@ -64,16 +64,21 @@ def allow_mmengine_checkpoints() -> None:
     code. A file with any other type is still refused.
     """
     from mmengine.logging import HistoryBuffer
+    from numpy._core import multiarray
 
-    arrays = getattr(np, '_core', None) or np.core  # renamed in numpy 2
+    # numpy 2 renamed the module, so a file may have either name.
+    functions = [
+        (function, f'numpy.{core}.multiarray.{function.__name__}')
+        for function in (multiarray._reconstruct, multiarray.scalar)
+        for core in ('core', '_core')
+    ]
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
             (_history_method, 'builtins.getattr'),
             np.ndarray,
             np.dtype,
-            arrays.multiarray._reconstruct,
-            arrays.multiarray.scalar,
+            *functions,
             *{type(np.dtype(kind)) for kind in '?bhilqBHILQefd'},
         ]
     )

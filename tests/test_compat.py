@@ -2,8 +2,10 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -32,6 +34,20 @@ def test_a_message_hub_of_mmengine_loads_with_weights_only(tmp_path):
     assert isinstance(history, HistoryBuffer)
     assert history.data[0].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
     assert loaded['runtime_info']['iter'] == 3
+
+
+@pytest.mark.parametrize('core', ['core', '_core'])
+def test_arrays_of_older_and_newer_numpy_load_with_weights_only(tmp_path, core):
+    torch.save([np.arange(3), np.float64(1)], tmp_path / 'here.pth')
+    with (
+        zipfile.ZipFile(tmp_path / 'here.pth') as here,
+        zipfile.ZipFile(tmp_path / 'other.pth', 'w') as other,
+    ):
+        for name in here.namelist():
+            content = re.sub(rb'numpy\._?core\.', b'numpy.%s.' % core.encode(), here.read(name))
+            other.writestr(name, content)
+    array, scalar = torch.load(tmp_path / 'other.pth', weights_only=True)
+    assert (array.tolist(), scalar) == ([0, 1, 2], 1)
 
 
 class ReachesFor:
