@@ -7,8 +7,8 @@
   their own deprecations. :func:`apply_workarounds` deals with both. It changes the whole process,
   so ``import convnext_mm`` does not call it. Every command does, in
   :func:`convnext_mm.config.reading.load_config`.
-- :func:`import_mmpretrain` imports MMPretrain itself, for a config that trains a classifier. It
-  hides transformers, and declares the operators of a torchvision that does not match torch.
+- A classifier needs MMPretrain. :func:`import_mmpretrain` declares the operators of a torchvision
+  that does not match torch, so that MMPretrain can be imported.
 - MMEngine finds the base of a config, such as ``mmseg::...``, by the name of the distribution, and
   installs a distribution that it does not find. The maintained packages have other distribution
   names (``onedl-mmsegmentation``), so MMEngine would write the older package over their files.
@@ -22,7 +22,8 @@ import importlib.util
 import pickle
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -172,18 +173,20 @@ def _module(package: str) -> str:
 def keep_mmpretrain_optional() -> None:
     """Treat an MMPretrain that cannot be imported as one that is not installed.
 
-    MMDetection imports MMPretrain under ``except ImportError``. With a current transformers the
-    import raises a TypeError instead (``NoneType takes no arguments``). With a torchvision built
-    for another torch it raises a RuntimeError. In both cases ``import mmdet.models`` fails.
+    MMDetection imports MMPretrain under ``except ImportError``. With a torchvision built for
+    another torch, the import raises a RuntimeError instead, and ``import mmdet.models`` fails.
+
+    MMPretrain has multimodal models if transformers is installed, and a current transformers breaks
+    them (``NoneType takes no arguments``). So MMPretrain does not find it.
     """
     if not any(isinstance(finder, _MMPretrainFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _MMPretrainFinder())
 
 
 def import_mmpretrain() -> None:
-    """Import MMPretrain without its multimodal models, which a current transformers breaks.
+    """Import MMPretrain, which needs torchvision.
 
-    MMPretrain needs torchvision. The Python part of torchvision is enough: if its compiled part is
+    The Python part of torchvision is enough: if its compiled part is
     for another torch, its operators are declared here. torchvision raises an error if one is used.
 
     Raises:
@@ -196,25 +199,39 @@ def import_mmpretrain() -> None:
                 f'{name} is not installed, and classification needs it: pip install {package}, see '
                 'docs/imagenet.md'
             )
+    keep_mmpretrain_optional()
     _declare_torchvision_operators()
-    import importlib_metadata  # by which MMPretrain looks for its optional packages
-
-    find = importlib_metadata.distribution
-
-    def find_others(name: str) -> object:
-        if name == 'transformers':
-            raise importlib_metadata.PackageNotFoundError(name)
-        return find(name)
-
-    importlib_metadata.distribution = find_others
     try:
         for module in ('models', 'datasets', 'evaluation', 'engine', 'visualization'):
             importlib.import_module(f'mmpretrain.{module}')
     except (ImportError, AssertionError) as error:  # the latter for a version of MMCV
         reason = ' '.join(str(error).split())
         raise UserError(f'MMPretrain cannot be imported: {reason}. See docs/imagenet.md') from error
+
+
+@contextmanager
+def _without_distribution(hidden: str) -> Iterator[None]:
+    """Let the functions by which MMPretrain looks for optional packages not find one of them."""
+
+    def hide(find: Callable[[str], object], missing: type[Exception]) -> Callable[[str], object]:
+        def find_others(name: str) -> object:
+            if name == hidden:
+                raise missing(name)
+            return find(name)
+
+        return find_others
+
+    # MMPretrain takes the second one, and the maintained package the first.
+    names = ('importlib.metadata', 'importlib_metadata')
+    modules = [importlib.import_module(name) for name in names if importlib.util.find_spec(name)]
+    found = [module.distribution for module in modules]
+    for module, find in zip(modules, found, strict=True):
+        module.distribution = hide(find, module.PackageNotFoundError)
+    try:
+        yield
     finally:
-        importlib_metadata.distribution = find
+        for module, find in zip(modules, found, strict=True):
+            module.distribution = find
 
 
 def _declare_torchvision_operators() -> None:
@@ -260,8 +277,10 @@ class _ImportErrorLoader(Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        looks_for_packages = module.__name__ == 'mmpretrain.utils.dependency'
         try:
-            self._loader.exec_module(module)
+            with _without_distribution('transformers') if looks_for_packages else nullcontext():
+                self._loader.exec_module(module)
         except ImportError:
             raise
         except Exception as error:

@@ -81,16 +81,27 @@ def test_a_file_cannot_run_code(tmp_path):
 
 def test_a_broken_mmpretrain_does_not_break_mmdetection(tmp_path):
     """As with a current transformers; MMDetection has its models without MMPretrain."""
-    models = tmp_path / 'mmpretrain' / 'models'
-    models.mkdir(parents=True)
+    models, utils = (tmp_path / 'mmpretrain' / name for name in ('models', 'utils'))
+    for folder in (models, utils, tmp_path / 'transformers-9.9.dist-info'):
+        folder.mkdir(parents=True)
+    (tmp_path / 'transformers-9.9.dist-info' / 'METADATA').touch()
     (tmp_path / 'mmpretrain' / '__init__.py').touch()
     (models / '__init__.py').write_text('raise TypeError("NoneType takes no arguments")')
+    # As in MMPretrain, which imports its multimodal models if it finds transformers.
+    (utils / '__init__.py').touch()
+    (utils / 'dependency.py').write_text(
+        'from importlib.metadata import PackageNotFoundError, distribution\n'
+        'try: print("transformers is found:", distribution("transformers"))\n'
+        'except PackageNotFoundError: print("transformers is hidden")\n'
+    )
     code = (
         'from convnext_mm.compat import apply_workarounds\n'
         'apply_workarounds()\n'
         'import mmdet.models\n'
         'try: import mmpretrain.models\n'
-        'except ImportError as error: print(error)'
+        'except ImportError as error: print(error)\n'
+        'import mmpretrain.utils.dependency, importlib.metadata\n'
+        'print(importlib.metadata.distribution("transformers") is not None)'
     )
     done = subprocess.run(
         [sys.executable, '-c', code],
@@ -100,6 +111,8 @@ def test_a_broken_mmpretrain_does_not_break_mmdetection(tmp_path):
         check=True,
     )
     assert "mmpretrain.models cannot be imported: TypeError('NoneType takes" in done.stdout
+    # Other packages find it.
+    assert done.stdout.splitlines()[-2:] == ['transformers is hidden', 'True']
 
 
 def test_the_workarounds_are_applied_once():

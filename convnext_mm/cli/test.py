@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
         '--out',
         metavar='FILE',
         help='write the predictions: FILE.json (COCO results) of a detector, FOLDER or FILE.zip '
-        '(label maps) of a segmentor, FILE.pkl of both',
+        '(label maps) of a segmentor, FILE.pkl of any model',
     )
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions here')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')

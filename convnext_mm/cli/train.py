@@ -1,4 +1,4 @@
-"""Train a detector or segmentor."""
+"""Train a detector, segmentor or classifier."""
 
 import argparse
 
@@ -14,8 +14,8 @@ def main(arguments: list[str] | None = None) -> int:
         '--data',
         metavar='PATH',
         help='train on a data set of your own: objects in COCO, YOLO, Pascal VOC, VIA, Labelme, '
-        'CVAT or Supervisely format, or images and label maps; classes, heads and schedule are '
-        'adapted, and the config is written into the work dir',
+        'CVAT or Supervisely format, images and label maps, or a folder of images for each class; '
+        'classes, heads and schedule are adapted, and the config is written into the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     batch = parser.add_mutually_exclusive_group()

@@ -68,6 +68,15 @@ def is_classification(cfg: Config) -> bool:
     return cfg.get('default_scope') == 'mmpretrain'
 
 
+def refuse_classifier(cfg: Config, purpose: str) -> None:
+    """Raise a UserError if a config is for a classifier, which a purpose does not know."""
+    if is_classification(cfg):
+        raise UserError(
+            f'{purpose} is for detectors and segmentors, and this config is for a classifier. '
+            'Classifiers can be trained and tested, see docs/imagenet.md'
+        )
+
+
 def with_type_names(cfg: Config) -> Config:
     """Return a config in which classes and functions are named as in a text config.
 

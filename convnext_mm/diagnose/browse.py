@@ -21,7 +21,7 @@ from convnext_mm.config.nodes import leaf_datasets, type_name
 from convnext_mm.datasets.files import check_data
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import raise_errors
-from convnext_mm.messages.wording import counted
+from convnext_mm.messages.wording import counted, listed
 from convnext_mm.visualization.contact_sheet import contact_sheet, with_caption
 from convnext_mm.visualization.image_files import write_image
 from convnext_mm.visualization.samples import draw_sample
@@ -138,6 +138,8 @@ def _tile(sample: dict, meta: dict, rgb: bool) -> np.ndarray:
     classes = meta['classes']
     if 'gt_sem_seg' in data:
         found = _count_classes(data.gt_sem_seg.data[0].numpy(), classes)
+    elif 'gt_label' in data:
+        found = listed(classes[label] for label in data.gt_label.tolist())
     else:
         found = _count_objects(data, classes)
     height, width = sample['inputs'].shape[-2:]

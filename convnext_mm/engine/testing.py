@@ -15,6 +15,7 @@ from convnext_mm.config.nodes import (
     evaluators,
     is_classification,
     is_segmentation,
+    refuse_classifier,
     type_name,
 )
 from convnext_mm.datasets.files import check_data
@@ -79,7 +80,7 @@ def test(
         cfg.load_from = str(checkpoint)
         if is_classification(cfg):
             if report:
-                raise UserError('--report: there is no report for a classifier')
+                refuse_classifier(cfg, '--report')
             cfg = test_as_published(cfg, str(checkpoint))
         if show_dir:
             cfg = draw_into(cfg, show_dir)

@@ -1,4 +1,4 @@
-"""Train a detector or segmentor."""
+"""Train a detector, segmentor or classifier."""
 
 from __future__ import annotations
 
@@ -76,10 +76,11 @@ def train(
     report: bool = True,
     verbose: bool = False,
 ) -> Training:
-    """Train a detector or segmentor, and evaluate it on the way as the config says.
+    """Train a detector, segmentor or classifier, and evaluate it on the way as the config says.
 
     Args:
-        config: A config file of MMDetection or MMSegmentation, or a config, which is not changed.
+        config: A config file of MMDetection, MMSegmentation or MMPretrain, or a config, which
+            is not changed.
         data: A data set of your own to train on: a folder, or a COCO JSON. The config is adapted
             to it and written into the work dir.
         work_dir: The folder for logs and results; by default the ``work_dir`` of the config, or

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from convnext_mm.config import classes
 from convnext_mm.config.heads import check_heads, resize_heads
 from convnext_mm.config.model_file import load_model
-from convnext_mm.config.nodes import leaf_datasets, type_name
+from convnext_mm.config.nodes import leaf_datasets, refuse_classifier, type_name
 from convnext_mm.config.reading import find_work_dir, load_checked_config
 from convnext_mm.config.work_dir import best_checkpoint, find_config
 from convnext_mm.errors import UserError
@@ -98,6 +98,7 @@ class Predictor:
     """
 
     def __init__(self, cfg: Config, checkpoint: str | Path, device: str | None = None) -> None:
+        refuse_classifier(cfg, 'prediction')
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         if device.startswith('cuda') and not torch.cuda.is_available():
             raise UserError(f'device {device}: PyTorch sees no GPU; {command("doctor")} says why')

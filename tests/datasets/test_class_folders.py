@@ -68,6 +68,8 @@ def test_the_test_split_validates_if_there_is_no_other(tmp_path):
     found = check_class_folders(tmp_path)
     assert found.splits['val'] is found.splits['test']
     assert 'the test split is used for validation' in found.notes[0]
+    write(tmp_path, 'test')  # images of both are checked once
+    assert [finding.where for finding in check_class_folders(tmp_path).findings] == ['test']
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,7 @@ def test_the_test_split_validates_if_there_is_no_other(tmp_path):
     [
         ('train/cat*3 val/cat', 'train', 'one class only: cat'),
         ('cat*3 dog*1', 'train', 'classes with one image, of which none remains for validation'),
+        ('ca{{t*3 dog*3', 'train', 'names of classes that a config cannot hold'),
         ('train/cat*2 train/dog*2 val/eel', 'val', 'classes without training images'),
         ('train/cat*2 train/dog*2 val/dog', 'val', 'classes without validation images'),
     ],

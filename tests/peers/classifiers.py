@@ -14,6 +14,8 @@ from PIL import Image
 from torch import nn
 
 from convnext_mm import ConvNeXtPretrained
+from convnext_mm.cli import browse as browse_command
+from convnext_mm.cli import predict as predict_command
 from convnext_mm.cli import test as test_command
 from convnext_mm.cli import train as train_command
 from convnext_mm.config.model import build_on_meta
@@ -201,6 +203,11 @@ def test_a_classifier_is_trained_on_class_folders_and_starts_a_detector(tmp_path
     accuracy = 100 * sum(r['pred_label'] == r['gt_label'] for r in results) / len(results)
     shown = ' '.join(capsys.readouterr().out.split())
     assert f'│ accuracy/top1 │ {accuracy.item():.2f} │' in shown and 'published' not in shown
+
+    assert browse_command.main(['work/own_data.py', '--out', 'browse.png', '--count', '3']) == 0
+    assert '3 of the 14 images' in capsys.readouterr().out
+    assert predict_command.main(['work/own_data.py', 'work/epoch_1.pth', 'browse.png']) == 2
+    assert 'this config is for a classifier' in capsys.readouterr().err
 
     detectors = MODELS.build(dict(cfg.model.backbone, output_norms=True))
     ConvNeXtPretrained('work/epoch_1.pth')(detectors)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from convnext_mm.config.classes import dataset_metainfo
-from convnext_mm.config.nodes import is_segmentation
+from convnext_mm.config.nodes import is_segmentation, refuse_classifier
 from convnext_mm.config.reading import find_work_dir, load_config
 from convnext_mm.errors import UserError
 from convnext_mm.evaluation.report import detection_page, plots, provenance, segmentation_page
@@ -61,6 +61,7 @@ def write_report(
             exist.
     """
     cfg = config if isinstance(config, Config) else load_config(config, cfg_options)
+    refuse_classifier(cfg, 'the report')
     if tta:
         augment_test(cfg)
     if isinstance(predictions, (str, Path)):

@@ -24,6 +24,7 @@ from convnext_mm.datasets.image_files import read_each, read_size
 from convnext_mm.datasets.own.class_folders import problems
 from convnext_mm.datasets.own.files import (
     IMAGE_SUFFIXES,
+    fits_config,
     folders_in,
     images_in,
     is_text,
@@ -124,12 +125,11 @@ def check_class_folders(
 
         read = partial(read_size, decode=decode)
         findings = list(_check_classes(found))
-        for split, images in found.splits.items():
-            if split != 'val' or found.splits.get('test') is not images:
-                paths = [path for group in images.values() for path in group]
-                sizes = read_each(read, paths, show_progress)
-                broken = [f'{p.name}: {size.error}' for p, size in sizes.items() if size.error]
-                findings += problems.UNREADABLE_IMAGES.cases(split, broken)
+        for split, images in _different_splits(found):
+            paths = [path for group in images.values() for path in group]
+            sizes = read_each(read, paths, show_progress)
+            broken = [f'{p.name}: {size.error}' for p, size in sizes.items() if size.error]
+            findings += problems.UNREADABLE_IMAGES.cases(split, broken)
     notes = found.notes
     if 'val' not in found.splits:
         share = f'{VAL_SHARE:.0%} of the images of each class, chosen with seed {SEED}'
@@ -165,16 +165,25 @@ def _images_by_class(folder: Path) -> Images:
     return images if any(images.values()) else {}
 
 
+def _different_splits(found: ClassFolders) -> Iterator[tuple[str, Images]]:
+    """Yield each split once; the test split may be the validation split, too."""
+    for split, images in found.splits.items():
+        if split != 'val' or found.splits.get('test') is not images:
+            yield split, images
+
+
 def _check_classes(found: ClassFolders) -> Iterator[Finding]:
     train = found.splits['train']
     if len(train) == 1:
         yield problems.ONE_CLASS.finding('train', name=found.classes[0])
     yield from problems.EMPTY_CLASSES.cases('train', [name for name in train if not train[name]])
+    unusable = [name for name in train if not fits_config(name)]
+    yield from problems.UNUSABLE_CLASSES.cases('train', unusable)
     if 'val' not in found.splits:
         single = [name for name, group in train.items() if len(group) == 1]
         yield from problems.SINGLE_IMAGES.cases('train', single)
     seen = {os.path.realpath(path) for group in train.values() for path in group}
-    for split, images in found.splits.items():
+    for split, images in _different_splits(found):
         paths = [path for group in images.values() for path in group]
         names = [relative(path, found.root) for path in paths]
         unusable = [name for name in names if not is_text(name) or name != name.strip()]

@@ -17,6 +17,10 @@ UNUSABLE_NAMES = Problem.error(
     'image names that a list of images cannot hold',
     'a name is UTF-8 text without line breaks, and without spaces at its ends: rename them',
 )
+UNUSABLE_CLASSES = Problem.error(
+    'names of classes that a config cannot hold',
+    'a name is text without line breaks and double braces: rename the folders',
+)
 SINGLE_IMAGES = Problem.error(
     'classes with one image, of which none remains for validation',
     'add images, or a validation split',
