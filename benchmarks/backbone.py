@@ -155,7 +155,7 @@ def main() -> int:
     args = parser.parse_args()
     train = args.train or ((2, 800, 1344) if args.device == 'cuda' else (2, 512, 512))
 
-    makers, missing = contenders(args.arch, args.compiled)
+    makers, missing = contenders(args.arch, 'inductor' if args.compiled else None)
     for name, reason in missing.items():
         print(f'left out: {name} ({reason.partition(chr(10))[0]})')
     if args.only:
@@ -210,7 +210,8 @@ def shares(task: Task, model: nn.Module) -> str:
             kind = 'convolutions'
         times[kind] += event.self_cpu_time_total
     total = sum(times.values())
-    return ', '.join(f'{kind} {time / total:.0%}' for kind, time in times.items())
+    parts = [f'{kind} {time / total:.0%}' for kind, time in times.items()]
+    return ', '.join([*parts, f'all {total / times["products"]:.2f}x of the products'])
 
 
 def table(task: Task, rows: dict[str, dict]) -> str:

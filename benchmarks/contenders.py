@@ -23,13 +23,13 @@ DROP_PATH = 0.4
 
 
 def contenders(
-    arch: str, compiled: bool = False
+    arch: str, backend: str | None = None
 ) -> tuple[dict[str, Callable[[], nn.Module]], dict[str, str]]:
     """Return builders by name, first the authors' backbone, and the reason for each missing one.
 
     Args:
         arch: A V1 variant.
-        compiled: Whether to add timm and ours under torch.compile.
+        backend: The backend of torch.compile. With one, timm and ours are also there compiled.
     """
     makers = {
         'official': lambda: Official(arch),
@@ -38,9 +38,9 @@ def contenders(
         'torchvision': _torchvision(arch),
         **{f'ours, {level}': _ours(arch, recompute=level) for level in RECOMPUTE_LEVELS},
     }
-    if compiled:
-        makers['timm, compiled'] = _compiled(makers['timm'])
-        makers['ours, compiled'] = _ours(arch, compile=True)
+    if backend:
+        makers['timm, compiled'] = _compiled(makers['timm'], backend)
+        makers['ours, compiled'] = _ours(arch, compile=dict(backend=backend))
     missing = {name: maker for name, maker in makers.items() if isinstance(maker, str)}
     return {name: m for name, m in makers.items() if name not in missing}, missing
 
@@ -49,10 +49,10 @@ def _ours(arch: str, **settings: object) -> Callable[[], nn.Module]:
     return lambda: ConvNeXt(arch, drop_path_rate=DROP_PATH, layer_scale_init_value=1.0, **settings)
 
 
-def _compiled(maker: Callable[[], nn.Module] | str) -> Callable[[], nn.Module] | str:
+def _compiled(maker: Callable[[], nn.Module] | str, backend: str) -> Callable[[], nn.Module] | str:
     def build() -> nn.Module:
         model = maker()
-        model.compile()
+        model.compile(backend=backend)
         return model
 
     return maker if isinstance(maker, str) else build

@@ -265,7 +265,9 @@ def whole_steps(machine: Machine, tasks: list, only: str | None = None) -> dict:
     import backbone
     from contenders import contenders
 
-    makers, missing = contenders(ARCH, compiled=only == 'compiled')
+    # Inductor takes minutes on a CPU. The rehearsal traces and differentiates the graphs only.
+    backend = 'aot_eager' if machine.rehearse else 'inductor'
+    makers, missing = contenders(ARCH, backend if only == 'compiled' else None)
     for name, reason in missing.items():
         print(f'left out: {name} ({reason.splitlines()[0]})')
     if only:

@@ -103,7 +103,10 @@ def convnext_block(
         # On the host, because the number of kept samples decides the shapes.
         draws = torch.rand(x.shape[0], device='cpu') >= drop_path_rate
         if not draws.all():
-            kept = draws.nonzero().flatten().to(x.device, non_blocking=x.is_cuda)
+            kept = draws.nonzero().flatten()
+            if x.is_cuda:  # from pinned memory, so that the host does not wait for the GPU
+                kept = kept.pin_memory()
+            kept = kept.to(x.device, non_blocking=x.is_cuda)
     if dtype := autocast_dtype(x):
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(accumulation_dtype(x.dtype))

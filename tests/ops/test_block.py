@@ -248,6 +248,23 @@ def test_it_works_without_gradients_as_a_copy_and_from_a_pickle(level):
         torch.testing.assert_close(other(x).detach(), expected)
 
 
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize('size', [8, 50])
+def test_a_changed_parameter_is_used_at_once(autocast, size):
+    """MMEngine's EMA hook changes ``parameter.data``, which version counters do not count."""
+    levels = blocks('v1', levels=('none', 'pointwise'))
+    x = image(1, 8, size, size)
+    with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        before = levels['pointwise'].eval()(x)
+        for block in levels.values():
+            for parameter in block.parameters():
+                parameter.data.copy_(parameter.data.flip(0) * 0.5)
+        after, expected = levels['pointwise'](x), levels['none'](x)
+    assert not torch.allclose(before, after, rtol=0.1, atol=0.1)
+    tolerance = 0.02 if autocast else 1e-5
+    assert (after - expected).norm() <= tolerance * expected.norm()
+
+
 @pytest.mark.parametrize('level', LEVELS)
 def test_the_layout_of_the_input_does_not_matter(level):
     block = blocks('v1')[level]
