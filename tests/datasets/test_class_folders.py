@@ -63,6 +63,15 @@ def test_one_folder_is_split_by_class(tmp_path):
         assert sorted(splits['train'][name] + splits['val'][name]) == group
 
 
+@pytest.mark.parametrize('folders', ['images*3', 'train*3 val*2'])
+def test_images_without_annotations_are_no_classes(tmp_path, folders):
+    write(tmp_path, folders)
+    with pytest.raises(UserError, match='no folder of images for each class'):
+        check_class_folders(tmp_path)
+    with pytest.raises(UserError, match='neither a COCO JSON'):
+        check_own_data(tmp_path)
+
+
 def test_the_test_split_validates_if_there_is_no_other(tmp_path):
     write(tmp_path, 'train/cat*2 train/dog*2 test/cat test/dog')
     found = check_class_folders(tmp_path)

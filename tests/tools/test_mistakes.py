@@ -1,6 +1,7 @@
 """A mistake of the user ends in one line and exit code 2, before anything is built."""
 
 import contextlib
+import gc
 import io
 import runpy
 import shutil
@@ -28,6 +29,13 @@ pytestmark = [
     pytest.mark.filterwarnings('ignore:unclosed file:ResourceWarning'),
     pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
 ]
+
+
+@pytest.fixture(autouse=True, scope='module')
+def forget_unclosed_files():
+    """Delete the unclosed files here, where their warnings are ignored, and not in a later test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope='module')

@@ -23,7 +23,13 @@ from convnext_mm.datasets.own.label_maps.check import check_label_maps
 from convnext_mm.datasets.own.label_maps.classes import LabelClasses
 from convnext_mm.datasets.own.label_maps.pairs import LabelMaps, read_label_maps
 from convnext_mm.datasets.own.problem import TOO_FEW_IMAGES
-from convnext_mm.datasets.own.recognise import Layout, check_fits_config, recognise, with_validation
+from convnext_mm.datasets.own.recognise import (
+    Layout,
+    UnknownDataError,
+    check_fits_config,
+    recognise,
+    with_validation,
+)
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE
 from convnext_mm.errors import UserError
 from convnext_mm.messages.commands import command
@@ -96,7 +102,7 @@ def check_own_data(
     """
     try:
         layout = recognise(path)
-    except UserError as error:
+    except UnknownDataError as error:
         raise _images_by_class(path) or error from None
     # As Text, because brackets in a path are no markup.
     text = Text(f'reading the annotations in {layout.root}')

@@ -51,8 +51,8 @@ from convnext_mm.datasets.own.formats.source import Folder, Source
 from convnext_mm.errors import UserError
 from convnext_mm.messages.wording import listed, printable
 
-_IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'JPEGImages', 'leftImg8bit')
-_MAP_FOLDERS = (
+IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'JPEGImages', 'leftImg8bit')
+MAP_FOLDERS = (
     *('annotations', 'masks', 'mask', 'labels', 'label', 'labelmaps', 'ann', 'anns', 'gt'),
     *('SegmentationClass', 'gtFine', 'segmentations'),
 )
@@ -60,6 +60,10 @@ _MAP_FOLDERS = (
 _OTHER_TASKS = re.compile(r'^(captions|person_keypoints|stuff|panoptic|image_info)_')
 Split = TypeVar('Split')
 _SAMPLE = 50  # image names that are looked for in a folder
+
+
+class UnknownDataError(UserError):
+    """Nothing in a folder is known as annotations."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,8 @@ def recognise(path: str | Path) -> Layout:
     """Recognise the data set in a folder, or the data set of one file with annotations.
 
     Raises:
-        UserError: Nothing is recognised, or it is not clear which of several files to use; the
-            message names the folders and files that are recognised.
+        UnknownDataError: Nothing is recognised. The message names the folders and files that are.
+        UserError: It is not clear which of several files to use, or a file cannot be read.
     """
     if not str(path):
         raise UserError('the path of the data set is empty')
@@ -125,7 +129,7 @@ def _recognise(path: Path) -> Layout:
         return others
     if maps:
         return _choose_validation(maps)
-    raise UserError(_describe_unknown(folder))
+    raise _unknown(folder)
 
 
 def _recognise_others(folder: Folder) -> Layout | None:
@@ -139,19 +143,22 @@ def _recognise_others(folder: Folder) -> Layout | None:
     return Layout(folder.root, 'coco', {}, tuple(notes), format=first.name, read=read)
 
 
-def _describe_unknown(folder: Folder) -> str:
+def _unknown(folder: Folder) -> UserError:
     root, formats = folder.root, listed((form.name for form in FORMATS), len(FORMATS))
     reasons = {file.relative_to(root): _why_no_coco(file) for file in _jsons(root)}
     if task := next((file for file in reasons if _OTHER_TASKS.match(file.name)), None):
-        return f'{root}: {task} is for another task; if it has boxes or masks, give its path'
+        return UserError(
+            f'{root}: {task} is for another task; if it has boxes or masks, give its path'
+        )
     if known := name_annotations(folder):
-        return f'{root}: {known}. COCO, label maps, {formats} are read'
+        return UserError(f'{root}: {known}. COCO, label maps, {formats} are read')
     broken = [f'{file} ({reason})' for file, reason in reasons.items() if reason]
     jsons = f'. No COCO JSON is {listed(broken)}' if broken else ''
-    return (
+    kind = UserError if broken else UnknownDataError
+    return kind(
         f'{root}: neither a COCO JSON (looked for *.json and */*.json with images, annotations '
-        f'and categories) nor label maps (looked for {" or ".join(_IMAGE_FOLDERS[:2])} and '
-        f'{", ".join(_MAP_FOLDERS[:3])} ..., with train and val inside or around them) nor '
+        f'and categories) nor label maps (looked for {" or ".join(IMAGE_FOLDERS[:2])} and '
+        f'{", ".join(MAP_FOLDERS[:3])} ..., with train and val inside or around them) nor '
         f'annotations of {formats}{jsons}'
     )
 
@@ -339,8 +346,8 @@ def _by_split(folders: Iterable[Path]) -> dict[str, Path]:
 
 
 def _folder_pair(root: Path) -> SplitPaths | None:
-    images = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), None)
-    maps = next((root / name for name in _MAP_FOLDERS if (root / name).is_dir()), None)
+    images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
+    maps = next((root / name for name in MAP_FOLDERS if (root / name).is_dir()), None)
     if images and maps and any(map(_is_png, walk(maps, []))):
         return SplitPaths(images, maps)
     return None

@@ -31,7 +31,13 @@ from convnext_mm.datasets.own.files import (
     relative,
     split_of,
 )
-from convnext_mm.datasets.own.recognise import absolute, check_fits_config, with_validation
+from convnext_mm.datasets.own.recognise import (
+    IMAGE_FOLDERS,
+    MAP_FOLDERS,
+    absolute,
+    check_fits_config,
+    with_validation,
+)
 from convnext_mm.datasets.own.splitting import SEED, VAL_SHARE, choose_validation
 from convnext_mm.errors import UserError
 from convnext_mm.messages.findings import Finding, by_level, errors_in, show
@@ -92,8 +98,11 @@ def find_class_folders(path: str | Path) -> ClassFolders | None:
     notes: list[str] = []
     if splits:
         splits, notes = with_validation(root, splits)
-    elif images := _images_by_class(root):
-        splits = {'train': images}
+    elif not named:
+        images = _images_by_class(root)
+        # Folders of images without annotations are no classes.
+        if set(images) - {*IMAGE_FOLDERS, *MAP_FOLDERS}:
+            splits = {'train': images}
     return ClassFolders(root, splits, tuple(notes)) if splits else None
 
 
