@@ -232,7 +232,7 @@ def agreement(path: Path, count: int, rois: int = 64) -> str:
 
 
 class Copies(BaseDataset):
-    """As many annotated images as COCO has: copies of those of a smaller data set."""
+    """As many annotated images as COCO has, copied from a smaller data set."""
 
     def __init__(self, infos: list[dict], pipeline: list, serialize_data: bool) -> None:
         self._infos = infos

@@ -1,7 +1,7 @@
 # Any step of the roadmap from ResNet to ConvNeXt on ImageNet-1k, 300 epochs. Table 5 of the paper.
 #   STEP=patchify_stem tools/train.py configs/imagenet/roadmap.py
 #   STEP=patchify_stem TRACK=resnet200 tools/train.py configs/imagenet/roadmap.py
-# The paper does not state the stochastic depth of the second track. Here it is that of ConvNeXt-B.
+# The stochastic depth of the second track is not in the paper. Here it is 0.5, as in ConvNeXt-B.
 _base_ = '../_base_/imagenet_300e.py'
 
 step = '{{$STEP:resnet}}'

@@ -121,9 +121,9 @@ class _Pixels(NamedTuple):
 class SourceMasks(BaseInstanceMasks):
     """Masks of objects with the resizes, crops and flips that their image went through.
 
-    The bitmaps are equal to those of MMDetection's BitmapMasks after the same steps. They are
-    computed only where they are asked for: :meth:`crop_and_resize` computes the targets of the mask
-    head from small bitmaps in the size of the file.
+    The bitmaps equal the bitmaps of MMDetection's BitmapMasks after the same steps. They are
+    computed on request only: :meth:`crop_and_resize` computes the targets of the mask head from
+    small bitmaps in the size of the file.
 
     Args:
         objects: The mask of each object.
@@ -197,7 +197,7 @@ class SourceMasks(BaseInstanceMasks):
         y = self.y.crop(top, max(bottom, top + 1))
         return self._at(y, self.x.crop(left, max(right, left + 1)))
 
-    # --- what a model and a pipeline ask for
+    # --- for models and pipelines
 
     def _parts(self) -> Iterator[tuple[_Pixels, _Pixels, np.ndarray]]:
         draw(self.objects)
@@ -273,7 +273,7 @@ class SourceMasks(BaseInstanceMasks):
         covered = self._integrals.covered(objects.astype(int), y, x)
         return BitmapMasks(covered >= 0.5 if binarize else covered, *out_shape)
 
-    # --- what only bitmaps can do
+    # --- operations on bitmaps alone
 
     def expand(self, *args: Any, **kwargs: Any) -> BitmapMasks:
         return self.to_bitmap().expand(*args, **kwargs)
@@ -289,7 +289,7 @@ class SourceMasks(BaseInstanceMasks):
 
     @classmethod
     def cat(cls, masks: Sequence[SourceMasks]) -> BaseInstanceMasks:
-        """Concatenate masks; those of different images become bitmaps."""
+        """Concatenate masks; masks of different images become bitmaps."""
         first = masks[0]
         if all(part.y is first.y and part.x is first.x for part in masks):
             return cls([mask for part in masks for mask in part.objects], first.y, first.x)
