@@ -5,8 +5,7 @@ Each PATH is a data set in the layout of COCO or ADE20K. The authors' pipeline a
 with the same images and the same random numbers, so that other load on the machine slows both. The
 tables have the median CPU time of an image, by transform with --by-transform.
 
-With --memory: the memory of 8 workers with as many annotations as COCO has, which are copies of
-those of PATH.
+With --memory: the memory of 8 workers with as many annotations as COCO has, copied from PATH.
 """
 
 from __future__ import annotations

@@ -332,7 +332,7 @@ class _Integrals:
         ]
         self._strides = np.array([part.shape[1] for part in sums])
         self._starts = np.cumsum([0, *(part.size for part in sums[:-1])])
-        # One more row: what is beyond the last edge has no weight, but it is looked up.
+        # One more row: pixels beyond the last edge have no weight, but they are looked up.
         beyond = np.zeros(self._strides.max() + 2, np.int32)
         self._values = np.concatenate([*(part.reshape(-1) for part in sums), beyond])
 

@@ -41,7 +41,7 @@ _OF_PIXELS = (f'{_MMDET}.transforms.PhotoMetricDistortion',)
 class FastPipeline(BaseTransform):
     """Run the transforms of a training pipeline, and read and resize each image once.
 
-    The transforms are those of MMDetection or MMSegmentation. They draw the same random numbers
+    The transforms come from MMDetection or MMSegmentation. They draw the same random numbers
     and compute the same boxes, labels and bitmaps of masks. But while they resize, crop and flip,
     they only note down what becomes of the rows and columns of the image and its masks. The last
     one, or the first one that needs pixels, reads the part of the image that is left and resizes it
