@@ -186,8 +186,8 @@ def keep_mmpretrain_optional() -> None:
 def import_mmpretrain() -> None:
     """Import MMPretrain, which needs torchvision.
 
-    The Python part of torchvision is enough: if its compiled part is
-    for another torch, its operators are declared here. torchvision raises an error if one is used.
+    The Python part of torchvision is enough: if its compiled part is for another torch, its
+    operators are declared here. torchvision raises an error if one is used.
 
     Raises:
         UserError: MMPretrain or torchvision is missing, or cannot be imported.

@@ -93,6 +93,7 @@ def with_arrays(results: dict, masks: bool = True) -> dict:
     for key, value in results.items():
         if isinstance(value, Lazy):
             results[key] = value.read()
+    # SourceMasks; its class needs MMDetection, which may be missing.
     if masks and hasattr(results.get('gt_masks'), 'objects'):
         results['gt_masks'] = results['gt_masks'].to_bitmap()
     return results
